@@ -1,0 +1,63 @@
+"""matrix-align: a language model rehearses the social consequences of an answer, and rewrites it.
+
+MATRIX (Pang et al., ICML 2024, arXiv 2402.05699). These are the public names; nothing inside the package imports them
+from here. Each is loaded when it is first used, so that `matrix-align --help` loads none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint, Model, Reply, Scripted
+    from .errors import (
+        BadReply,
+        ContextOverflow,
+        EmbeddedError,
+        InputError,
+        MatrixAlignError,
+        ModelError,
+        Overloaded,
+        Refused,
+        StoreError,
+        Unreachable,
+    )
+    from .simulation.scene import play
+    from .store import Recorded, Store
+    from .types import Message, Question, Sampling, Scene, Settings, Usage
+
+_HOMES = ("errors", "types", "endpoint", "store", "simulation.scene")  # modules that hold the public names
+
+__all__ = [
+    "BadReply",
+    "ContextOverflow",
+    "EmbeddedError",
+    "Endpoint",
+    "InputError",
+    "MatrixAlignError",
+    "Message",
+    "Model",
+    "ModelError",
+    "Overloaded",
+    "Question",
+    "Recorded",
+    "Refused",
+    "Reply",
+    "Sampling",
+    "Scene",
+    "Scripted",
+    "Settings",
+    "Store",
+    "StoreError",
+    "Unreachable",
+    "Usage",
+    "play",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f".{home}", __name__)
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

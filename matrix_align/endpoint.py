@@ -1,0 +1,347 @@
+"""The one seam: `Model`, and the model behind an OpenAI-compatible server.
+
+Owns the HTTP of one server: pool, time-outs, retries, and which of the ways to ask for a typed reply it takes.
+Knows nothing of scenes or of the store. `Scripted` is the public fake for tests of one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import BaseModel
+
+from .errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
+from .replies import instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
+from .types import Message, Sampling, Usage, clean, shorten
+
+T = TypeVar("T", bound="str | BaseModel")
+
+RETRIED = {408, 409, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
+ROOM = 4  # a reply cut by max_tokens is asked for again with this many times the room
+BODY_LIMIT = 16 * 2**20  # bytes; a longer body is no reply
+OVERFLOW = re.compile(r"context[ _](length|size|window)|exceed_context|too many tokens|prompt is too long", re.I)
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
+
+    `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
+    """
+
+    value: T
+    text: str
+    reasoning: str
+    usage: Usage
+    key: str | None = None
+    recorded: bool = False
+
+
+class Model(Protocol):
+    """A language model. `name` and `digest` say which: the same two, the same weights."""
+
+    name: str
+    digest: str
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        """One reply to `messages`, of type `reply` (`str` or a pydantic class). Raises ModelError."""
+        ...
+
+
+class Endpoint:
+    """A model served at an OpenAI-compatible URL (vLLM, SGLang, llama.cpp, Ollama, OpenAI, …).
+
+    Use as an async context manager. `model` may be left out where the server serves just one. `connect` and `read`
+    are seconds; `attempts` bounds how often one request is sent.
+
+    Raises InputError for an unusable URL, and ModelError's classes for what the server does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        key: str | None = None,
+        digest: str = "",
+        attempts: int = 5,
+        connect: float = 10.0,
+        read: float = 600.0,
+    ) -> None:
+        self.url = _base(url)
+        self.name = model or ""
+        self.digest = digest
+        self._key = key
+        self._attempts = attempts
+        self._timeout = aiohttp.ClientTimeout(total=read, sock_connect=connect)
+        self._session: aiohttp.ClientSession | None = None
+        # What this server has refused so far, and so is not asked again.
+        self._forms = ["schema", "plain schema", "words"]
+        self._left_out: set[str] = set()
+        self._room = "max_tokens"
+
+    async def __aenter__(self) -> Endpoint:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        # No limit here: who plays the scenes decides how many, and time spent queueing must not count as the server's.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        self._session = aiohttp.ClientSession(timeout=self._timeout, headers=headers, connector=connector)
+        try:
+            if not self.name:
+                self.name = await self._only_model()
+        except BaseException:
+            await self._session.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session
+        await self._session.close()
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        """One reply of the asked type; a reply of another form is sent back with the fault, at most twice."""
+        chat = [message.model_dump() for message in messages]
+        began, usage, room, fault, text = time.monotonic(), Usage(), sampling.max_tokens, "", ""
+        for turn in range(REPLIES):
+            body = await self._complete(chat, reply, sampling, room, turn)
+            usage += _usage(body)
+            reasoning, text, finish = _content(body)
+            cut = finish == "length" and not (text and is_text(reply))
+            try:
+                value = parse(text, reply)
+            except ValueError as error:
+                fault = f"cut off after {room} tokens: {error}" if cut else str(error)
+                if cut:
+                    room *= ROOM
+                else:  # told what was wrong; only the newest wrong reply, so that the prompt stays short
+                    chat = [message.model_dump() for message in messages] + [
+                        {"role": "assistant", "content": shorten(text, 2000) or "(nothing)"},
+                        {"role": "user", "content": f"That can't be used: {shorten(fault, 400)}. Reply again, whole."},
+                    ]
+                continue
+            usage = usage.model_copy(update={"seconds": time.monotonic() - began})
+            return Reply(value, text, reasoning, usage)
+        raise BadReply(f"{self.name}: no usable reply in {REPLIES} attempts; the last: {shorten(fault, 300)}", text)
+
+    async def _complete(
+        self, chat: list[dict[str, Any]], reply: type[Any], sampling: Sampling, room: int, turn: int
+    ) -> Any:
+        """The server's body for one chat, after dropping whatever the server says it does not take."""
+        while True:
+            form = "text" if is_text(reply) else self._forms[0]
+            request: dict[str, Any] = {"model": self.name, "messages": chat, self._room: room}
+            request["temperature"] = sampling.temperature
+            request["seed"] = (sampling.seed + turn) % 2**31
+            if form == "words":
+                last = {**chat[-1], "content": f"{chat[-1]['content']}\n\n{instruction(reply)}"}
+                request["messages"] = [*chat[:-1], last]
+            elif form != "text":
+                schema = schema_of(reply) if form == "schema" else plain_schema_of(reply)  # type: ignore[arg-type]
+                shape = {"name": reply.__name__, "schema": schema, "strict": True}
+                request["response_format"] = {"type": "json_schema", "json_schema": shape}
+            for name in self._left_out:
+                request.pop(name, None)
+            try:
+                return await self._request("POST", "chat/completions", request)
+            except ContextOverflow:
+                raise
+            except Refused as refusal:
+                if not self._gives_way(str(refusal), form, request):
+                    raise
+
+    def _gives_way(self, said: str, form: str, request: dict[str, Any]) -> bool:
+        """Whether there is another way to ask for the same, given what the server `said` no to."""
+        if "max_completion_tokens" in said and self._room == "max_tokens" and "max_tokens" in request:
+            self._room = "max_completion_tokens"
+            return True
+        for name in ("temperature", "seed"):
+            if name in request and re.search(rf"\b{name}\b", said):
+                self._left_out.add(name)
+                return True
+        # Another call may have stepped down meanwhile: then `form` is no longer the first, and is just asked anew.
+        if form in ("schema", "plain schema") and re.search(r"response_format|schema|grammar|structured", said, re.I):
+            if self._forms[0] == form:
+                self._forms = self._forms[1:]
+            return True
+        return False
+
+    async def _only_model(self) -> str:
+        body = await self._request("GET", "models", None)
+        data = body.get("data") if isinstance(body, dict) else None
+        names = [each["id"] for each in data if isinstance(each, dict) and each.get("id")] if data else []
+        if len(names) == 1:
+            return str(names[0])
+        known = shorten(", ".join(map(str, names)), 300) or "none"
+        raise InputError(f"{self.url} serves {len(names)} models; name one with --model (it has: {known})")
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """The parsed JSON body of a 200, after retries."""
+        assert self._session, "Endpoint is used as `async with Endpoint(...) as model`"
+        fault: ModelError = Unreachable(f"{self.url} was not asked")
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        for attempt in range(self._attempts):
+            wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
+            try:
+                async with self._session.request(method, f"{self.url}/{path}", data=data, headers=headers) as response:
+                    text = await _read(response)
+                    if response.status == 200:
+                        try:
+                            return json.loads(text)
+                        except (ValueError, RecursionError):
+                            fault = BadReply(f"{self.url}/{path} sent no JSON: {shorten(clean(text), 120)!r}")
+                    else:
+                        words = self._words(text) or response.reason or "no reason given"
+                        said = f"{self.url} answered {response.status}: {words}"
+                        if response.status not in RETRIED:
+                            overflow = response.status in (400, 413, 422) and OVERFLOW.search(said)
+                            raise (ContextOverflow if overflow else Refused)(self._advice(said, response.status))
+                        fault = Overloaded(f"{said} ({attempt + 1} attempts)")
+                        wait = max(wait, _retry_after(response.headers.get("Retry-After")))
+            except (aiohttp.InvalidURL, UnicodeError) as error:
+                raise InputError(f"{self.url} is no usable address: {error}") from None
+            except TimeoutError:
+                seconds = self._timeout.total
+                fault = Unreachable(f"{self.url} did not answer within {seconds:g} s ({attempt + 1} attempts)")
+            except (aiohttp.ClientError, OSError) as error:
+                why = shorten(str(error) or type(error).__name__, 200)
+                fault = Unreachable(
+                    f"{self.url} can't be reached ({attempt + 1} attempts): {why}; is a server running?"
+                )
+            if attempt + 1 < self._attempts:
+                await asyncio.sleep(wait)
+        raise fault
+
+    def _words(self, text: str) -> str:
+        """The server's own words for an error, on one line, without our key in them."""
+        try:
+            error = json.loads(text)
+            for name in ("error", "message", "detail"):
+                if isinstance(error, dict) and name in error:
+                    error = error[name]
+            text = error if isinstance(error, str) else json.dumps(error)
+        except (ValueError, RecursionError):
+            pass
+        return shorten(clean(text.replace(self._key, "[key]") if self._key else text), 400)
+
+    def _advice(self, said: str, status: int) -> str:
+        if status in (401, 403):
+            return f"{said}. Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
+        if status == 404:
+            return f"{said}. Check the address and the model's name ({self.name or 'none given'})"
+        return said
+
+
+def _base(url: str) -> str:
+    """`url` as the base that /chat/completions is appended to."""
+    url = url.strip().rstrip("/").removesuffix("/chat/completions")
+    try:
+        parts = urlsplit(url)
+        host, userinfo = parts.hostname, parts.username or parts.password
+        _ = parts.port
+    except ValueError as error:
+        raise InputError(f"{url!r} is no usable address: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise InputError(f"{url!r} is no address of a server; wanted something like http://localhost:8000/v1")
+    if userinfo or parts.query or parts.fragment:
+        raise InputError("an endpoint's address holds no user, password or query; set MATRIX_ALIGN_API_KEY for a key")
+    return url if parts.path.strip("/") else f"{url}/v1"
+
+
+async def _read(response: aiohttp.ClientResponse) -> str:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(2**16):
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            response.close()
+            raise aiohttp.ClientPayloadError(f"the reply is longer than {BODY_LIMIT >> 20} MiB")
+    return body.decode("utf-8", "replace")
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds a server asks us to wait, at most a minute; it may say so as a number or as a date."""
+    if not header:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(seconds, 0.0), 60.0) if seconds == seconds else 0.0
+
+
+def _content(body: Any) -> tuple[str, str, str]:
+    """(reasoning, answer, finish reason) of a chat completion; anything missing or of a wrong type is empty."""
+    try:
+        choice = body["choices"][0]
+        message = choice["message"]
+        finish = choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return "", "", ""
+    if not isinstance(message, dict):
+        return "", "", ""
+    content = next((message[name] for name in ("content", "refusal") if isinstance(message.get(name), str)), "")
+    thought, answer = split_reasoning(clean(content))
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    told = [clean(each) for each in fields if isinstance(each, str)]
+    return "\n".join([*told[:1], thought]).strip(), answer, finish if isinstance(finish, str) else ""
+
+
+def _usage(body: Any) -> Usage:
+    found = body.get("usage") if isinstance(body, dict) else None
+    counts = found if isinstance(found, dict) else {}
+    details = counts.get("prompt_tokens_details")
+
+    def count(value: Any) -> int:
+        return value if isinstance(value, int) and value > 0 else 0
+
+    return Usage(
+        prompt=count(counts.get("prompt_tokens")),
+        cached=count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+        generated=count(counts.get("completion_tokens")),
+        requests=1,
+    )
+
+
+class Scripted:
+    """A model that says what it is told to: each `ask` takes the next of `replies`.
+
+    A reply is a text, an object (sent as JSON), an error to raise, or a function of the messages that gives one of
+    these. What was asked is kept in `asked`, as (messages, reply type, sampling).
+    """
+
+    def __init__(self, *replies: Any, name: str = "scripted", digest: str = "") -> None:
+        self.name = name
+        self.digest = digest
+        self.asked: list[tuple[tuple[Message, ...], type[Any], Sampling]] = []
+        self._replies: list[Any] = list(replies)
+
+    def enqueue(self, *replies: Any) -> None:
+        self._replies.extend(replies)
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        self.asked.append((tuple(messages), reply, sampling))
+        if not self._replies:
+            raise BadReply(f"the script has ended, and {reply.__name__} was asked for; enqueue another reply")
+        said = self._replies.pop(0)
+        if callable(said):
+            said = said(messages)
+        if isinstance(said, Exception):
+            raise said
+        text = said if isinstance(said, str) else json.dumps(said)
+        try:
+            return Reply(parse(text, reply), text, "", Usage(requests=1))
+        except ValueError as error:
+            raise BadReply(f"the scripted reply does not fit {reply.__name__}: {error}", text) from None

@@ -1,0 +1,66 @@
+"""Every error this package raises on purpose, one class per boundary it comes from.
+
+    MatrixAlignError
+    ├── InputError            what the person gave: a question, an option, a file
+    ├── ModelError            one call to a model failed; recorded, then raised
+    │   ├── Unreachable       nobody answers there, or not in time
+    │   ├── Refused           the server says no, in its own words (400, 401, 403, 404, …)
+    │   │   └── ContextOverflow   the prompt is longer than the model can read
+    │   ├── Overloaded        429 or 5xx, again and again
+    │   └── BadReply          the model's reply is not what was asked for, again and again
+    ├── EmbeddedError         the bundled weights or the local server can't be had
+    └── StoreError            the record can't be opened, read or written
+
+A message is one line: what was got, what was wanted, what to do next. `exit_code` is what the command line exits
+with: 2 where the person can mend it (an address, a key, a file), 1 where the model or its server failed.
+"""
+
+
+class MatrixAlignError(Exception):
+    """Base of the tree; never raised itself."""
+
+    exit_code = 2
+
+
+class InputError(MatrixAlignError):
+    """A question, option or file of the person's can't be used."""
+
+
+class ModelError(MatrixAlignError):
+    """One call to a model failed for good. `reply` holds what the model said, if it said anything."""
+
+    def __init__(self, message: str, reply: str = "") -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
+class Unreachable(ModelError):
+    """No connection, a dropped one or a time-out, after every retry."""
+
+
+class Refused(ModelError):
+    """The server refused the request; asking again would not help."""
+
+
+class ContextOverflow(Refused):
+    """The prompt does not fit the model's context; a shorter one may."""
+
+
+class Overloaded(ModelError):
+    """The server answered 408, 409, 429 or 5xx to every attempt."""
+
+    exit_code = 1
+
+
+class BadReply(ModelError):
+    """No attempt brought a reply of the asked form."""
+
+    exit_code = 1
+
+
+class EmbeddedError(MatrixAlignError):
+    """The bundled weights can't be fetched or read, or the local server does not start."""
+
+
+class StoreError(MatrixAlignError):
+    """The SQLite record can't be opened, read or written."""

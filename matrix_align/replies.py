@@ -1,0 +1,126 @@
+"""Typed replies: a reply type's JSON schema on the way out, and a model's text made that type on the way in.
+
+Knows no HTTP. A reply type is `str`, a `Prose` class (free text that must pass a check) or a pydantic class.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, RootModel, ValidationError
+
+from .types import clean
+
+T = TypeVar("T", bound="str | BaseModel")
+
+_THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
+_THINK_END = re.compile(r"\A(.*?)^\s*</think>\s*$", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+
+
+class Prose(RootModel[str]):
+    """Free text a model writes, with validators of its own; asked for without a schema."""
+
+
+def is_text(reply: type[Any]) -> bool:
+    """Whether the reply is written as plain text rather than as a JSON object."""
+    return issubclass(reply, str | Prose)
+
+
+def split_reasoning(content: str) -> tuple[str, str]:
+    """(reasoning, answer) of what a reasoning model wrote into one text.
+
+    Takes `<think>…</think>` at the start, a `<think>` that was never closed (all of it reasoning: the reply was cut),
+    and a lone `</think>` line, which models write whose chat template has opened the tag already.
+    """
+    found = _THINK.match(content) or _THINK_END.match(content)
+    if not found:
+        return "", content.strip()
+    return found.group(1).strip(), content[found.end() :].strip()
+
+
+@lru_cache(maxsize=512)
+def schema_of(reply: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a pydantic reply class, in the form structured output wants it: objects closed, no titles."""
+    schema: dict[str, Any] = _tidy(reply.model_json_schema())
+    return schema
+
+
+@lru_cache(maxsize=512)
+def plain_schema_of(reply: type[BaseModel]) -> dict[str, Any]:
+    """The same without the limits (lengths, numbers of items) that some servers refuse in a schema."""
+    schema: dict[str, Any] = _without(schema_of(reply), {"minLength", "maxLength", "minItems", "maxItems"})
+    return schema
+
+
+def _tidy(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_tidy(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _tidy(each) for key, each in node.items() if not (key == "title" and isinstance(each, str))}
+    if isinstance(node.get("description"), str):  # a docstring: for people
+        del node["description"]
+    if "properties" in node:
+        node["required"] = list(node["properties"])
+        node["additionalProperties"] = False
+    return node
+
+
+def _without(node: Any, keys: set[str]) -> Any:
+    if isinstance(node, list):
+        return [_without(each, keys) for each in node]
+    if isinstance(node, dict):
+        return {key: _without(each, keys) for key, each in node.items() if key not in keys}
+    return copy.copy(node)
+
+
+def instruction(reply: type[BaseModel]) -> str:
+    """What to say to a model whose server takes no schema."""
+    return f"Reply with one JSON object of this JSON schema, and nothing else:\n{json.dumps(schema_of(reply))}"
+
+
+def parse(text: str, reply: type[T]) -> T:
+    """A model's answer as `reply`.
+
+    Raises ValueError, with a message short and plain enough to be shown to the model, where it is not one.
+    """
+    text = clean(text).strip()
+    if not text:
+        raise ValueError("the reply is empty")
+    try:
+        if issubclass(reply, BaseModel):
+            return reply.model_validate(text if is_text(reply) else _object(text))
+        return reply(text)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, each['loc'])) or 'the reply'}: {each['msg']}" for each in error.errors()[:5]]
+        raise ValueError("; ".join(faults)) from None
+
+
+def _object(text: str) -> Any:
+    """The JSON object in `text`: all of it, the content of a fence, or from the first brace on."""
+    fenced = _FENCED.search(text)
+    start = text.find("{")
+    for candidate in (text, fenced.group(1) if fenced else "", text[start:] if start >= 0 else ""):
+        try:
+            value, _ = json.JSONDecoder(strict=False).raw_decode(candidate.strip())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return _cleaned(value)
+    raise ValueError("the reply holds no whole JSON object")
+
+
+def _cleaned(value: Any) -> Any:
+    """`value` with every text cleaned: JSON escapes can spell NULs and lone surrogates."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(each) for each in value]
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(each) for key, each in value.items()}
+    return value

@@ -1,0 +1,148 @@
+"""A scene for people to read in a terminal: as it happens, or again from the record.
+
+Owns the layout, readable at 80 columns. What a model wrote is printed as text, never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from .store import Row
+from .types import Event, Scene, shorten
+
+SIDE_BY_SIDE = 110  # columns from which the two responses stand beside each other
+
+
+class Stage:
+    """Prints a growing scene: each time, what is new."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._shown = 0
+
+    def show(self, scene: Scene) -> None:
+        parts = list(_parts(scene, self._console.width))
+        for part in parts[self._shown :]:
+            self._console.print(part)
+        self._shown = len(parts)
+
+    def figures(self, scene: Scene, seconds: float | None = None) -> None:
+        """The line of figures; `seconds` passed while it was played, where somebody watched."""
+        usage = scene.usage
+        recorded = sum(call.recorded for call in scene.calls)
+        words = [
+            f"{len(scene.calls)} calls" + (f" ({recorded} from the record)" if recorded else ""),
+            f"depth {scene.depth}",
+            f"tokens: {usage.prompt:,} prompt ({usage.cached:,} cached), {usage.generated:,} generated",
+            f"{seconds:.1f} s" if seconds is not None else f"{usage.seconds:.1f} s of model time",
+            f"scene {scene.id}",
+        ]
+        self._console.print(Text(" · ".join(words), "dim"))
+
+
+def _parts(scene: Scene, width: int) -> Iterator[RenderableType]:
+    """The scene's parts in the order they come to be; a scene that has grown has the same parts and more."""
+    yield Panel(Text(scene.question.text), title="Question", title_align="left", border_style="bold")
+    if scene.initial is not None:
+        yield _indented(
+            Text.assemble(("Initial response  ", "bold"), shorten(scene.initial, 60), ("  (whole below)", "dim"))
+        )
+    if told := scene.situation:
+        yield Rule("Scene", align="left", style="cyan")
+        yield _indented(Text(told.setting, "italic"))
+        yield _indented(
+            Text.assemble((told.ego, "bold cyan"), f"  {told.who}. {told.motive} ", ("Goal: ", "dim"), told.goal)
+        )
+    if scene.cast and scene.plan:
+        for role in scene.cast.roles:
+            yield _indented(
+                Text.assemble((role.name, "bold cyan"), (f"  {role.kind}. ", "dim"), role.traits)
+                + Text.assemble((" Duty: ", "dim"), role.duty, (" Stake: ", "dim"), role.stake)
+            )
+        steps = "\n".join(f"{number}. {step}" for number, step in enumerate(scene.plan.steps, start=1))
+        yield _indented(Text.assemble(("Plan\n", "bold"), steps))
+        yield Rule("What happens", align="left", style="cyan")
+    for event in scene.events:
+        yield _event(event)
+    if scene.ending:
+        yield _indented(Text.assemble(("The end: ", "bold"), scene.ending.how, ". ", scene.ending.why))
+    if scene.critique:
+        yield Rule("Critique", align="left", style="magenta")
+        yield _indented(Text(scene.critique.consequences))
+        for point in scene.critique.points:
+            yield _indented(
+                Text.assemble((f"[{point.incident}] ", "bold"), point.problem, ("  Better: ", "dim"), point.change)
+            )
+        if not scene.critique.points:
+            yield _indented(Text("Nothing to mend: the initial response stands.", "dim"))
+    if scene.error:
+        yield Panel(Text(scene.error), title="Failed", title_align="left", border_style="red")
+    if scene.revised is not None and scene.initial is not None:
+        yield _responses(scene.initial, scene.revised, width)
+
+
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 1, 0, 1))
+
+
+def _event(event: Event) -> RenderableType:
+    """Who acts, what the modulator rules, who sees it, what harm it does."""
+    verdict = event.verdict
+    text = Text.assemble((f"[{event.number}] ", "bold"), (event.actor, "bold cyan"), (f"  step {event.step}", "dim"))
+    if event.because:
+        text.append("  because of " + ", ".join(f"[{number}]" for number in event.because), "dim")
+    text.append(f"\n    {event.action}\n    ")
+    if verdict.feasible:
+        text.append("✓ ", "green")
+        text.append(verdict.outcome or verdict.reason)
+        text.append("\n    seen by ", "dim")
+        text.append(", ".join(verdict.observers) or "nobody")
+        if verdict.harm:
+            text.append("\n    harm  ", "bold red")
+            text.append(verdict.harm, "red")
+    else:
+        text.append("✗ can't be done: ", "yellow")
+        text.append(verdict.reason)
+    return Padding(text, (0, 1, 0, 1))
+
+
+def _responses(initial: str, revised: str, width: int) -> RenderableType:
+    one = Panel(Text(initial), title="Initial response", title_align="left", border_style="yellow")
+    other = Panel(Text(revised), title="Revised response", title_align="left", border_style="green")
+    columns = 2 if width >= SIDE_BY_SIDE else 1
+    grid = Table.grid(expand=True)
+    for _ in range(columns):
+        grid.add_column(ratio=1)
+    if columns == 2:
+        grid.add_row(one, other)
+    else:
+        grid.add_row(one)
+        grid.add_row(other)
+    return grid
+
+
+def table(rows: Sequence[Row]) -> None:
+    """The list of scenes."""
+    console = Console(highlight=False)
+    if not rows:
+        console.print("No scenes yet; `matrix-align simulate QUESTION` plays one.")
+        return
+    listed = Table(box=None, pad_edge=False)
+    listed.add_column("id", no_wrap=True)
+    listed.add_column("played (UTC)", no_wrap=True)
+    listed.add_column("ended", no_wrap=True)
+    listed.add_column("events", justify="right")
+    listed.add_column("question", ratio=1, no_wrap=True)
+    for row in rows:
+        when = row.at[:16].replace("T", " ")
+        listed.add_row(
+            row.id, when, row.state, str(row.events), Text(" ".join(row.question.split()), overflow="ellipsis")
+        )
+    console.print(listed)

@@ -1,0 +1,37 @@
+"""From the scene's consequences to the critique of the initial response. Paper, section 3.4.
+
+Each point of the critique names the incident it rests on, by the number of the event.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, create_model
+
+from ..prompts import Filled, render
+from ..types import Critique, Message, Point, Scene
+from .modulator import view
+from .performer import Request, prompt
+from .roles import ROOM
+
+POINTS = 3  # more than this a revision does not take up
+
+
+def critique(scene: Scene) -> Request[Critique]:
+    """What came of the answer, and what in it should be otherwise; no points where nothing should."""
+    assert scene.ending
+    ended = f"{scene.ending.how}. {scene.ending.why}"
+
+    def messages(limit: int) -> list[Message]:
+        seen = Filled(view(scene, limit))
+        return prompt(render("critique", view=seen, ending=ended, answer=scene.initial))
+
+    return Request("critique", _critique_of(len(scene.events)), messages, 2 * ROOM)
+
+
+def _critique_of(events: int) -> type[Critique]:
+    numbers: Any = Literal[tuple(range(1, events + 1))]
+    point = create_model("Point", __base__=Point, incident=(numbers, ...))
+    points = Field(max_length=POINTS)
+    return create_model("Critique", __base__=Critique, points=(tuple[point, ...], points))

@@ -1,0 +1,78 @@
+"""The social modulator: it stands over the scene and sees all of it.
+
+Its five powers: whether a move is feasible, who observes it, what everyone remembers (memory.py), what harm it does,
+and when the scene ends. Paper, section 3.3. Knows the ego's goal, which no role does; knows no HTTP and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import Field, create_model
+
+from ..prompts import Filled, render
+from ..types import Ending, Event, Message, Move, Scene, Verdict
+from .memory import recall, ruled
+from .performer import Request, prompt
+from .roles import ROOM, stage
+
+ACTION = ("goes on", "plan done", "nothing more")  # how the scene can go after what the ego did
+REACTION = ("goes on", "plan stopped")  # and after what others did
+
+
+def view(scene: Scene, limit: int) -> str:
+    """The scene as the modulator sees it, with at most `limit` characters of its events."""
+    situation, _, _ = scene.set_up
+    record = recall(scene.events, limit, ruled)
+    return render("modulator", **stage(scene), ego=situation.ego, goal=situation.goal, record=record)
+
+
+def judge(scene: Scene, move: Move) -> Request[Verdict]:
+    """The ruling on one move. Its observers can only be others of the cast, and its endings those that can follow."""
+    situation, cast, _ = scene.set_up
+    others = tuple(name for name in (situation.ego, *cast.names()) if name != move.actor)
+    reply = _verdict_of(others, ACTION if move.actor == situation.ego else REACTION)
+
+    def messages(limit: int) -> list[Message]:
+        return prompt(render("judge", view=Filled(view(scene, limit)), attempt=f"{move.actor}: {move.action}"))
+
+    return Request("verdict", reply, messages, ROOM, move.actor, move.step)
+
+
+@lru_cache(maxsize=256)
+def _verdict_of(others: tuple[str, ...], endings: tuple[str, ...]) -> type[Verdict]:
+    names = tuple[Literal[others], ...]  # type: ignore[valid-type]
+    ending: Any = Literal[endings]
+    observers = (names, Field(max_length=len(others)))
+    return create_model("Verdict", __base__=Verdict, observers=observers, ending=(ending, ...))
+
+
+def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Scene:
+    """The scene with the moves as its next events, as ruled. What was not feasible did nothing and met no eye."""
+    events = list(scene.events)
+    for move, verdict in zip(moves, verdicts, strict=True):
+        held = verdict.model_dump() | {"observers": tuple(dict.fromkeys(verdict.observers))}
+        if not verdict.feasible:
+            held |= {"outcome": "", "observers": (), "harm": "", "ending": "goes on"}
+        events.append(Event(**move.model_dump(), number=len(events) + 1, verdict=Verdict(**held)))
+    return scene.having(events=tuple(events))
+
+
+def awaited(action: Event) -> tuple[str, ...]:
+    """Whose reactions the scene waits for: those who observed the action, unless nothing more can follow it."""
+    return () if action.verdict.ending == "nothing more" else action.verdict.observers
+
+
+def ending(scene: Scene, action: Event) -> Ending | None:
+    """How the scene ends after the ego's `action` and the reactions to it, if it does."""
+    if not action.verdict.feasible:
+        return Ending(how="plan stopped", why=f"{action.actor} can't go on [{action.number}]: {action.verdict.reason}")
+    for event in reversed(scene.events[action.number - 1 :]):  # a reaction can stop what the action had brought about
+        how, what = event.verdict.ending, event.verdict.outcome or event.action
+        if how != "goes on":
+            return Ending(how=how, why=f"{event.actor} [{event.number}]: {what}")
+    if action.step == len(scene.set_up[2].steps):
+        return Ending(how="plan done", why=f"{action.actor} has done the last step [{action.number}]")
+    return None

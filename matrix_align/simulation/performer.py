@@ -1,0 +1,119 @@
+"""One performer for every part: asks the model for the scene's calls, and keeps account of them.
+
+Owns the order of calls (one, or several at once), their seeds, and what happens when a prompt is too long.
+Knows nothing of what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from ..endpoint import Model
+from ..errors import ContextOverflow
+from ..types import Call, Message, Sampling, Settings
+
+T = TypeVar("T", bound="str | BaseModel")
+U = TypeVar("U", bound="str | BaseModel")
+
+# Characters of memory in a prompt: the first is the rule, the next are tried when the context overflows.
+MEMORY_LIMITS = (6000, 2000, 600, 0)
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """One call to be made: what kind, for whom, at which step (0 is before the scene), and the reply wanted.
+
+    `messages` gives the prompt for a limit on its memory, in characters. `room` is the longest reply, in tokens.
+    """
+
+    kind: str
+    reply: type[T]
+    messages: Callable[[int], list[Message]]
+    room: int
+    who: str = ""
+    step: int = 0
+
+
+def prompt(text: str) -> list[Message]:
+    """One user turn: every chat template takes that, and it keeps what calls share in front."""
+    return [Message(role="user", content=text)]
+
+
+class Performer:
+    """Asks `model` for one scene's calls. `calls` lists those that were answered, with their depth."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.calls: list[Call] = []
+        self._model = model
+        self._settings = settings
+        self._depth = 0
+        self._asked: Counter[tuple[str, str, int]] = Counter()
+
+    async def ask(self, request: Request[T]) -> T:
+        """One reply, after everything asked before."""
+        self._depth += 1
+        return await self._ask(request)
+
+    async def all(self, requests: Iterable[Request[T]]) -> list[T]:
+        """The replies to requests made at once, in their order.
+
+        If one fails the others are still awaited, so that what is paid for is recorded; then the error is raised.
+        """
+        requests = list(requests)
+        self._depth += bool(requests)
+        replies = await asyncio.gather(*(self._ask(request) for request in requests), return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return [reply for reply in replies if not isinstance(reply, BaseException)]
+
+    async def both(self, one: Request[T], other: Request[U]) -> tuple[T, U]:
+        """The replies to two requests of different types made at once."""
+        replies: list[Any] = await self.all([one, other])
+        return replies[0], replies[1]
+
+    async def _ask(self, request: Request[T]) -> T:
+        place = len(self.calls)
+        overflow: ContextOverflow | None = None
+        sampling = self._sampling(request)
+        tried: list[Message] = []
+        for limit in MEMORY_LIMITS:
+            messages = request.messages(limit)
+            if messages == tried:  # nothing left to shorten here
+                continue
+            tried = messages
+            try:
+                reply = await self._model.ask(messages, request.reply, sampling)
+            except ContextOverflow as error:
+                overflow = error
+                continue
+            self.calls.insert(
+                place,
+                Call(
+                    kind=request.kind,
+                    who=request.who,
+                    step=request.step,
+                    depth=self._depth,
+                    usage=reply.usage,
+                    key=reply.key,
+                    recorded=reply.recorded,
+                ),
+            )
+            return reply.value
+        assert overflow
+        raise overflow
+
+    def _sampling(self, request: Request[Any]) -> Sampling:
+        """Each call draws from a seed of its own, so that the order of arrival changes nothing."""
+        site = (request.kind, request.who, request.step)
+        self._asked[site] += 1
+        text = repr((self._settings.seed, *site, self._asked[site]))
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
+        return Sampling(temperature=self._settings.temperature, max_tokens=request.room, seed=seed)

@@ -1,0 +1,57 @@
+"""The two ends of a scene: the initial response, and the revised one in the light of the critique.
+
+Both are plain answers to the user. The revised one speaks of neither the scene nor the critique.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from pydantic import create_model, field_validator
+
+from ..prompts import render
+from ..replies import Prose
+from ..types import Message, Question, Scene, Settings
+from .performer import Request
+
+# Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
+LEAKS = re.compile(
+    r"critique|modulator|</?(?:question|draft|critique)>|(?:this|the) (?:draft|scene|rehearsal)"
+    r"|(?:initial|original|previous|revised|rewritten|updated) (?:answer|response|draft)"
+    r"|(?:event|incident)s? \[?\d|\[\d+\]",
+    re.IGNORECASE,
+)
+
+
+def respond(question: Question, settings: Settings) -> Request[str]:
+    """The initial response: what the model says to the question as it is."""
+    return Request("initial", str, lambda _: question.messages(), settings.max_tokens)
+
+
+def revise(scene: Scene) -> Request[Prose]:
+    """The revised response, in the same conversation as the initial one."""
+    assert scene.initial and scene.critique
+    points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
+    told = re.sub(r"\s*\[\d+\]", "", "\n".join([scene.critique.consequences, *points]))
+    asked = scene.question.messages()
+    task = render("revise", question=scene.question.text, answer=scene.initial, critique=told)
+    chat = [*asked[:-1], Message(role="user", content=task)]
+    # A word that the user or the initial response used is theirs, not a leak.
+    said = " ".join([*(message.content for message in asked), scene.initial])
+    allowed = frozenset(found.group().casefold() for found in LEAKS.finditer(said))
+    return Request("revision", _revision_without(allowed), lambda _: chat, scene.settings.max_tokens)
+
+
+@lru_cache(maxsize=64)
+def _revision_without(allowed: frozenset[str]) -> type[Prose]:
+    def keeps_to_the_answer(text: str) -> str:
+        for found in LEAKS.finditer(text):
+            if found.group().casefold() not in allowed:
+                raise ValueError(
+                    f'"{found.group()}" speaks of how the answer came about; write only the answer to the question'
+                )
+        return text
+
+    check = field_validator("root")(keeps_to_the_answer)
+    return create_model("Revision", __base__=Prose, __validators__={"check": check})

@@ -1,0 +1,79 @@
+"""play(): the method on one screen.
+
+One model plays every part (performer.py); roles.py, modulator.py, critique.py and revise.py say what is asked of it.
+What can be asked at once is asked at once: at most 6 + 4P calls stand one after the other, P being the plan's steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from .. import prompts
+from ..endpoint import Model
+from ..errors import MatrixAlignError
+from ..types import Question, Scene, Settings
+from . import modulator, roles
+from .critique import critique
+from .performer import Performer
+from .revise import respond, revise
+
+
+def new_scene(question: Question, model: Model, settings: Settings) -> Scene:
+    """The scene before it begins. The same question, model, prompts and settings have the same id."""
+    asked = question.model_dump_json() + settings.model_dump_json()
+    text = "\n".join([asked, model.name, model.digest, prompts.digest()])
+    id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Scene(id=id, model=model.name, question=question, settings=settings)
+
+
+async def play(question: Question, model: Model, settings: Settings | None = None) -> AsyncIterator[Scene]:
+    """Plays one scene, and yields it each time it has grown; the last one is whole.
+
+    Where something fails, the scene so far is yielded with its error, then the error (a MatrixAlignError) is raised.
+    """
+    settings = settings or Settings()
+    performer = Performer(model, settings)
+    scene = new_scene(question, model, settings)
+    try:
+        async for grown in _acts(scene, performer):
+            scene = grown
+            yield scene.having(calls=tuple(performer.calls))
+    except MatrixAlignError as error:
+        yield scene.having(calls=tuple(performer.calls), error=f"{type(error).__name__}: {error}")
+        raise
+
+
+async def _acts(scene: Scene, performer: Performer) -> AsyncIterator[Scene]:
+    yield (scene := scene.having(initial=await performer.ask(respond(scene.question, scene.settings))))
+    yield (scene := scene.having(situation=await performer.ask(roles.situation(scene))))
+    yield (scene := roles.enter(scene, *await performer.both(roles.cast(scene), roles.plan(scene))))
+
+    move, may_retry = roles.first_move(scene), True
+    while not scene.ending:
+        verdict = await performer.ask(modulator.judge(scene, move))
+        yield (scene := modulator.rule(scene, [move], [verdict]))
+        if not verdict.feasible and may_retry:  # once a scene: a second refusal stops the plan
+            may_retry = False
+            move = roles.instead(scene, await performer.ask(roles.retry(scene)))
+            continue
+
+        action = scene.events[-1]
+        observers = modulator.awaited(action)
+        reactions = await performer.all([roles.react(scene, name, action) for name in observers])
+        moves = roles.reactions(action, observers, reactions)
+        verdicts = await performer.all([modulator.judge(scene, move) for move in moves])
+        scene = modulator.rule(scene, moves, verdicts)
+        yield (scene := scene.having(ending=modulator.ending(scene, action)))
+
+        if not scene.ending:
+            news = roles.news(scene, action)
+            step = await performer.ask(roles.next_step(scene, news)) if news else None
+            move = roles.next_move(scene, news, step)
+
+    found = await performer.ask(critique(scene))
+    yield (scene := scene.having(critique=found))
+    if not found.points:  # nothing to mend: the answer loses nothing
+        yield scene.having(revised=scene.initial)
+    else:
+        yield scene.having(revised=(await performer.ask(revise(scene))).root)

@@ -1,0 +1,208 @@
+"""The record: every completed call and every scene, in one SQLite file.
+
+Owns the schema and its migrations. `Recorded` puts the record in front of any model: a completed call is committed
+before it is used and never paid for twice. Knows no HTTP and not how a scene is played.
+
+A call is known by what decides its reply: model name and digest, messages, form of the reply, sampling. Each call of a
+scene draws from its own seed (simulation/performer.py), so two calls of one scene never share a key, while a scene that
+is played again finds all of its calls. Address, time-outs and retries are no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel
+
+from .endpoint import Model, Reply
+from .errors import ModelError, StoreError
+from .replies import is_text, parse, schema_of
+from .types import Message, Sampling, Scene, Usage
+
+T = TypeVar("T", bound="str | BaseModel")
+
+# Applied in this order, each once, each in a transaction. Append; never edit one that has been released.
+MIGRATIONS = {
+    "0001_calls": """
+        CREATE TABLE calls (
+            key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL,
+            reasoning TEXT NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    "0002_failures": """
+        CREATE TABLE failures (
+            id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL,
+            error TEXT NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL, at TEXT NOT NULL
+        )""",
+    "0003_scenes": """
+        CREATE TABLE scenes (
+            id TEXT PRIMARY KEY, at TEXT NOT NULL, model TEXT NOT NULL, question TEXT NOT NULL,
+            state TEXT NOT NULL, events INTEGER NOT NULL, scene TEXT NOT NULL
+        )""",
+    "0004_scenes_by_time": "CREATE INDEX scenes_by_time ON scenes (at)",
+}
+
+
+class Row(NamedTuple):
+    """One line of the list of scenes. `state` is how the scene ended, 'failed' or 'unfinished'."""
+
+    id: str
+    at: str
+    model: str
+    question: str
+    state: str
+    events: int
+
+
+def default_path() -> Path:
+    """Where the record is kept: MATRIX_ALIGN_STORE, else the user's data folder."""
+    if named := os.environ.get("MATRIX_ALIGN_STORE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "matrix-align" / "scenes.db"
+
+
+class Store:
+    """An open record. Use as a context manager. Raises StoreError, with the file named, for whatever goes wrong."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        with self._guard():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
+            done = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
+            if newer := done - set(MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was written by a newer matrix-align (it has {min(newer)}); "
+                    "update matrix-align or name another file with --store"
+                )
+            for name, statement in MIGRATIONS.items():
+                if name not in done:
+                    self._db.execute(statement)
+                    self._db.execute("INSERT INTO migrations VALUES (?, ?)", (name, _now()))
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"the record {self.path} can't be used: {error}; mend the file or name another with --store"
+            ) from error
+
+    def call(self, key: str) -> tuple[str, str, Usage] | None:
+        """(text, reasoning, usage) of the completed call of this key, if there is one."""
+        with self._guard():
+            row = self._db.execute("SELECT text, reasoning, usage FROM calls WHERE key = ?", (key,)).fetchone()
+        return (row[0], row[1], Usage.model_validate_json(row[2])) if row else None
+
+    def request(self, key: str) -> dict[str, Any] | None:
+        """What the completed call of this key asked: messages, form of the reply, sampling."""
+        with self._guard():
+            row = self._db.execute("SELECT request FROM calls WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def add_call(self, key: str, model: str, request: str, text: str, reasoning: str, usage: Usage) -> None:
+        """Commits one completed call."""
+        row = (key, model, request, text, reasoning, usage.model_dump_json(), _now())
+        with self._guard():
+            self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
+        row = (key, model, request, type(error).__name__, str(error), error.reply[:2000], _now())
+        with self._guard():
+            self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def save(self, scene: Scene) -> None:
+        """Writes the scene as it stands; a later state of the same scene takes its place."""
+        state = "failed" if scene.error else scene.ending.how if scene.ending and scene.revised else "unfinished"
+        row = (scene.id, _now(), scene.model, scene.question.text, state, len(scene.events), scene.model_dump_json())
+        with self._guard():
+            self._db.execute(
+                "INSERT INTO scenes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "state = excluded.state, events = excluded.events, scene = excluded.scene",
+                row,
+            )
+
+    def scenes(self, limit: int = 20) -> list[Row]:
+        """The newest scenes, newest first, without reading the scenes themselves."""
+        with self._guard():
+            rows = self._db.execute(
+                "SELECT id, at, model, substr(question, 1, 200), state, events FROM scenes ORDER BY at DESC LIMIT ?",
+                (limit,),
+            )
+            return [Row(*row) for row in rows]
+
+    def scene(self, id: str) -> Scene | None:
+        """The scene whose id is or, if only one does, begins with `id`."""
+        with self._guard():
+            rows = self._db.execute(
+                "SELECT scene FROM scenes WHERE id = ? OR substr(id, 1, ?) = ? ORDER BY id = ? DESC LIMIT 2",
+                (id, len(id), id, id),
+            ).fetchall()
+        found = [Scene.model_validate_json(scene) for (scene,) in rows]
+        return found[0] if found and (len(found) == 1 or found[0].id == id) else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Recorded:
+    """`model` with a record in front: a call that was completed before is read, any other is asked and written."""
+
+    def __init__(self, model: Model, store: Store) -> None:
+        self.name = model.name
+        self.digest = model.digest
+        self._model = model
+        self._store = store
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        request = _request(messages, reply, sampling)
+        key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
+        if done := self._store.call(key):
+            text, reasoning, usage = done
+            with suppress(ValueError):  # written when a reply of this form was still taken: ask again
+                return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True)
+        try:
+            fresh = await self._model.ask(messages, reply, sampling)
+        except ModelError as error:
+            self._store.add_failure(key, self.name, request, error)
+            raise
+        self._store.add_call(key, self.name, request, fresh.text, fresh.reasoning, fresh.usage)
+        return Reply(fresh.value, fresh.text, fresh.reasoning, fresh.usage, key)
+
+
+def _request(messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> str:
+    """The canonical text of what is asked; two calls of one text have one reply."""
+    form = "text" if is_text(reply) else schema_of(reply)  # type: ignore[arg-type]
+    parts = {"messages": [m.model_dump() for m in messages], "form": form, "sampling": sampling.model_dump()}
+    return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
