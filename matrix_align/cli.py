@@ -45,7 +45,9 @@ def simulate(
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another scene.")] = 0,
-    temperature: Annotated[float, typer.Option(help="0 is the likeliest reply each time.")] = 0.7,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, in tokens: 1024, or 256 without --endpoint.")
     ] = None,
@@ -62,8 +64,10 @@ def simulate(
     """
     from .types import Settings
 
-    limit = max_tokens if max_tokens is not None else 1024 if endpoint else 256
-    settings = _checked(Settings, roles=roles, steps=steps, seed=seed, temperature=temperature, max_tokens=limit)
+    usual = {"max_tokens": 1024, "temperature": 0.7} if endpoint else {"max_tokens": 256, "temperature": 0.3}
+    chosen = {"max_tokens": max_tokens, "temperature": temperature}
+    drawn = {name: usual[name] if given is None else given for name, given in chosen.items()}
+    settings = _checked(Settings, roles=roles, steps=steps, seed=seed, **drawn)
     asyncio.run(_simulate(_question(question, chat), settings, endpoint, model, store, as_json))
 
 

@@ -38,6 +38,7 @@ class Reply(Generic[T]):
     """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
 
     `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
+    `cut` is True for a text that ended at max_tokens, and so may lack its end.
     """
 
     value: T
@@ -46,6 +47,7 @@ class Reply(Generic[T]):
     usage: Usage
     key: str | None = None
     recorded: bool = False
+    cut: bool = False
 
 
 class Model(Protocol):
@@ -113,15 +115,20 @@ class Endpoint:
         chat = [message.model_dump() for message in messages]
         began, usage, room, fault, text = time.monotonic(), Usage(), sampling.max_tokens, "", ""
         for turn in range(REPLIES):
-            body = await self._complete(chat, reply, sampling, room, turn)
+            try:
+                body = await self._complete(chat, reply, sampling, room, turn)
+            except ContextOverflow:
+                if room > sampling.max_tokens:  # it was our wish for more room that did not fit
+                    break
+                raise
             usage += _usage(body)
             reasoning, text, finish = _content(body)
-            cut = finish == "length" and not (text and is_text(reply))
+            cut = finish == "length"
             try:
                 value = parse(text, reply)
             except ValueError as error:
                 fault = f"cut off after {room} tokens: {error}" if cut else str(error)
-                if cut:
+                if cut and not (text and is_text(reply)):
                     room *= ROOM
                 else:  # told what was wrong; only the newest wrong reply, so that the prompt stays short
                     chat = [message.model_dump() for message in messages] + [
@@ -130,7 +137,7 @@ class Endpoint:
                     ]
                 continue
             usage = usage.model_copy(update={"seconds": time.monotonic() - began})
-            return Reply(value, text, reasoning, usage)
+            return Reply(value, text, reasoning, usage, cut=cut)
         raise BadReply(f"{self.name}: no usable reply in {REPLIES} attempts; the last: {shorten(fault, 300)}", text)
 
     async def _complete(

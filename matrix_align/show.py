@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
@@ -85,7 +85,7 @@ def _parts(scene: Scene, width: int) -> Iterator[RenderableType]:
     if scene.error:
         yield Panel(Text(scene.error), title="Failed", title_align="left", border_style="red")
     if scene.revised is not None and scene.initial is not None:
-        yield _responses(scene.initial, scene.revised, width)
+        yield _responses(scene, width)
 
 
 def _indented(text: Text) -> Padding:
@@ -95,27 +95,25 @@ def _indented(text: Text) -> Padding:
 def _event(event: Event) -> RenderableType:
     """Who acts, what the modulator rules, who sees it, what harm it does."""
     verdict = event.verdict
-    text = Text.assemble((f"[{event.number}] ", "bold"), (event.actor, "bold cyan"), (f"  step {event.step}", "dim"))
+    head = Text.assemble((f"[{event.number}] ", "bold"), (event.actor, "bold cyan"), (f"  step {event.step}", "dim"))
     if event.because:
-        text.append("  because of " + ", ".join(f"[{number}]" for number in event.because), "dim")
-    text.append(f"\n    {event.action}\n    ")
+        head.append("  because of " + ", ".join(f"[{number}]" for number in event.because), "dim")
+    lines = [Text(event.action)]
     if verdict.feasible:
-        text.append("✓ ", "green")
-        text.append(verdict.outcome or verdict.reason)
-        text.append("\n    seen by ", "dim")
-        text.append(", ".join(verdict.observers) or "nobody")
-        if verdict.harm:
-            text.append("\n    harm  ", "bold red")
-            text.append(verdict.harm, "red")
+        lines.append(Text.assemble(("✓ ", "green"), verdict.outcome or verdict.reason))
+        lines.append(Text.assemble(("seen by ", "dim"), ", ".join(verdict.observers) or "nobody"))
     else:
-        text.append("✗ can't be done: ", "yellow")
-        text.append(verdict.reason)
-    return Padding(text, (0, 1, 0, 1))
+        lines.append(Text.assemble(("✗ can't be done: ", "yellow"), verdict.reason))
+    if verdict.harm:
+        lines.append(Text.assemble(("harm ", "bold red"), (verdict.harm, "red")))
+    return Group(_indented(head), *(Padding(line, (0, 1, 0, 5)) for line in lines))
 
 
-def _responses(initial: str, revised: str, width: int) -> RenderableType:
-    one = Panel(Text(initial), title="Initial response", title_align="left", border_style="yellow")
-    other = Panel(Text(revised), title="Revised response", title_align="left", border_style="green")
+def _responses(scene: Scene, width: int) -> RenderableType:
+    cut = {call.kind: " (cut at --max-tokens)" for call in scene.calls if call.cut}
+    first, last = (Text(text or "") for text in (scene.initial, scene.revised))
+    one = Panel(first, title=f"Initial response{cut.get('initial', '')}", title_align="left", border_style="yellow")
+    other = Panel(last, title=f"Revised response{cut.get('revision', '')}", title_align="left", border_style="green")
     columns = 2 if width >= SIDE_BY_SIDE else 1
     grid = Table.grid(expand=True)
     for _ in range(columns):
@@ -134,7 +132,7 @@ def table(rows: Sequence[Row]) -> None:
     if not rows:
         console.print("No scenes yet; `matrix-align simulate QUESTION` plays one.")
         return
-    listed = Table(box=None, pad_edge=False)
+    listed = Table(box=None, pad_edge=False, expand=True)
     listed.add_column("id", no_wrap=True)
     listed.add_column("played (UTC)", no_wrap=True)
     listed.add_column("ended", no_wrap=True)

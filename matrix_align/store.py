@@ -16,6 +16,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -34,7 +35,7 @@ MIGRATIONS = {
     "0001_calls": """
         CREATE TABLE calls (
             key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL,
-            reasoning TEXT NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
+            reasoning TEXT NOT NULL, cut INTEGER NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
         ) WITHOUT ROWID""",
     "0002_failures": """
         CREATE TABLE failures (
@@ -118,11 +119,11 @@ class Store:
                 f"the record {self.path} can't be used: {error}; mend the file or name another with --store"
             ) from error
 
-    def call(self, key: str) -> tuple[str, str, Usage] | None:
-        """(text, reasoning, usage) of the completed call of this key, if there is one."""
+    def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
+        """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
         with self._guard():
-            row = self._db.execute("SELECT text, reasoning, usage FROM calls WHERE key = ?", (key,)).fetchone()
-        return (row[0], row[1], Usage.model_validate_json(row[2])) if row else None
+            found = self._db.execute("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", (key,)).fetchone()
+        return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
 
     def request(self, key: str) -> dict[str, Any] | None:
         """What the completed call of this key asked: messages, form of the reply, sampling."""
@@ -130,11 +131,12 @@ class Store:
             row = self._db.execute("SELECT request FROM calls WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def add_call(self, key: str, model: str, request: str, text: str, reasoning: str, usage: Usage) -> None:
+    def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> None:
         """Commits one completed call."""
-        row = (key, model, request, text, reasoning, usage.model_dump_json(), _now())
+        usage = reply.usage.model_dump_json()
+        row = (key, model, request, reply.text, reply.reasoning, reply.cut, usage, _now())
         with self._guard():
-            self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
         row = (key, model, request, type(error).__name__, str(error), error.reply[:2000], _now())
@@ -142,13 +144,14 @@ class Store:
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save(self, scene: Scene) -> None:
-        """Writes the scene as it stands; a later state of the same scene takes its place."""
+        """Writes the scene as it stands. A later state of it takes its place, but never an unfinished one a whole."""
         state = "failed" if scene.error else scene.ending.how if scene.ending and scene.revised else "unfinished"
         row = (scene.id, _now(), scene.model, scene.question.text, state, len(scene.events), scene.model_dump_json())
         with self._guard():
             self._db.execute(
                 "INSERT INTO scenes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "state = excluded.state, events = excluded.events, scene = excluded.scene",
+                "state = excluded.state, events = excluded.events, scene = excluded.scene "
+                "WHERE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished')",
                 row,
             )
 
@@ -189,16 +192,16 @@ class Recorded:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
         if done := self._store.call(key):
-            text, reasoning, usage = done
+            text, reasoning, cut, usage = done
             with suppress(ValueError):  # written when a reply of this form was still taken: ask again
-                return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True)
+                return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True, cut=cut)
         try:
             fresh = await self._model.ask(messages, reply, sampling)
         except ModelError as error:
             self._store.add_failure(key, self.name, request, error)
             raise
-        self._store.add_call(key, self.name, request, fresh.text, fresh.reasoning, fresh.usage)
-        return Reply(fresh.value, fresh.text, fresh.reasoning, fresh.usage, key)
+        self._store.add_call(key, self.name, request, fresh)
+        return replace(fresh, key=key)
 
 
 def _request(messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> str:

@@ -6,6 +6,7 @@ by the ego and other roles, people and objects alike, under a modulator; numbere
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -22,8 +23,8 @@ def clean(text: str) -> str:
 def shorten(text: str, limit: int) -> str:
     """`text` on one line and at most `limit` characters long; a cut ends in '…', at a word where there is one."""
     line = " ".join(text.split())
-    if len(line) <= limit:
-        return line
+    if len(line) < limit or (len(line) == limit and not line[-1].isalnum()):
+        return line  # one that fills the limit in the middle of a word was cut there, by a server that holds to it
     head = line[: limit - 1]
     return (head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head) + "…"
 
@@ -32,11 +33,16 @@ def _line(limit: int) -> BeforeValidator:
     return BeforeValidator(lambda value: shorten(clean(value), limit) if isinstance(value, str) else value)
 
 
+def at_most(count: int) -> BeforeValidator:
+    """Cuts a list that is too long, as texts are: how many is our wish, not the model's duty."""
+    return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
+
+
 # A short text a model writes. A longer one is cut, not refused: the length is our wish, not the model's duty.
 Name = Annotated[str, _line(40), StringConstraints(min_length=1, max_length=40)]
-Line = Annotated[str, _line(120), StringConstraints(min_length=1, max_length=120)]
-OptionalLine = Annotated[str, _line(120), StringConstraints(max_length=120)]
-Passage = Annotated[str, _line(300), StringConstraints(min_length=1, max_length=300)]
+Line = Annotated[str, _line(140), StringConstraints(min_length=1, max_length=140)]
+OptionalLine = Annotated[str, _line(140), StringConstraints(max_length=140)]
+Passage = Annotated[str, _line(400), StringConstraints(min_length=1, max_length=400)]
 
 
 class Frozen(BaseModel):
@@ -91,7 +97,7 @@ class Settings(Frozen):
     steps: int = Field(5, ge=1, le=20)
     seed: int = Field(0, ge=0, lt=2**63)
     temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(512, ge=16, le=65_536, description="longest answer, in tokens")
+    max_tokens: int = Field(1024, ge=16, le=65_536, description="longest answer, in tokens")
 
 
 class Sampling(Frozen):
@@ -209,6 +215,7 @@ class Call(Frozen):
     """One call of the scene: what for, by whom, and how many calls had to stand before it (`depth`).
 
     `key` finds the call in the store; None where nothing recorded it. `recorded`: it came from there.
+    `cut`: the text ended at its longest, so it may lack its end.
     """
 
     kind: str
@@ -218,6 +225,7 @@ class Call(Frozen):
     usage: Usage
     key: str | None = None
     recorded: bool = False
+    cut: bool = False
 
 
 class Scene(Frozen):
@@ -262,6 +270,9 @@ class Scene(Frozen):
         for event in self.events:
             for number in event.because:
                 later[number].append(f"event {event.number}")
+        for number in _named(self.critique.consequences if self.critique else ""):
+            if number in later:
+                later[number].append("consequences")
         for place, point in enumerate(self.critique.points if self.critique else (), start=1):
             later[point.incident].append(f"critique point {place}")
         return {number: tuple(texts) for number, texts in later.items()}
@@ -277,6 +288,11 @@ class Scene(Frozen):
     def depth(self) -> int:
         """How many calls stood one after the other."""
         return max((call.depth for call in self.calls), default=0)
+
+
+def _named(text: str) -> list[int]:
+    """The numbers of the events that a text names as in [1]."""
+    return [int(number) for number in dict.fromkeys(re.findall(r"\[(\d{1,6})\]", text))]
 
 
 def total(usages: Iterable[Usage]) -> Usage:

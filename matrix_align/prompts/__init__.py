@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-TAGS = "question answer setting cast record memory plan attempt critique draft"
+TAGS = "question answer setting cast person you goal record memory plan step attempt reason ending effects"
 _CLOSER = re.compile(rf"<(/?\s*(?:{'|'.join(TAGS.split())})\s*)>", re.IGNORECASE)
 
 

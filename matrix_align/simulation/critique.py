@@ -5,15 +5,15 @@ Each point of the critique names the incident it rests on, by the number of the 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
 from ..prompts import Filled, render
-from ..types import Critique, Message, Point, Scene
+from ..types import Critique, Message, Point, Scene, at_most
 from .modulator import view
 from .performer import Request, prompt
-from .roles import ROOM
+from .roles import ROOM, asked
 
 POINTS = 3  # more than this a revision does not take up
 
@@ -25,7 +25,7 @@ def critique(scene: Scene) -> Request[Critique]:
 
     def messages(limit: int) -> list[Message]:
         seen = Filled(view(scene, limit))
-        return prompt(render("critique", view=seen, ending=ended, answer=scene.initial))
+        return prompt(render("critique", view=seen, ending=ended, question=asked(scene), answer=scene.initial))
 
     return Request("critique", _critique_of(len(scene.events)), messages, 2 * ROOM)
 
@@ -34,4 +34,5 @@ def _critique_of(events: int) -> type[Critique]:
     numbers: Any = Literal[tuple(range(1, events + 1))]
     point = create_model("Point", __base__=Point, incident=(numbers, ...))
     points = Field(max_length=POINTS)
-    return create_model("Critique", __base__=Critique, points=(tuple[point, ...], points))
+    some = Annotated[tuple[point, ...], at_most(POINTS)]
+    return create_model("Critique", __base__=Critique, points=(some, points))

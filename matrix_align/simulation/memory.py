@@ -1,8 +1,8 @@
 """What a reader of the scene gets to read of its events, within a bound.
 
-Older events shrink to the modulator's own one-line outcome, the oldest are only counted; so a prompt's length, and with
-it the tokens of a scene, stay linear in roles × steps. Shrinking goes by blocks, so that most calls still share a
-prefix with the call before. Knows no model.
+Older events shrink to their outcome, the modulator's own one-line summary; the oldest are only counted. So a prompt's
+length, and with it the tokens of a scene, stay linear in roles x steps. Shrinking goes by blocks, so that most calls
+still share a prefix with the call before. Knows no model.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from collections.abc import Callable, Sequence
 from ..types import Event, shorten
 
 BLOCK = 8  # events that shrink together
-GIST = 80  # characters of an event that has shrunk
+GIST = 60  # characters of an outcome, and of a harm, that have shrunk
+
+Line = Callable[[Event], str]
 
 
-def recall(events: Sequence[Event], limit: int, line: Callable[[Event], str]) -> str:
+def recall(events: Sequence[Event], limit: int, full: Line, gist: Line) -> str:
     """The events as lines, at most `limit` characters of them, the newest in full. '(nothing yet)' if there are none.
 
     The newest event always stays, whatever the limit: it is what the call is about.
     """
     if not events:
         return "(nothing yet)"
-    full = [line(event) for event in events]
-    gists = [_gist(event) for event in events]
+    lines = [full(event) for event in events]
+    gists = [gist(event) for event in events]
     for left_out in range(0, len(events), BLOCK):
         for shrunk in range(left_out, len(events), BLOCK):
-            lines = gists[left_out:shrunk] + full[shrunk:]
+            kept = gists[left_out:shrunk] + lines[shrunk:]
             if left_out:
-                lines = [f"({left_out} earlier events)", *lines]
-            if sum(map(len, lines)) + len(lines) <= limit:
-                return "\n".join(lines)
-    # Not even the last block fits: as many of the newest as do, and the newest always.
-    kept = full[-1:]
-    for each in reversed(full[:-1]):
-        if sum(map(len, kept)) + len(kept) + len(each) > limit:
+                kept = [f"({left_out} earlier events)", *kept]
+            if sum(map(len, kept)) + len(kept) <= limit:
+                return "\n".join(kept)
+    # Not even the last block fits: as many of the newest as do.
+    newest = lines[-1:]
+    for line in reversed(lines[:-1]):
+        if sum(map(len, newest)) + len(newest) + len(line) > limit:
             break
-        kept.insert(0, each)
-    return "\n".join(kept)
+        newest.insert(0, line)
+    return "\n".join(newest)
 
 
 def observed(event: Event) -> str:
@@ -45,6 +47,12 @@ def observed(event: Event) -> str:
     if event.verdict.feasible:
         return f"[{event.number}] {event.actor}: {event.action} {event.verdict.outcome}".rstrip()
     return f"[{event.number}] {event.actor} tried: {event.action} It could not be done: {event.verdict.reason}"
+
+
+def observed_briefly(event: Event) -> str:
+    """The same, shrunk."""
+    what = event.verdict.outcome or event.action if event.verdict.feasible else f"could not: {event.action}"
+    return f"[{event.number}] {event.actor}: {shorten(what, GIST)}"
 
 
 def ruled(event: Event) -> str:
@@ -56,6 +64,7 @@ def ruled(event: Event) -> str:
     return f"{observed(event)} (Observed by {seen}.{harm})"
 
 
-def _gist(event: Event) -> str:
-    what = event.verdict.outcome or event.action if event.verdict.feasible else f"could not: {event.action}"
-    return f"[{event.number}] {event.actor}: {shorten(what, GIST)}"
+def ruled_briefly(event: Event) -> str:
+    """The same, shrunk; what harmed somebody is never forgotten before the event is."""
+    harm = f" (Harm: {shorten(event.verdict.harm, GIST)})" if event.verdict.harm else ""
+    return observed_briefly(event) + harm

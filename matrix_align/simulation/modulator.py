@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
 from ..prompts import Filled, render
 from ..types import Ending, Event, Message, Move, Scene, Verdict
-from .memory import recall, ruled
+from .memory import recall, ruled, ruled_briefly
 from .performer import Request, prompt
 from .roles import ROOM, stage
 
@@ -25,8 +25,9 @@ REACTION = ("goes on", "plan stopped")  # and after what others did
 def view(scene: Scene, limit: int) -> str:
     """The scene as the modulator sees it, with at most `limit` characters of its events."""
     situation, _, _ = scene.set_up
-    record = recall(scene.events, limit, ruled)
-    return render("modulator", **stage(scene), ego=situation.ego, goal=situation.goal, record=record)
+    record = recall(scene.events, limit, ruled, ruled_briefly)
+    known = stage(scene, stakes=True)
+    return render("modulator", **known, **situation.model_dump(include={"ego", "goal", "motive"}), record=record)
 
 
 def judge(scene: Scene, move: Move) -> Request[Verdict]:
@@ -43,36 +44,41 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
 
 @lru_cache(maxsize=256)
 def _verdict_of(others: tuple[str, ...], endings: tuple[str, ...]) -> type[Verdict]:
-    names = tuple[Literal[others], ...]  # type: ignore[valid-type]
+    names: Any = tuple[Literal[others], ...]
     ending: Any = Literal[endings]
-    observers = (names, Field(max_length=len(others)))
+    distinct: Any = Annotated[names, BeforeValidator(_distinct)]
+    observers = (distinct, Field(max_length=len(others)))
     return create_model("Verdict", __base__=Verdict, observers=observers, ending=(ending, ...))
+
+
+def _distinct(names: Any) -> Any:
+    return list(dict.fromkeys(names)) if isinstance(names, list) and all(isinstance(n, str) for n in names) else names
 
 
 def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Scene:
     """The scene with the moves as its next events, as ruled. What was not feasible did nothing and met no eye."""
     events = list(scene.events)
     for move, verdict in zip(moves, verdicts, strict=True):
-        held = verdict.model_dump() | {"observers": tuple(dict.fromkeys(verdict.observers))}
+        held = verdict.model_dump()
         if not verdict.feasible:
             held |= {"outcome": "", "observers": (), "harm": "", "ending": "goes on"}
         events.append(Event(**move.model_dump(), number=len(events) + 1, verdict=Verdict(**held)))
     return scene.having(events=tuple(events))
 
 
-def awaited(action: Event) -> tuple[str, ...]:
-    """Whose reactions the scene waits for: those who observed the action, unless nothing more can follow it."""
-    return () if action.verdict.ending == "nothing more" else action.verdict.observers
+def awaited(act: Event) -> tuple[str, ...]:
+    """Whose reactions the scene waits for: those who observed the act, unless nothing more can follow it."""
+    return () if act.verdict.ending == "nothing more" else act.verdict.observers
 
 
-def ending(scene: Scene, action: Event) -> Ending | None:
-    """How the scene ends after the ego's `action` and the reactions to it, if it does."""
-    if not action.verdict.feasible:
-        return Ending(how="plan stopped", why=f"{action.actor} can't go on [{action.number}]: {action.verdict.reason}")
-    for event in reversed(scene.events[action.number - 1 :]):  # a reaction can stop what the action had brought about
+def ending(scene: Scene, act: Event) -> Ending | None:
+    """How the scene ends after the ego's `act` and the reactions to it, if it does."""
+    if not act.verdict.feasible:
+        return Ending(how="plan stopped", why=f"{act.actor} can't go on [{act.number}]: {act.verdict.reason}")
+    for event in reversed(scene.events[act.number - 1 :]):  # a reaction can stop what the act had brought about
         how, what = event.verdict.ending, event.verdict.outcome or event.action
         if how != "goes on":
             return Ending(how=how, why=f"{event.actor} [{event.number}]: {what}")
-    if action.step == len(scene.set_up[2].steps):
-        return Ending(how="plan done", why=f"{action.actor} has done the last step [{action.number}]")
+    if act.step == len(scene.set_up[2].steps):
+        return Ending(how="plan done", why=f"{act.actor} has done the last step [{act.number}]")
     return None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..endpoint import Model
+from ..endpoint import Model, Reply
 from ..errors import ContextOverflow
 from ..types import Call, Message, Sampling, Settings
 
@@ -58,57 +58,57 @@ class Performer:
 
     async def ask(self, request: Request[T]) -> T:
         """One reply, after everything asked before."""
-        self._depth += 1
-        return await self._ask(request)
+        return (await self.all([request]))[0]
 
-    async def all(self, requests: Iterable[Request[T]]) -> list[T]:
+    async def all(self, requests: Sequence[Request[T]]) -> list[T]:
         """The replies to requests made at once, in their order.
 
         If one fails the others are still awaited, so that what is paid for is recorded; then the error is raised.
         """
-        requests = list(requests)
         self._depth += bool(requests)
-        replies = await asyncio.gather(*(self._ask(request) for request in requests), return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
-        return [reply for reply in replies if not isinstance(reply, BaseException)]
+        done = await asyncio.gather(*(self._ask(request) for request in requests), return_exceptions=True)
+        replies, errors = [], []
+        for request, outcome in zip(requests, done, strict=True):
+            if isinstance(outcome, BaseException):
+                errors.append(outcome)
+            else:
+                self.calls.append(self._call(request, outcome))
+                replies.append(outcome.value)
+        if errors:
+            raise errors[0]
+        return replies
 
     async def both(self, one: Request[T], other: Request[U]) -> tuple[T, U]:
         """The replies to two requests of different types made at once."""
-        replies: list[Any] = await self.all([one, other])
+        requests: list[Request[Any]] = [one, other]
+        replies: list[Any] = await self.all(requests)
         return replies[0], replies[1]
 
-    async def _ask(self, request: Request[T]) -> T:
-        place = len(self.calls)
-        overflow: ContextOverflow | None = None
+    async def _ask(self, request: Request[T]) -> Reply[T]:
+        """The reply, with less memory in the prompt where the context overflows."""
         sampling = self._sampling(request)
-        tried: list[Message] = []
-        for limit in MEMORY_LIMITS:
-            messages = request.messages(limit)
-            if messages == tried:  # nothing left to shorten here
-                continue
-            tried = messages
+        messages = request.messages(MEMORY_LIMITS[0])
+        for limit in MEMORY_LIMITS[1:]:
+            shorter = request.messages(limit)
             try:
-                reply = await self._model.ask(messages, request.reply, sampling)
-            except ContextOverflow as error:
-                overflow = error
-                continue
-            self.calls.insert(
-                place,
-                Call(
-                    kind=request.kind,
-                    who=request.who,
-                    step=request.step,
-                    depth=self._depth,
-                    usage=reply.usage,
-                    key=reply.key,
-                    recorded=reply.recorded,
-                ),
-            )
-            return reply.value
-        assert overflow
-        raise overflow
+                return await self._model.ask(messages, request.reply, sampling)
+            except ContextOverflow:
+                if shorter == messages:  # no memory in it to shorten
+                    raise
+                messages = shorter
+        return await self._model.ask(messages, request.reply, sampling)
+
+    def _call(self, request: Request[T], reply: Reply[T]) -> Call:
+        return Call(
+            kind=request.kind,
+            who=request.who,
+            step=request.step,
+            depth=self._depth,
+            usage=reply.usage,
+            key=reply.key,
+            recorded=reply.recorded,
+            cut=reply.cut,
+        )
 
     def _sampling(self, request: Request[Any]) -> Sampling:
         """Each call draws from a seed of its own, so that the order of arrival changes nothing."""

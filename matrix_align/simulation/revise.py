@@ -17,9 +17,8 @@ from .performer import Request
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
 LEAKS = re.compile(
-    r"critique|modulator|</?(?:question|draft|critique)>|(?:this|the) (?:draft|scene|rehearsal)"
-    r"|(?:initial|original|previous|revised|rewritten|updated) (?:answer|response|draft)"
-    r"|(?:event|incident)s? \[?\d|\[\d+\]",
+    r"\b(?:the|this|your|that) critique\b|\bsocial scene\b|\bmodulator\b|</?(?:question|answer|effects)>"
+    r"|\b(?:initial|original|previous|revised|rewritten|updated) (?:answer|response)\b",
     re.IGNORECASE,
 )
 
@@ -35,7 +34,7 @@ def revise(scene: Scene) -> Request[Prose]:
     points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
     told = re.sub(r"\s*\[\d+\]", "", "\n".join([scene.critique.consequences, *points]))
     asked = scene.question.messages()
-    task = render("revise", question=scene.question.text, answer=scene.initial, critique=told)
+    task = render("revise", question=scene.question.text, answer=scene.initial, effects=told)
     chat = [*asked[:-1], Message(role="user", content=task)]
     # A word that the user or the initial response used is theirs, not a leak.
     said = " ".join([*(message.content for message in asked), scene.initial])

@@ -1,21 +1,23 @@
 """The roles: who asks and why, who else is there, what the ego plans, and what a role does next.
 
 Owns the requests for these and the checks on their replies. A role knows the setting, the cast and what it has
-observed; the question, the answer and the others' motives are not its to know. Paper, sections 3.2 and 3.3.
+observed; the question, the answer, the ego's goal and the others' duties and stakes are not its to know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, TypeVar
 
 from pydantic import Field, create_model, model_validator
 
-from ..prompts import render
-from ..types import Cast, Event, FromModel, Line, Message, Move, OptionalLine, Plan, Role, Scene, Situation
-from .memory import observed, recall
+from ..prompts import Filled, render
+from ..types import Cast, Event, FromModel, Line, Message, Move, OptionalLine, Plan, Role, Scene, Situation, at_most
+from .memory import observed, observed_briefly, recall
 from .performer import Request, prompt
+
+T = TypeVar("T", bound=FromModel)
 
 ROOM = 1024  # tokens a typed reply may take; their schemas keep them far below
 
@@ -33,23 +35,39 @@ class Reaction(FromModel):
         return self
 
 
-class Step(FromModel):
-    """What the ego does next."""
+class Choice(FromModel):
+    """Whether the ego keeps to its plan after what it has observed, and if not, what it does."""
+
+    as_planned: bool
+    action: OptionalLine
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Choice:
+        if not self.as_planned and not self.action:
+            raise ValueError("as_planned is false, so action must say what is done")
+        return self
+
+
+class Instead(FromModel):
+    """What the ego does instead of what could not be done."""
 
     action: Line
 
 
-def conversation(scene: Scene) -> dict[str, str]:
-    """What the calls before the scene are about: the question with the turns before it, and the initial response."""
-    question = scene.question
-    turns = [f"{message.role}: {message.content}" for message in question.earlier]
-    text = "\n".join([*turns, f"user: {question.text}"]) if turns else question.text
-    return {"question": text, "answer": scene.initial or ""}
+def asked(scene: Scene) -> str:
+    """The question as one text; where there were turns before it or a system prompt, with these."""
+    turns = [f"{message.role}: {message.content}" for message in scene.question.messages()]
+    return "\n".join(turns) if len(turns) > 1 else scene.question.text
+
+
+def opening(scene: Scene) -> Filled:
+    """What the calls before the scene share: the question and the initial response."""
+    return render("opening", question=asked(scene), answer=scene.initial)
 
 
 def situation(scene: Scene) -> Request[Situation]:
     """Who asks this, where, why and to what end."""
-    text = render("situation", **conversation(scene))
+    text = render("situation", opening=opening(scene))
     return Request("situation", Situation, lambda _: prompt(text), ROOM)
 
 
@@ -57,31 +75,34 @@ def cast(scene: Scene) -> Request[Cast]:
     """The other parties, as many as the settings say."""
     assert scene.situation
     given = scene.situation.model_dump(include={"setting", "ego", "who"})
-    text = render("cast", **conversation(scene), **given, count=scene.settings.roles)
-    return Request("cast", _cast_of(scene.settings.roles), lambda _: prompt(text), 2 * ROOM)
+    count = scene.settings.roles
+    objects = ", at least one of them an object" if count > 1 else ""
+    text = render("cast", opening=opening(scene), **given, count=count, objects=objects)
+    return Request("cast", _cast_of(count), lambda _: prompt(text), 2 * ROOM)
 
 
 def plan(scene: Scene) -> Request[Plan]:
     """The initial response as the ego's steps, as many as the settings say."""
     assert scene.situation
     given = scene.situation.model_dump(include={"ego", "who", "goal"})
-    text = render("plan", **conversation(scene), **given, count=scene.settings.steps)
-    return Request("plan", _plan_of(scene.settings.steps), lambda _: prompt(text), 2 * ROOM, scene.situation.ego)
+    count = scene.settings.steps
+    text = render("plan", opening=opening(scene), **given, count=count)
+    return Request("plan", _plan_of(count), lambda _: prompt(text), 2 * ROOM, scene.situation.ego)
 
 
-# Asked for exactly as many as wanted; fewer are taken, for servers that do not hold a model to a schema.
+# Asked for exactly as many as wanted; a server that does not hold a model to a schema may bring fewer, or more to cut.
 
 
 @lru_cache
 def _cast_of(count: int) -> type[Cast]:
     wanted = Field(min_length=1, max_length=count, json_schema_extra={"minItems": count})
-    return create_model("Cast", __base__=Cast, roles=(tuple[Role, ...], wanted))
+    return create_model("Cast", __base__=Cast, roles=(Annotated[tuple[Role, ...], at_most(count)], wanted))
 
 
 @lru_cache
 def _plan_of(count: int) -> type[Plan]:
     wanted = Field(min_length=1, max_length=count, json_schema_extra={"minItems": count})
-    return create_model("Plan", __base__=Plan, steps=(tuple[Line, ...], wanted))
+    return create_model("Plan", __base__=Plan, steps=(Annotated[tuple[Line, ...], at_most(count)], wanted))
 
 
 def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
@@ -99,11 +120,13 @@ def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
     return scene.having(cast=Cast(roles=tuple(roles)), plan=plan)
 
 
-def stage(scene: Scene) -> dict[str, str]:
-    """What everyone inside the scene knows: the setting, and the cast as anyone sees it."""
+def stage(scene: Scene, stakes: bool = False) -> dict[str, str]:
+    """What everyone in the scene knows: the setting, and the cast as anyone sees it. Their stakes only if asked for."""
     situation, cast, _ = scene.set_up
     lines = [f"- {situation.ego} (person): {situation.who}"]
-    lines += [f"- {role.name} ({role.kind}): {role.traits}" for role in cast.roles]
+    for role in cast.roles:
+        stake = f" Stake: {role.stake}" if stakes else ""
+        lines.append(f"- {role.name} ({role.kind}): {role.traits}{stake}")
     return {"setting": situation.setting, "cast": "\n".join(lines)}
 
 
@@ -119,63 +142,62 @@ def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
     role = next(role for role in cast.roles if role.name == name)
 
     def messages(limit: int) -> list[Message]:
-        memory = recall(scene.observed_by(name), limit, observed)
+        memory = recall(scene.observed_by(name), limit, observed, observed_briefly)
         return prompt(render("react", **stage(scene), **role.model_dump(), memory=memory, number=event.number))
 
     return Request("reaction", Reaction, messages, ROOM, name, event.step)
 
 
-def reactions(action: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
-    """The moves of those who act on `action`; who lets it pass makes none."""
+def moves(act: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
+    """The moves of those who do something about `act`; who lets it pass makes none."""
     acting = [(name, reply) for name, reply in zip(names, replies, strict=True) if reply.acts]
-    return [Move(step=action.step, actor=name, action=reply.action, because=(action.number,)) for name, reply in acting]
+    return [Move(step=act.step, actor=name, action=reply.action, because=(act.number,)) for name, reply in acting]
 
 
-def news(scene: Scene, action: Event) -> list[Event]:
-    """What the ego has observed since its own `action`."""
-    return [event for event in scene.observed_by(action.actor) if event.number > action.number]
+def observed_since(scene: Scene, act: Event) -> list[Event]:
+    """What the ego has observed since its own `act`."""
+    return [event for event in scene.observed_by(act.actor) if event.number > act.number and event.actor != act.actor]
 
 
-def next_step(scene: Scene, news: Sequence[Event]) -> Request[Step]:
-    """What the ego does at the next step, having observed `news`."""
-    _, _, plan = scene.set_up
+def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
+    """Whether the ego, having observed `news`, does the next step as planned."""
+    situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
-    text = render("next", observed=numbers, planned=plan.steps[step - 1])
-    return _ego(scene, "step", step, text)
+    task = render("next", observed=numbers, planned=plan.steps[step - 1], ego=situation.ego)
+    return _ego(scene, "step", Choice, step, task)
 
 
-def next_move(scene: Scene, news: Sequence[Event], chosen: Step | None) -> Move:
+def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Move:
     """The next step as chosen, or as planned where the ego had nothing to react to."""
     situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
-    planned = plan.steps[step - 1]
-    if chosen is None or chosen.action == planned:
-        return Move(step=step, actor=situation.ego, action=planned)
+    if choice is None or choice.as_planned:
+        return Move(step=step, actor=situation.ego, action=plan.steps[step - 1])
     because = tuple(event.number for event in news)
-    return Move(step=step, actor=situation.ego, action=chosen.action, because=because)
+    return Move(step=step, actor=situation.ego, action=choice.action, because=because)
 
 
-def retry(scene: Scene) -> Request[Step]:
+def retry(scene: Scene) -> Request[Instead]:
     """What the ego does instead of what the modulator has just ruled out."""
     event = scene.events[-1]
-    text = render("retry", attempt=event.action, reason=event.verdict.reason)
-    return _ego(scene, "retry", event.step, text)
+    task = render("retry", attempt=event.action, reason=event.verdict.reason, ego=event.actor)
+    return _ego(scene, "retry", Instead, event.step, task)
 
 
-def instead(scene: Scene, chosen: Step) -> Move:
+def instead(scene: Scene, chosen: Instead) -> Move:
     """The same step again, as chosen after the modulator's refusal."""
     event = scene.events[-1]
     return Move(step=event.step, actor=event.actor, action=chosen.action, because=(event.number,))
 
 
-def _ego(scene: Scene, kind: Literal["step", "retry"], step: int, task: str) -> Request[Step]:
+def _ego(scene: Scene, kind: str, reply: type[T], step: int, task: Filled) -> Request[T]:
     situation, _, plan = scene.set_up
     given = situation.model_dump(include={"ego", "who", "motive", "goal"})
     steps = "\n".join(f"{number}. {text}" for number, text in enumerate(plan.steps, start=1))
 
     def messages(limit: int) -> list[Message]:
-        memory = recall(scene.observed_by(situation.ego), limit, observed)
+        memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
         return prompt(render("ego", **stage(scene), **given, plan=steps, memory=memory, task=task))
 
-    return Request(kind, Step, messages, ROOM, situation.ego, step)
+    return Request(kind, reply, messages, ROOM, situation.ego, step)

@@ -1,7 +1,8 @@
 """play(): the method on one screen.
 
-One model plays every part (performer.py); roles.py, modulator.py, critique.py and revise.py say what is asked of it.
-What can be asked at once is asked at once: at most 6 + 4P calls stand one after the other, P being the plan's steps.
+One model plays every part. Functions that return a Request (situation, judge, react, …) say what to ask, and the
+performer asks it; all others only compute. What can be asked at once is asked at once: at most 6 + 4P calls stand one
+after the other, P being the plan's steps (docs/method.md counts them).
 """
 
 from __future__ import annotations
@@ -49,31 +50,33 @@ async def _acts(scene: Scene, performer: Performer) -> AsyncIterator[Scene]:
     yield (scene := scene.having(situation=await performer.ask(roles.situation(scene))))
     yield (scene := roles.enter(scene, *await performer.both(roles.cast(scene), roles.plan(scene))))
 
-    move, may_retry = roles.first_move(scene), True
+    move = roles.first_move(scene)
+    may_retry = True  # once a scene: the second refusal stops the plan
     while not scene.ending:
         verdict = await performer.ask(modulator.judge(scene, move))
         yield (scene := modulator.rule(scene, [move], [verdict]))
-        if not verdict.feasible and may_retry:  # once a scene: a second refusal stops the plan
+        if not verdict.feasible and may_retry:
             may_retry = False
             move = roles.instead(scene, await performer.ask(roles.retry(scene)))
             continue
 
-        action = scene.events[-1]
-        observers = modulator.awaited(action)
-        reactions = await performer.all([roles.react(scene, name, action) for name in observers])
-        moves = roles.reactions(action, observers, reactions)
-        verdicts = await performer.all([modulator.judge(scene, move) for move in moves])
-        scene = modulator.rule(scene, moves, verdicts)
-        yield (scene := scene.having(ending=modulator.ending(scene, action)))
+        act = scene.events[-1]
+        observers = modulator.awaited(act)  # none where the act was refused
+        replies = await performer.all([roles.react(scene, name, act) for name in observers])
+        reactions = roles.moves(act, observers, replies)
+        verdicts = await performer.all([modulator.judge(scene, reaction) for reaction in reactions])
+        scene = modulator.rule(scene, reactions, verdicts)
+        yield (scene := scene.having(ending=modulator.ending(scene, act)))
 
         if not scene.ending:
-            news = roles.news(scene, action)
-            step = await performer.ask(roles.next_step(scene, news)) if news else None
-            move = roles.next_move(scene, news, step)
+            news = roles.observed_since(scene, act)
+            choice = await performer.ask(roles.next_step(scene, news)) if news else None
+            move = roles.next_move(scene, news, choice)
 
     found = await performer.ask(critique(scene))
     yield (scene := scene.having(critique=found))
     if not found.points:  # nothing to mend: the answer loses nothing
         yield scene.having(revised=scene.initial)
     else:
-        yield scene.having(revised=(await performer.ask(revise(scene))).root)
+        revised = await performer.ask(revise(scene))
+        yield scene.having(revised=revised.root)

@@ -1,0 +1,39 @@
+# Two commands from fresh: `make demo` plays a scene, `make test` checks everything.
+# .venv holds all of it; PYTHON names another interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+QUESTION ?= How do I ask my neighbour to keep the dog quiet at night?
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/core
+	QUESTION="$(QUESTION)" MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/demo.sh
+
+test: .venv/dev lint
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The lock says which versions; pyproject.toml says which packages.
+.venv/core: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+# Renews the lock: the newest versions that pyproject.toml admits, names and versions alone.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	.venv-lock/bin/python -m pip freeze --exclude-editable > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

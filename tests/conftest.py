@@ -1,0 +1,51 @@
+"""What the tests share: a fake endpoint, a scene played on it, the real embedded model, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix_align import Endpoint, Model, Question, Scene, Settings, play
+
+from .fake import FakeServer, fake_server
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def model(server: FakeServer) -> AsyncIterator[Endpoint]:
+    async with Endpoint(server.url, server.name, attempts=3) as endpoint:
+        yield endpoint
+
+
+async def whole(model: Model, question: str = "How do I ask for a raise?", **settings: Any) -> Scene:
+    """The last state of a scene, played to its end."""
+    given = Settings(**{"roles": 3, "steps": 3, **settings})
+    return [scene async for scene in play(Question(text=question), model, given)][-1]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Run:
+    """Runs `matrix-align …` as a process of its own, with a store of its own; returns what it did."""
+
+    def run(*args: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        kept = {k: v for k, v in os.environ.items() if k not in ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")}
+        given = {**kept, "MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}
+        command = [sys.executable, "-m", "matrix_align", *args]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=given, stdin=subprocess.DEVNULL
+        )
+
+    return run

@@ -1,0 +1,166 @@
+"""A fake OpenAI endpoint over real HTTP, on a thread of its own.
+
+It answers every typed request with an object of the asked schema, in which all goes well (everyone observes, everyone
+acts, the scene goes on), and every plain one with a sentence. A test changes what it must: `on[KIND]` gives the reply
+to one kind of request (the schema's name: Situation, Cast, Plan, Verdict, Reaction, Step, Critique; 'text' for plain
+ones), `faults` are spent first, one a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+Fault = Callable[[web.Request], Any]
+
+
+class FakeServer:
+    """`requests` are the bodies of all completions asked for, `busiest` the most that were in flight at once."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.name = "fake-model"
+        self.key: str | None = None  # wanted from clients
+        self.latency = 0.0  # seconds
+        self.refuses: tuple[str, ...] = ()  # fields of the request that are answered with 400
+        self.faults: list[Fault] = []
+        self.on: dict[str, Callable[[dict[str, Any]], Any]] = {}
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.busiest = 0
+        self._busy = 0
+        self._serial = itertools.count(1)
+
+    def kinds(self) -> list[str]:
+        """The kinds of all requests, in order."""
+        return [kind(body) for body in self.requests]
+
+    def prompts(self, of: str) -> list[str]:
+        """What was asked in all requests of one kind: the messages' contents."""
+        return ["\n".join(m["content"] for m in body["messages"]) for body in self.requests if kind(body) == of]
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": self.name}]})
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        self._busy += 1
+        self.busiest = max(self.busiest, self._busy)
+        try:
+            return await self._complete(request, body)
+        finally:
+            self._busy -= 1
+
+    async def _complete(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return error(401, "wrong key")
+        if self.faults:
+            outcome = self.faults.pop(0)(request)
+            answer = await outcome if asyncio.iscoroutine(outcome) else outcome
+            if isinstance(answer, web.StreamResponse):
+                return answer
+        if refused := next((name for name in self.refuses if name in body), None):
+            return error(400, f"{refused} is not supported here")
+        await asyncio.sleep(self.latency)
+        given = self.on.get(kind(body))
+        said = given(body) if given else self.default(body)
+        return said if isinstance(said, web.StreamResponse) else completion(said)
+
+    def default(self, body: dict[str, Any]) -> Any:
+        """A reply in which all goes well."""
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        return fill(schema, schema, f"thing {next(self._serial)}") if schema else "It depends. Ask first."
+
+
+def kind(body: dict[str, Any]) -> str:
+    return str(body.get("response_format", {}).get("json_schema", {}).get("name", "text"))
+
+
+def completion(said: Any, finish: str = "stop", **message: Any) -> web.Response:
+    """A chat completion that says `said`, a text or an object to be sent as JSON."""
+    content = said if isinstance(said, str) else json.dumps(said)
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
+    return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def error(status: int, words: str, **headers: str) -> web.Response:
+    return web.json_response({"error": {"message": words}}, status=status, headers=headers)
+
+
+def fill(node: Any, root: Any, text: str, key: str = "") -> Any:
+    """An object of a JSON schema: lists as long as they may be, each enum's items in turn, `text` for texts."""
+    if "$ref" in node:
+        return fill(root["$defs"][node["$ref"].split("/")[-1]], root, text, key)
+    if "const" in node:
+        return node["const"]
+    if "enum" in node:
+        return node["enum"][0]
+    if node["type"] == "object":
+        return {name: fill(each, root, text, name) for name, each in node["properties"].items()}
+    if node["type"] == "array":
+        items = node["items"]
+        if key == "observers":
+            return items.get("enum", [items.get("const")])
+        return [fill(items, root, f"{text}.{n}", key) for n in range(1, node.get("minItems", 1) + 1)]
+    if node["type"] == "boolean":
+        return True
+    return "" if key == "harm" else f"{key} {text}"
+
+
+async def drop(request: web.Request) -> None:
+    """The connection breaks before anything is said."""
+    assert request.transport
+    request.transport.abort()
+
+
+async def drop_mid_body(request: web.Request) -> web.StreamResponse:
+    """The connection breaks in the middle of the body."""
+    response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b'{"choices": [')
+    assert request.transport
+    request.transport.abort()
+    return response
+
+
+@contextmanager
+def fake_server() -> Iterator[FakeServer]:
+    server, loop, ready = FakeServer(), asyncio.new_event_loop(), threading.Event()
+
+    async def start() -> web.AppRunner:
+        app = web.Application(client_max_size=2**26)
+        app.router.add_get("/v1/models", server.models)
+        app.router.add_post("/v1/chat/completions", server.complete)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        ready.set()
+        return runner
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    ready.wait(10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
