@@ -40,9 +40,9 @@ def at_most(count: int) -> BeforeValidator:
 
 # A short text a model writes. A longer one is cut, not refused: the length is our wish, not the model's duty.
 Name = Annotated[str, _line(40), StringConstraints(min_length=1, max_length=40)]
-Line = Annotated[str, _line(140), StringConstraints(min_length=1, max_length=140)]
-OptionalLine = Annotated[str, _line(140), StringConstraints(max_length=140)]
-Passage = Annotated[str, _line(400), StringConstraints(min_length=1, max_length=400)]
+Line = Annotated[str, _line(120), StringConstraints(min_length=1, max_length=120)]
+OptionalLine = Annotated[str, _line(120), StringConstraints(max_length=120)]
+Passage = Annotated[str, _line(320), StringConstraints(min_length=1, max_length=320)]
 
 
 class Frozen(BaseModel):

@@ -44,9 +44,9 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
 
 @lru_cache(maxsize=256)
 def _verdict_of(others: tuple[str, ...], endings: tuple[str, ...]) -> type[Verdict]:
-    names: Any = tuple[Literal[others], ...]
+    name: Any = Literal[others]
     ending: Any = Literal[endings]
-    distinct: Any = Annotated[names, BeforeValidator(_distinct)]
+    distinct: Any = Annotated[tuple[name, ...], BeforeValidator(_distinct)]
     observers = (distinct, Field(max_length=len(others)))
     return create_model("Verdict", __base__=Verdict, observers=observers, ending=(ending, ...))
 
