@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
 app = typer.Typer(
     help="A language model rehearses the social consequences of an answer, and rewrites it (MATRIX, arXiv 2402.05699).",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -89,7 +90,7 @@ async def _simulate(
             scene = None
             try:
                 async for scene in play(question, Recorded(asked, record), settings):
-                    if stage:
+                    if stage and not scene.error:  # that goes to standard error
                         stage.show(scene)
             finally:
                 if scene:
@@ -131,7 +132,7 @@ def _question(text: str, chat: Path | None) -> "Question":
         turns = [Message.model_validate(each) for each in found]
     except OSError as error:
         raise InputError(f"can't read {chat}: {error.strerror}") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InputError(f'{chat} is no JSON list of messages like {{"role": "user", "content": "…"}}') from None
     system = turns.pop(0).content if turns and turns[0].role == "system" else None
     if not turns or turns[-1].role != "user" or any(turn.role == "system" for turn in turns):
@@ -198,15 +199,22 @@ def show(
 def main() -> None:
     """The `matrix-align` command. Errors of ours are one line on standard error."""
     try:
-        app(standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except MatrixAlignError as error:
         _leave(str(error), error.exit_code)
     except TyperException as error:
-        _leave(getattr(error, "message", "") or str(error), 2)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _leave("stopped; completed calls are kept, the same command goes on from there", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        told = getattr(error, "format_message", error.__str__)  # with the option's name, where there is one
+        _leave(told() or "stopped", 2)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more goes there, at exit either
+        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no error
+            _leave(f"can't write the output: {error.strerror}", 1)
+        return
+    if code == INTERRUPTED:
+        _leave("stopped; completed calls are kept, the same command goes on from there", INTERRUPTED)
 
 
 def _leave(message: str, code: int) -> None:

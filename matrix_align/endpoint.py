@@ -7,6 +7,7 @@ Knows nothing of scenes or of the store. `Scripted` is the public fake for tests
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
@@ -84,8 +85,9 @@ class Endpoint:
         self.url = _base(url)
         self.name = model or ""
         self.digest = digest
-        self._key = key
+        self._key = _usable(key)
         self._attempts = attempts
+        self._read = read
         self._timeout = aiohttp.ClientTimeout(total=read, sock_connect=connect)
         self._session: aiohttp.ClientSession | None = None
         # What this server has refused so far, and so is not asked again.
@@ -113,11 +115,12 @@ class Endpoint:
     async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
         """One reply of the asked type; a reply of another form is sent back with the fault, at most twice."""
         chat = [message.model_dump() for message in messages]
-        began, usage, room, fault, text = time.monotonic(), Usage(), sampling.max_tokens, "", ""
+        began, usage, room = time.monotonic(), Usage(), sampling.max_tokens
+        fault = text = reasoning = ""
         for turn in range(REPLIES):
             try:
                 body = await self._complete(chat, reply, sampling, room, turn)
-            except ContextOverflow:
+            except Refused:
                 if room > sampling.max_tokens:  # it was our wish for more room that did not fit
                     break
                 raise
@@ -138,7 +141,9 @@ class Endpoint:
                 continue
             usage = usage.model_copy(update={"seconds": time.monotonic() - began})
             return Reply(value, text, reasoning, usage, cut=cut)
-        raise BadReply(f"{self.name}: no usable reply in {REPLIES} attempts; the last: {shorten(fault, 300)}", text)
+        raise BadReply(
+            f"{self.name}: no usable reply in {REPLIES} attempts; the last: {shorten(fault, 300)}", text or reasoning
+        )
 
     async def _complete(
         self, chat: list[dict[str, Any]], reply: type[Any], sampling: Sampling, room: int, turn: int
@@ -163,12 +168,12 @@ class Endpoint:
             except ContextOverflow:
                 raise
             except Refused as refusal:
-                if not self._gives_way(str(refusal), form, request):
+                if refusal.status not in (400, 422) or not self._gives_way(refusal.words, form, request):
                     raise
 
     def _gives_way(self, said: str, form: str, request: dict[str, Any]) -> bool:
         """Whether there is another way to ask for the same, given what the server `said` no to."""
-        if "max_completion_tokens" in said and self._room == "max_tokens" and "max_tokens" in request:
+        if "max_completion_tokens" in said and "max_tokens" in request:
             self._room = "max_completion_tokens"
             return True
         for name in ("temperature", "seed"):
@@ -185,10 +190,11 @@ class Endpoint:
     async def _only_model(self) -> str:
         body = await self._request("GET", "models", None)
         data = body.get("data") if isinstance(body, dict) else None
-        names = [each["id"] for each in data if isinstance(each, dict) and each.get("id")] if data else []
+        listed = data if isinstance(data, list) else []
+        names = [clean(str(each["id"])) for each in listed if isinstance(each, dict) and each.get("id")]
         if len(names) == 1:
-            return str(names[0])
-        known = shorten(", ".join(map(str, names)), 300) or "none"
+            return names[0]
+        known = shorten(", ".join(names), 300) or "none"
         raise InputError(f"{self.url} serves {len(names)} models; name one with --model (it has: {known})")
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
@@ -200,68 +206,88 @@ class Endpoint:
         for attempt in range(self._attempts):
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
-                async with self._session.request(method, f"{self.url}/{path}", data=data, headers=headers) as response:
+                async with self._session.request(
+                    method, f"{self.url}/{path}", data=data and io.BytesIO(data), headers=headers, allow_redirects=False
+                ) as response:
                     text = await _read(response)
                     if response.status == 200:
                         try:
                             return json.loads(text)
                         except (ValueError, RecursionError):
-                            fault = BadReply(f"{self.url}/{path} sent no JSON: {shorten(clean(text), 120)!r}")
-                    else:
-                        words = self._words(text) or response.reason or "no reason given"
-                        said = f"{self.url} answered {response.status}: {words}"
-                        if response.status not in RETRIED:
-                            overflow = response.status in (400, 413, 422) and OVERFLOW.search(said)
-                            raise (ContextOverflow if overflow else Refused)(self._advice(said, response.status))
-                        fault = Overloaded(f"{said} ({attempt + 1} attempts)")
+                            fault = BadReply(f"{self.url}/{path} sent no JSON: {self._said(text, 120)!r}")
+                    elif response.status in RETRIED:
+                        words = self._words(text, response)
+                        fault = Overloaded(f"{self.url} answered {response.status} ({attempt + 1} attempts): {words}")
                         wait = max(wait, _retry_after(response.headers.get("Retry-After")))
+                    else:
+                        raise self._refusal(text, response)
             except (aiohttp.InvalidURL, UnicodeError) as error:
-                raise InputError(f"{self.url} is no usable address: {error}") from None
-            except TimeoutError:
-                seconds = self._timeout.total
-                fault = Unreachable(f"{self.url} did not answer within {seconds:g} s ({attempt + 1} attempts)")
-            except (aiohttp.ClientError, OSError) as error:
-                why = shorten(str(error) or type(error).__name__, 200)
+                raise InputError(f"{self.url} is no usable address: {self._said(str(error), 200)}") from None
+            except aiohttp.ConnectionTimeoutError:
                 fault = Unreachable(
-                    f"{self.url} can't be reached ({attempt + 1} attempts): {why}; is a server running?"
+                    f"{self.url} can't be reached: no connection within {self._timeout.sock_connect:g} s"
                 )
+            except TimeoutError:
+                fault = Unreachable(f"{self.url} did not answer within {self._read:g} s")
+                if attempt:  # a server that is silent for so long twice will not speak
+                    break
+            except (aiohttp.ClientError, OSError) as error:
+                why = self._said(str(error) or type(error).__name__, 200)
+                fault = Unreachable(f"{self.url} can't be reached: {why}; is a server running there?")
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(wait)
         raise fault
 
-    def _words(self, text: str) -> str:
-        """The server's own words for an error, on one line, without our key in them."""
+    def _refusal(self, text: str, response: aiohttp.ClientResponse) -> Refused:
+        """What to raise for a status that asking again would not change."""
+        status, words = response.status, self._words(text, response)
+        said = f"{self.url} answered {status}: {words}"
+        if status in (400, 413, 422) and OVERFLOW.search(text):
+            return ContextOverflow(said, status, words)
+        if status in (401, 403):
+            said += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
+        if status == 404:
+            said += f". Check the address and the model's name ({self.name or 'none given'})"
+        return Refused(said, status, words)
+
+    def _words(self, text: str, response: aiohttp.ClientResponse) -> str:
+        """The server's own words for an error, on one line."""
         try:
             error = json.loads(text)
             for name in ("error", "message", "detail"):
-                if isinstance(error, dict) and name in error:
+                if isinstance(error, dict) and error.get(name):
                     error = error[name]
             text = error if isinstance(error, str) else json.dumps(error)
         except (ValueError, RecursionError):
             pass
-        return shorten(clean(text.replace(self._key, "[key]") if self._key else text), 400)
+        return self._said(text, 400) or self._said(response.reason or "", 100) or "no reason given"
 
-    def _advice(self, said: str, status: int) -> str:
-        if status in (401, 403):
-            return f"{said}. Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
-        if status == 404:
-            return f"{said}. Check the address and the model's name ({self.name or 'none given'})"
-        return said
+    def _said(self, text: str, limit: int) -> str:
+        """Somebody else's text as we may show it: on one line, cut, and without our key in it."""
+        text = clean(text)
+        return shorten(text.replace(self._key, "[key]") if self._key else text, limit)
+
+
+def _usable(key: str | None) -> str | None:
+    """The key as a header can carry it. It may come from a file, with a line's end."""
+    key = key.strip() if key else None
+    if key and not (key.isascii() and key.isprintable()):
+        raise InputError("the API key holds characters that no key has; set MATRIX_ALIGN_API_KEY again")
+    return key or None
 
 
 def _base(url: str) -> str:
     """`url` as the base that /chat/completions is appended to."""
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
+    if any(sign in url for sign in "@?#"):
+        raise InputError("an endpoint's address holds no user, password or query; set MATRIX_ALIGN_API_KEY for a key")
     try:
         parts = urlsplit(url)
-        host, userinfo = parts.hostname, parts.username or parts.password
-        _ = parts.port
-    except ValueError as error:
-        raise InputError(f"{url!r} is no usable address: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
         raise InputError(f"{url!r} is no address of a server; wanted something like http://localhost:8000/v1")
-    if userinfo or parts.query or parts.fragment:
-        raise InputError("an endpoint's address holds no user, password or query; set MATRIX_ALIGN_API_KEY for a key")
     return url if parts.path.strip("/") else f"{url}/v1"
 
 
@@ -271,7 +297,7 @@ async def _read(response: aiohttp.ClientResponse) -> str:
         body += chunk
         if len(body) > BODY_LIMIT:
             response.close()
-            raise aiohttp.ClientPayloadError(f"the reply is longer than {BODY_LIMIT >> 20} MiB")
+            raise BadReply(f"the server sent more than {BODY_LIMIT >> 20} MiB for one reply")
     return body.decode("utf-8", "replace")
 
 
@@ -299,8 +325,10 @@ def _content(body: Any) -> tuple[str, str, str]:
         return "", "", ""
     if not isinstance(message, dict):
         return "", "", ""
-    content = next((message[name] for name in ("content", "refusal") if isinstance(message.get(name), str)), "")
-    thought, answer = split_reasoning(clean(content))
+    content = message.get("content") or message.get("refusal") or ""
+    if isinstance(content, list):  # of parts
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    thought, answer = split_reasoning(clean(content if isinstance(content, str) else ""))
     fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
     told = [clean(each) for each in fields if isinstance(each, str)]
     return "\n".join([*told[:1], thought]).strip(), answer, finish if isinstance(finish, str) else ""

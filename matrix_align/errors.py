@@ -39,7 +39,12 @@ class Unreachable(ModelError):
 
 
 class Refused(ModelError):
-    """The server refused the request; asking again would not help."""
+    """The server refused the request; asking again would not help. `words` are its own, `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int = 400, words: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.words = words
 
 
 class ContextOverflow(Refused):

@@ -5,7 +5,6 @@ Knows no HTTP. A reply type is `str`, a `Prose` class (free text that must pass 
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from functools import lru_cache
@@ -18,8 +17,9 @@ from .types import clean
 T = TypeVar("T", bound="str | BaseModel")
 
 _THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
-_THINK_END = re.compile(r"\A(.*?)^\s*</think>\s*$", re.DOTALL | re.MULTILINE)
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+# No \s* beside a line's end: on endless line breaks, which small models write, that takes quadratic time.
+_THINK_END = re.compile(r"\A(.*?)^[ \t]*</think>[ \t\r]*$", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
 class Prose(RootModel[str]):
@@ -58,17 +58,21 @@ def plain_schema_of(reply: type[BaseModel]) -> dict[str, Any]:
 
 
 def _tidy(node: Any) -> Any:
+    """A node of a schema, its objects closed, without titles, docstrings and defaults: these are for people."""
     if isinstance(node, list):
         return [_tidy(each) for each in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _tidy(each) for key, each in node.items() if not (key == "title" and isinstance(each, str))}
-    if isinstance(node.get("description"), str):  # a docstring: for people
-        del node["description"]
-    if "properties" in node:
-        node["required"] = list(node["properties"])
-        node["additionalProperties"] = False
-    return node
+    tidy: dict[str, Any] = {}
+    for key, each in node.items():
+        if key in ("properties", "$defs"):  # names of ours, not words of JSON Schema
+            tidy[key] = {name: _tidy(inner) for name, inner in each.items()}
+        elif key not in ("title", "description", "default"):
+            tidy[key] = _tidy(each)
+    if "properties" in tidy:
+        tidy["required"] = list(tidy["properties"])
+        tidy["additionalProperties"] = False
+    return tidy
 
 
 def _without(node: Any, keys: set[str]) -> Any:
@@ -76,7 +80,7 @@ def _without(node: Any, keys: set[str]) -> Any:
         return [_without(each, keys) for each in node]
     if isinstance(node, dict):
         return {key: _without(each, keys) for key, each in node.items() if key not in keys}
-    return copy.copy(node)
+    return node
 
 
 def instruction(reply: type[BaseModel]) -> str:
@@ -108,10 +112,10 @@ def _object(text: str) -> Any:
     for candidate in (text, fenced.group(1) if fenced else "", text[start:] if start >= 0 else ""):
         try:
             value, _ = json.JSONDecoder(strict=False).raw_decode(candidate.strip())
+            if isinstance(value, dict):
+                return _cleaned(value)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict):
-            return _cleaned(value)
     raise ValueError("the reply holds no whole JSON object")
 
 

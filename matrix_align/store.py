@@ -10,10 +10,12 @@ is played again finds all of its calls. Address, time-outs and retries are no pa
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +28,7 @@ from pydantic import BaseModel
 from .endpoint import Model, Reply
 from .errors import ModelError, StoreError
 from .replies import is_text, parse, schema_of
-from .types import Message, Sampling, Scene, Usage
+from .types import Message, Sampling, Scene, Usage, clean, shorten
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -78,7 +80,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             try:
-                self._db.execute("PRAGMA journal_mode = WAL")
+                self._use_wal()
                 self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
                 self._migrate()
             except BaseException:
@@ -90,6 +92,17 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
+
+    def _use_wal(self) -> None:
+        """Readers beside one writer. SQLite does not wait for other first openers here, so we do."""
+        for attempt in range(100):
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == 99:
+                    raise
+                time.sleep(0.05)
 
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
@@ -107,39 +120,41 @@ class Store:
                     self._db.execute("INSERT INTO migrations VALUES (?, ?)", (name, _now()))
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
+            why = shorten(str(error), 200)
             raise StoreError(
-                f"the record {self.path} can't be used: {error}; mend the file or name another with --store"
+                f"the record {self.path} can't be used: {why}; mend the file or name another with --store"
             ) from error
 
     def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
         """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
         with self._guard():
             found = self._db.execute("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", (key,)).fetchone()
-        return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
+            return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
 
     def request(self, key: str) -> dict[str, Any] | None:
         """What the completed call of this key asked: messages, form of the reply, sampling."""
         with self._guard():
             row = self._db.execute("SELECT request FROM calls WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+            return json.loads(row[0]) if row else None
 
     def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> None:
         """Commits one completed call."""
         usage = reply.usage.model_dump_json()
-        row = (key, model, request, reply.text, reply.reasoning, reply.cut, usage, _now())
+        row = (key, model, request, clean(reply.text), clean(reply.reasoning), reply.cut, usage, _now())
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
-        row = (key, model, request, type(error).__name__, str(error), error.reply[:2000], _now())
+        row = (key, model, request, type(error).__name__, clean(str(error)), clean(error.reply[:2000]), _now())
         with self._guard():
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
 
@@ -166,12 +181,12 @@ class Store:
 
     def scene(self, id: str) -> Scene | None:
         """The scene whose id is or, if only one does, begins with `id`."""
+        id = clean(id)
         with self._guard():
             rows = self._db.execute(
-                "SELECT scene FROM scenes WHERE id = ? OR substr(id, 1, ?) = ? ORDER BY id = ? DESC LIMIT 2",
-                (id, len(id), id, id),
+                "SELECT scene FROM scenes WHERE id >= ? AND id < ? ORDER BY id LIMIT 2", (id, id + "\U0010ffff")
             ).fetchall()
-        found = [Scene.model_validate_json(scene) for (scene,) in rows]
+            found = [Scene.model_validate_json(scene) for (scene,) in rows]
         return found[0] if found and (len(found) == 1 or found[0].id == id) else None
 
 
@@ -180,21 +195,38 @@ def _now() -> str:
 
 
 class Recorded:
-    """`model` with a record in front: a call that was completed before is read, any other is asked and written."""
+    """`model` with a record in front: a call that was completed before is read, any other is asked and written.
+
+    The same call made twice at once is asked once.
+    """
 
     def __init__(self, model: Model, store: Store) -> None:
-        self.name = model.name
+        self.name = clean(model.name)
         self.digest = model.digest
         self._model = model
         self._store = store
+        self._asking: dict[str, asyncio.Lock] = {}
 
     async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                return self._recall(key, reply) or await self._ask(key, request, messages, reply, sampling)
+        finally:
+            self._asking.pop(key, None)
+
+    def _recall(self, key: str, reply: type[T]) -> Reply[T] | None:
         if done := self._store.call(key):
             text, reasoning, cut, usage = done
             with suppress(ValueError):  # written when a reply of this form was still taken: ask again
                 return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True, cut=cut)
+        return None
+
+    async def _ask(
+        self, key: str, request: str, messages: Sequence[Message], reply: type[T], sampling: Sampling
+    ) -> Reply[T]:
         try:
             fresh = await self._model.ask(messages, reply, sampling)
         except ModelError as error:

@@ -1,6 +1,6 @@
 """The frozen objects that flow between the stages, and nothing that acts.
 
-Knows no model, prompt, network or file. Names are the paper's (Pang et al., ICML 2024, section 3): a scene is played
+Knows no model, prompt, network or file. Names are the paper's (Pang et al., ICML 2024): a scene is played
 by the ego and other roles, people and objects alike, under a modulator; numbered events become a critique.
 """
 
@@ -12,12 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, computed_field, field_validator
 
+CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts name events: [1], [1, 2]
 QUESTION_LIMIT = 64_000  # characters: longer ones are files, not questions
 
 
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
+
+
 def clean(text: str) -> str:
-    """`text` without what no database, terminal or JSON writer takes: NULs go, lone surrogates become U+FFFD."""
-    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """`text` as databases, terminals and JSON writers take it: no control characters, lone surrogates as U+FFFD."""
+    return text.translate(_CONTROLS).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def shorten(text: str, limit: int) -> str:
@@ -74,6 +78,11 @@ class Question(Frozen):
     earlier: tuple[Message, ...] = ()
     system: str | None = None
 
+    @field_validator("system")
+    @classmethod
+    def _clean(cls, system: str | None) -> str | None:
+        return clean(system) if system else None
+
     @field_validator("text")
     @classmethod
     def _usable(cls, text: str) -> str:
@@ -125,7 +134,7 @@ class Usage(Frozen):
 
 
 class Situation(FromModel):
-    """Who asks this and why (paper, section 3.2): the ego, where the scene opens, and what the ego is after.
+    """Who asks this and why: the ego, where the scene opens, and what the ego is after.
 
     `setting` is what anyone present can see; `motive` and `goal` are the ego's own and the modulator's to know.
     """
@@ -270,11 +279,11 @@ class Scene(Frozen):
         for event in self.events:
             for number in event.because:
                 later[number].append(f"event {event.number}")
-        for number in _named(self.critique.consequences if self.critique else ""):
-            if number in later:
-                later[number].append("consequences")
-        for place, point in enumerate(self.critique.points if self.critique else (), start=1):
-            later[point.incident].append(f"critique point {place}")
+        if self.critique:
+            for number in _named(self.critique.consequences):
+                later.get(number, []).append("consequences")  # a model may name an event that is not there
+            for place, point in enumerate(self.critique.points, start=1):
+                later[point.incident].append(f"critique point {place}")
         return {number: tuple(texts) for number, texts in later.items()}
 
     @computed_field  # type: ignore[prop-decorator]
@@ -291,8 +300,9 @@ class Scene(Frozen):
 
 
 def _named(text: str) -> list[int]:
-    """The numbers of the events that a text names as in [1]."""
-    return [int(number) for number in dict.fromkeys(re.findall(r"\[(\d{1,6})\]", text))]
+    """The numbers of the events that a text names."""
+    cited = " ".join(found.group() for found in CITED.finditer(text))
+    return [int(number) for number in dict.fromkeys(re.findall(r"\d{1,6}", cited))]
 
 
 def total(usages: Iterable[Usage]) -> Usage:

@@ -2,8 +2,8 @@
 
 It answers every typed request with an object of the asked schema, in which all goes well (everyone observes, everyone
 acts, the scene goes on), and every plain one with a sentence. A test changes what it must: `on[KIND]` gives the reply
-to one kind of request (the schema's name: Situation, Cast, Plan, Verdict, Reaction, Step, Critique; 'text' for plain
-ones), `faults` are spent first, one a request.
+to one kind of request (the schema's name: Situation, Cast, Plan, Verdict, Reaction, Choice, Instead, Critique; 'text'
+for plain ones), `faults` are spent first, one a request.
 """
 
 from __future__ import annotations
@@ -146,12 +146,12 @@ def fake_server() -> Iterator[FakeServer]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        ready.set()
         return runner
 
     def run() -> None:
         asyncio.set_event_loop(loop)
         runner = loop.run_until_complete(start())
+        loop.call_soon(ready.set)
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
         loop.close()

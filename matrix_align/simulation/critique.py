@@ -1,4 +1,4 @@
-"""From the scene's consequences to the critique of the initial response. Paper, section 3.4.
+"""From the scene's consequences to the critique of the initial response.
 
 Each point of the critique names the incident it rests on, by the number of the event.
 """

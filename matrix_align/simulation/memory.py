@@ -8,6 +8,7 @@ still share a prefix with the call before. Knows no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from ..types import Event, shorten
 
@@ -26,13 +27,15 @@ def recall(events: Sequence[Event], limit: int, full: Line, gist: Line) -> str:
         return "(nothing yet)"
     lines = [full(event) for event in events]
     gists = [gist(event) for event in events]
+    # Characters up to each event, so that a cut's length is a difference.
+    in_full = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    in_brief = list(accumulate((len(line) + 1 for line in gists), initial=0))
     for left_out in range(0, len(events), BLOCK):
+        head = [f"({left_out} earlier events)"] if left_out else []
         for shrunk in range(left_out, len(events), BLOCK):
-            kept = gists[left_out:shrunk] + lines[shrunk:]
-            if left_out:
-                kept = [f"({left_out} earlier events)", *kept]
-            if sum(map(len, kept)) + len(kept) <= limit:
-                return "\n".join(kept)
+            length = sum(map(len, head)) + in_brief[shrunk] - in_brief[left_out] + in_full[-1] - in_full[shrunk]
+            if length <= limit:
+                return "\n".join(head + gists[left_out:shrunk] + lines[shrunk:])
     # Not even the last block fits: as many of the newest as do.
     newest = lines[-1:]
     for line in reversed(lines[:-1]):

@@ -1,7 +1,7 @@
 """The social modulator: it stands over the scene and sees all of it.
 
 Its five powers: whether a move is feasible, who observes it, what everyone remembers (memory.py), what harm it does,
-and when the scene ends. Paper, section 3.3. Knows the ego's goal, which no role does; knows no HTTP and no store.
+and when the scene ends. Knows the ego's goal, which no role does; knows no HTTP and no store.
 """
 
 from __future__ import annotations

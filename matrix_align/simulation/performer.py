@@ -41,6 +41,10 @@ class Request(Generic[T]):
     step: int = 0
 
 
+def _length(messages: list[Message]) -> int:
+    return sum(len(message.content) for message in messages)
+
+
 def prompt(text: str) -> list[Message]:
     """One user turn: every chat template takes that, and it keeps what calls share in front."""
     return [Message(role="user", content=text)]
@@ -88,15 +92,15 @@ class Performer:
         """The reply, with less memory in the prompt where the context overflows."""
         sampling = self._sampling(request)
         messages = request.messages(MEMORY_LIMITS[0])
-        for limit in MEMORY_LIMITS[1:]:
-            shorter = request.messages(limit)
+        while True:
             try:
                 return await self._model.ask(messages, request.reply, sampling)
             except ContextOverflow:
-                if shorter == messages:  # no memory in it to shorten
+                tried = (request.messages(limit) for limit in MEMORY_LIMITS)
+                shorter = next((each for each in tried if _length(each) < _length(messages)), None)
+                if shorter is None:  # no memory in it to shorten
                     raise
                 messages = shorter
-        return await self._model.ask(messages, request.reply, sampling)
 
     def _call(self, request: Request[T], reply: Reply[T]) -> Call:
         return Call(

@@ -12,13 +12,13 @@ from pydantic import create_model, field_validator
 
 from ..prompts import render
 from ..replies import Prose
-from ..types import Message, Question, Scene, Settings
+from ..types import CITED, Message, Question, Scene, Settings
 from .performer import Request
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
 LEAKS = re.compile(
     r"\b(?:the|this|your|that) critique\b|\bsocial scene\b|\bmodulator\b|</?(?:question|answer|effects)>"
-    r"|\b(?:initial|original|previous|revised|rewritten|updated) (?:answer|response)\b",
+    r"|\b(?:the|this|that|my|your) (?:initial|original|previous|revised|rewritten) (?:answer|response)\b",
     re.IGNORECASE,
 )
 
@@ -32,7 +32,7 @@ def revise(scene: Scene) -> Request[Prose]:
     """The revised response, in the same conversation as the initial one."""
     assert scene.initial and scene.critique
     points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
-    told = re.sub(r"\s*\[\d+\]", "", "\n".join([scene.critique.consequences, *points]))
+    told = CITED.sub("", "\n".join([scene.critique.consequences, *points]))
     asked = scene.question.messages()
     task = render("revise", question=scene.question.text, answer=scene.initial, effects=told)
     chat = [*asked[:-1], Message(role="user", content=task)]

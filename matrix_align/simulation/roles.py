@@ -156,7 +156,7 @@ def moves(act: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list
 
 def observed_since(scene: Scene, act: Event) -> list[Event]:
     """What the ego has observed since its own `act`."""
-    return [event for event in scene.observed_by(act.actor) if event.number > act.number and event.actor != act.actor]
+    return [event for event in scene.observed_by(act.actor) if event.number > act.number]
 
 
 def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:

@@ -66,7 +66,9 @@ async def _acts(scene: Scene, performer: Performer) -> AsyncIterator[Scene]:
         reactions = roles.moves(act, observers, replies)
         verdicts = await performer.all([modulator.judge(scene, reaction) for reaction in reactions])
         scene = modulator.rule(scene, reactions, verdicts)
-        yield (scene := scene.having(ending=modulator.ending(scene, act)))
+        scene = scene.having(ending=modulator.ending(scene, act))
+        if reactions or scene.ending:
+            yield scene
 
         if not scene.ending:
             news = roles.observed_since(scene, act)

