@@ -162,12 +162,12 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
 
     from xllamacpp import CommonParams, Server
 
-    params, key, cores = CommonParams(), secrets.token_urlsafe(24), os.cpu_count() or 1
+    params, key = CommonParams(), secrets.token_urlsafe(24)
     params.model.path = str(path)
     params.model_alias = {name}
     params.n_parallel = slots
     params.n_ctx = slots * SLOT_CONTEXT
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _idle_cores()
     params.n_threads_http = slots + 2
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys, params.ui = [key], False
@@ -188,6 +188,13 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
         yield Served(f"{server.listening_address}/v1", key, name, digest)
     finally:
         del server
+
+
+def _idle_cores() -> int:
+    """Cores with nothing to do. llama.cpp's threads wait for each other: sharing a core makes all of them crawl."""
+    cores = os.cpu_count() or 1
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, round(cores - busy))
 
 
 def _digest(gguf: Path) -> str:
