@@ -152,6 +152,7 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
     """A llama.cpp server with the bundled weights, or those of a GGUF file, until the block ends.
 
     On the loopback, on a free port, without a page, and with a random key: without one it would answer any web page.
+    It ends when its clients have: close them inside the block, as `async with Endpoint` does, whatever happens.
 
     Raises InputError for a file that is no GGUF, EmbeddedError where the weights or the server can't be had.
     """

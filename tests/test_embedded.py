@@ -295,17 +295,25 @@ def status(request: Request) -> int:
 def test_server_ends_with_its_process(end: str) -> None:
     """However the process ends, in the middle of a reply: nothing listens any more, and no child process is left."""
     code = """
-import json, signal, sys, threading, urllib.request
+import asyncio, signal, sys
+from matrix_align import Endpoint, Message, Sampling
 from matrix_align.embedded import serve
 signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
-with serve(slots=1) as served:
-    body = {"messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 3000, "ignore_eos": True}
-    headers = {"Authorization": f"Bearer {served.key}", "Content-Type": "application/json"}
-    asked = urllib.request.Request(f"{served.url}/chat/completions", json.dumps(body).encode(), headers)
-    threading.Thread(target=lambda: urllib.request.urlopen(asked), daemon=True).start()
-    print(served.url, flush=True)
-    sys.stdin.readline()
+
+async def crash():
+    await asyncio.to_thread(sys.stdin.readline)
     raise RuntimeError("a crash of ours")
+
+async def main():
+    with serve(slots=1) as served:
+        async with Endpoint(served.url, served.name, key=served.key) as model, asyncio.TaskGroup() as tasks:
+            asked = [Message(role="user", content="Count to a thousand.")]
+            tasks.create_task(model.ask(asked, str, Sampling(temperature=0, max_tokens=3000, seed=0)))
+            await asyncio.sleep(1)
+            print(served.url, flush=True)
+            tasks.create_task(crash())
+
+asyncio.run(main())
 """
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code]
@@ -315,7 +323,14 @@ with serve(slots=1) as served:
         assert not refused(url)
         if end.startswith("SIG"):
             process.send_signal(signal.Signals[end])
-        process.communicate("\n" if end == "a crash of ours" else None, timeout=60)
+        if end == "SIGINT":  # the main task is cancelled; the thread that waits for a line is let go too
+            assert process.stdin
+            process.stdin.close()
+            process.stdin = None
+        try:
+            process.communicate("\n" if end == "a crash of ours" else None, timeout=60)
+        finally:
+            process.kill()
         assert process.returncode != 0
     assert refused(url)
     with pytest.raises(ProcessLookupError):

@@ -43,8 +43,9 @@ def tree() -> str:
 
 def renewed(text: str) -> str:
     for name, content in (("help", helps()), ("tree", tree())):
-        fresh = f"<!-- {name} -->\n```\n{content}\n```\n<!-- end of {name} -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- end of {name} -->", lambda _, fresh=fresh: fresh, text, flags=re.DOTALL)
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n```\n{content}\n```\n{end}{after}"
     return text
 
 
