@@ -50,7 +50,7 @@ def simulate(
         float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer, in tokens: 1024, or 256 without --endpoint.")
+        int | None, typer.Option(help="Longest answer, in tokens: 1024, or 160 without --endpoint.")
     ] = None,
     chat: Annotated[
         Path | None, typer.Option(help="JSON list of messages instead of QUESTION: system, earlier turns, question.")
@@ -65,7 +65,7 @@ def simulate(
     """
     from .types import Settings
 
-    usual = {"max_tokens": 1024, "temperature": 0.7} if endpoint else {"max_tokens": 256, "temperature": 0.3}
+    usual = {"max_tokens": 1024, "temperature": 0.7} if endpoint else {"max_tokens": 160, "temperature": 0.3}
     chosen = {"max_tokens": max_tokens, "temperature": temperature}
     drawn = {name: usual[name] if given is None else given for name, given in chosen.items()}
     settings = _checked(Settings, roles=roles, steps=steps, seed=seed, **drawn)

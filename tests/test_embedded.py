@@ -9,9 +9,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 from urllib.error import HTTPError
@@ -290,48 +293,74 @@ def status(request: Request) -> int:
         return error.code
 
 
-@pytest.mark.embedded
-@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGINT", "a crash of ours"])
-def test_server_ends_with_its_process(end: str) -> None:
-    """However the process ends, in the middle of a reply: nothing listens any more, and no child process is left."""
-    code = """
+ENDED = """
 import asyncio, signal, sys
 from matrix_align import Endpoint, Message, Sampling
 from matrix_align.embedded import serve
 signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
-
-async def crash():
-    await asyncio.to_thread(sys.stdin.readline)
-    raise RuntimeError("a crash of ours")
-
 async def main():
     with serve(slots=1) as served:
-        async with Endpoint(served.url, served.name, key=served.key) as model, asyncio.TaskGroup() as tasks:
-            asked = [Message(role="user", content="Count to a thousand.")]
-            tasks.create_task(model.ask(asked, str, Sampling(temperature=0, max_tokens=3000, seed=0)))
-            await asyncio.sleep(1)
+        async with Endpoint(served.url, served.name, key=served.key) as endpoint:
+            drawn = Sampling(temperature=1.0, max_tokens=3000, seed=1)
+            asked = endpoint.ask([Message(role="user", content="Count to a thousand.")], str, drawn)
+            asking = asyncio.create_task(asked)
+            await asyncio.sleep(0.3)
             print(served.url, flush=True)
-            tasks.create_task(crash())
-
+            if sys.argv[1] == "a crash of ours":
+                raise RuntimeError(sys.argv[1])
+            await asking
 asyncio.run(main())
 """
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGINT", "a crash of ours"])
+def test_server_ends_with_its_process(end: str) -> None:
+    """However the process ends, in the middle of a reply: nothing listens any more, and no child process is left."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, text=True, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        assert not refused(url)
-        if end.startswith("SIG"):
-            process.send_signal(signal.Signals[end])
-        if end == "SIGINT":  # the main task is cancelled; the thread that waits for a line is let go too
-            assert process.stdin
-            process.stdin.close()
-            process.stdin = None
+    command = [sys.executable, "-c", ENDED, end]
+    with subprocess.Popen(command, text=True, start_new_session=True, stdout=pipe, stderr=pipe) as process:
         try:
-            process.communicate("\n" if end == "a crash of ours" else None, timeout=60)
+            assert process.stdout
+            url = process.stdout.readline().strip()
+            if end.startswith("SIG"):
+                assert not refused(url)
+                process.send_signal(signal.Signals[end])
+            process.wait(60)
         finally:
             process.kill()
-        assert process.returncode != 0
+    assert process.returncode != 0
     assert refused(url)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.embedded
+def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
+    """In the middle of a scene, with a reply being written: one line, and what was completed is kept."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
+    command = [sys.executable, "-m", "matrix_align", "simulate", ASKED, "--json", "--store", str(tmp_path / "one.db")]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
+    try:
+        while not calls(tmp_path / "one.db"):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert err == "matrix-align: stopped; completed calls are kept, the same command goes on from there\n"
+    assert calls(tmp_path / "one.db")
+
+
+def calls(store: Path) -> int:
+    """How many completed calls the record holds."""
+    if not store.exists():
+        return 0
+    with closing(sqlite3.connect(store)) as record:
+        try:
+            return int(record.execute("SELECT count(*) FROM calls").fetchone()[0])
+        except sqlite3.OperationalError:  # it is just being made
+            return 0
