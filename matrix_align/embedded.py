@@ -193,7 +193,7 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
 
 def _idle_cores() -> int:
     """Cores with nothing to do. llama.cpp's threads wait for each other: sharing a core makes all of them crawl."""
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return max(1, round(cores - busy))
 

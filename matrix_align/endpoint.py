@@ -99,7 +99,10 @@ class Endpoint:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         # No limit here: who plays the scenes decides how many, and time spent queueing must not count as the server's.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-        self._session = aiohttp.ClientSession(timeout=self._timeout, headers=headers, connector=connector)
+        no_cookies = aiohttp.DummyCookieJar()
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout, headers=headers, connector=connector, cookie_jar=no_cookies
+        )
         try:
             if not self.name:
                 self.name = await self._only_model()
