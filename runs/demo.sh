@@ -3,7 +3,7 @@
 # QUESTION is yours to choose; MATRIX_ALIGN is the command to run.
 set -eu
 
-# A small cast and a short plan: the embedded model plays this in well under a minute on two cores.
+# A small cast and a short plan: about a minute on two cores.
 "${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 4
 
 # The scene is in the record now.
