@@ -140,12 +140,6 @@ class Store:
             found = self._db.execute("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", (key,)).fetchone()
             return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
 
-    def request(self, key: str) -> dict[str, Any] | None:
-        """What the completed call of this key asked: messages, form of the reply, sampling."""
-        with self._guard():
-            row = self._db.execute("SELECT request FROM calls WHERE key = ?", (key,)).fetchone()
-            return json.loads(row[0]) if row else None
-
     def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> None:
         """Commits one completed call."""
         usage = reply.usage.model_dump_json()

@@ -7,7 +7,6 @@ by the ego and other roles, people and objects alike, under a modulator; numbere
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, computed_field, field_validator
@@ -81,7 +80,7 @@ class Question(Frozen):
     @field_validator("system")
     @classmethod
     def _clean(cls, system: str | None) -> str | None:
-        return clean(system) if system else None
+        return (clean(system) or None) if system else None
 
     @field_validator("text")
     @classmethod
@@ -290,7 +289,7 @@ class Scene(Frozen):
     @property
     def usage(self) -> Usage:
         """Everything the scene's calls took; `seconds` is their sum, more than the time that passed."""
-        return total(call.usage for call in self.calls)
+        return sum((call.usage for call in self.calls), start=Usage())
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -303,7 +302,3 @@ def _named(text: str) -> list[int]:
     """The numbers of the events that a text names."""
     cited = " ".join(found.group() for found in CITED.finditer(text))
     return [int(number) for number in dict.fromkeys(re.findall(r"\d{1,6}", cited))]
-
-
-def total(usages: Iterable[Usage]) -> Usage:
-    return sum(usages, start=Usage())

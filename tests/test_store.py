@@ -121,11 +121,6 @@ async def test_recorded_reply_is_whole(store: Store) -> None:
     assert again.value == fresh.value == Word(word="blue")
     assert (again.text, again.usage, again.key) == (fresh.text, fresh.usage, fresh.key)
     assert fresh.key
-    asked = store.request(fresh.key)
-    assert asked
-    assert asked["messages"] == [{"role": "user", "content": "Which colour?"}]
-    assert asked["sampling"] == SAMPLING.model_dump()
-    assert store.request("0" * 64) is None
     assert store.call("0" * 64) is None
 
 
@@ -433,7 +428,7 @@ async def test_rows_that_are_not_ours_are_a_store_error(path: Path, store: Store
     for nonsense in ("{}", "{", "null"):
         change(path, "UPDATE scenes SET scene = ?", nonsense)
         change(path, "UPDATE calls SET usage = ?, request = ?", "[" + nonsense, "[" + nonsense)
-        for read, known in ((store.scene, "a" * 16), (store.call, reply.key), (store.request, reply.key)):
+        for read, known in ((store.scene, "a" * 16), (store.call, reply.key)):
             with pytest.raises(StoreError, match=str(path)):
                 read(known)
 
