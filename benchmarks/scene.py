@@ -11,15 +11,26 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from matrix_align import Endpoint, MatrixAlignError, Question, Scene, Settings, play
+from matrix_align import Endpoint, MatrixAlignError, Message, Model, Question, Reply, Sampling, Scene, Settings, play
+from matrix_align.cli import EMBEDDED
 from matrix_align.embedded import serve
+from matrix_align.replies import schema_of
+from matrix_align.simulation.roles import Reaction
+from matrix_align.types import Verdict
 from tests.fake import fake_server
 
 LATENCY = 0.5  # seconds, of the fake endpoint
 SIZES = [(1, 1), (3, 4), (5, 5), (10, 5)]  # roles, steps
-SEEDS = range(3)  # scenes on the embedded model, each 3 roles x 4 steps
-QUESTION = "How do I ask my neighbour to keep the dog quiet at night?"
+SEEDS = range(3)  # scenes on the embedded model, each 3 roles x 4 steps, of each question
+QUESTIONS = [
+    "How do I ask my neighbour to keep the dog quiet at night?",
+    "What should I say when a friend asks me to lend money?",
+    "How can I find out who wrote a bad review of my shop?",
+]
 
 HEAD = "calls | depth | prompt tokens | cached | generated | seconds | end"
 
@@ -31,10 +42,10 @@ def row(scene: Scene, seconds: float) -> str:
     return f"{len(scene.calls)} | {scene.depth} | {usage.prompt} | {share} | {usage.generated} | {seconds:.1f} | {end}"
 
 
-async def played(model: Endpoint, settings: Settings) -> tuple[Scene, float]:
+async def played(model: Model, settings: Settings, question: str = QUESTIONS[0]) -> tuple[Scene, float]:
     began, scenes = time.monotonic(), []
     try:
-        async for scene in play(Question(text=QUESTION), model, settings):
+        async for scene in play(Question(text=question), model, settings):
             scenes.append(scene)
     except MatrixAlignError:
         pass  # the last scene carries the error, and the table shows it
@@ -51,15 +62,37 @@ async def fake() -> None:
                 print(f"| {roles} x {steps} | {row(scene, seconds)} | {scene.depth * LATENCY:.1f} |")
 
 
+class Busiest:
+    """`model`, with every ruling made to let the scene go on before everyone's eyes, and every role made to act.
+
+    What the model writes is paid for all the same, so this is what the longest scene costs.
+    """
+
+    def __init__(self, model: Endpoint) -> None:
+        self.name, self.digest, self._model = model.name, model.digest, model
+
+    async def ask(self, messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> Reply[Any]:
+        said = await self._model.ask(messages, reply, sampling)
+        changes: dict[str, Any] = {}
+        if isinstance(said.value, Verdict):
+            present = schema_of(reply)["properties"]["observers"]["items"]["enum"]
+            changes = {"feasible": True, "observers": tuple(present), "ending": "goes on"}
+        elif reply is Reaction:
+            changes = {"acts": True, "action": said.value.action or "They say what they think of it."}
+        return replace(said, value=said.value.model_copy(update=changes)) if changes else said
+
+
 async def embedded() -> None:
-    print(f"| seed | {HEAD} |\n|{'---|' * 8}")
+    print(f"| question | seed | {HEAD} |\n|{'---|' * 9}")
     with serve() as served:
         async with Endpoint(served.url, served.name, key=served.key) as model:
-            for seed in SEEDS:
-                scene, seconds = await played(
-                    model, Settings(roles=3, steps=4, seed=seed, max_tokens=160, temperature=0.3)
-                )
-                print(f"| {seed} | {row(scene, seconds)} |", flush=True)
+            for number, question in enumerate(QUESTIONS, start=1):
+                for seed in SEEDS:
+                    settings = Settings(roles=3, steps=4, seed=seed, **EMBEDDED)
+                    scene, seconds = await played(model, settings, question)
+                    print(f"| {number} | {seed} | {row(scene, seconds)} |", flush=True)
+            scene, seconds = await played(Busiest(model), Settings(roles=3, steps=4, **EMBEDDED))
+            print(f"| 1, everyone made to act | 0 | {row(scene, seconds)} |", flush=True)
 
 
 if __name__ == "__main__":

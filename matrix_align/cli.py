@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Settings that suit the embedded model: on two cores, long prompts and long answers are what takes the time.
+EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 app = typer.Typer(
@@ -52,6 +54,9 @@ def simulate(
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, in tokens: 1024, or 160 without --endpoint.")
     ] = None,
+    memory: Annotated[
+        int | None, typer.Option(help="Past events a prompt holds, in characters: 6000, or 2000 without --endpoint.")
+    ] = None,
     chat: Annotated[
         Path | None, typer.Option(help="JSON list of messages instead of QUESTION: system, earlier turns, question.")
     ] = None,
@@ -65,10 +70,9 @@ def simulate(
     """
     from .types import Settings
 
-    usual = {"max_tokens": 1024, "temperature": 0.7} if endpoint else {"max_tokens": 160, "temperature": 0.3}
-    chosen = {"max_tokens": max_tokens, "temperature": temperature}
-    drawn = {name: usual[name] if given is None else given for name, given in chosen.items()}
-    settings = _checked(Settings, roles=roles, steps=steps, seed=seed, **drawn)
+    chosen = {"temperature": temperature, "max_tokens": max_tokens, "memory": memory}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    settings = _checked(Settings, roles=roles, steps=steps, seed=seed, **({} if endpoint else EMBEDDED) | given)
     asyncio.run(_simulate(_question(question, chat), settings, endpoint, model, store, as_json))
 
 

@@ -43,9 +43,10 @@ def at_most(count: int) -> BeforeValidator:
 
 # A short text a model writes. A longer one is cut, not refused: the length is our wish, not the model's duty.
 Name = Annotated[str, _line(40), StringConstraints(min_length=1, max_length=40)]
-Line = Annotated[str, _line(120), StringConstraints(min_length=1, max_length=120)]
-OptionalLine = Annotated[str, _line(120), StringConstraints(max_length=120)]
-Passage = Annotated[str, _line(320), StringConstraints(min_length=1, max_length=320)]
+Phrase = Annotated[str, _line(60), StringConstraints(min_length=1, max_length=60)]
+Line = Annotated[str, _line(100), StringConstraints(min_length=1, max_length=100)]
+OptionalLine = Annotated[str, _line(100), StringConstraints(max_length=100)]
+Passage = Annotated[str, _line(240), StringConstraints(min_length=1, max_length=240)]
 
 
 class Frozen(BaseModel):
@@ -106,6 +107,7 @@ class Settings(Frozen):
     seed: int = Field(0, ge=0, lt=2**63)
     temperature: float = Field(0.7, ge=0, le=2)
     max_tokens: int = Field(1024, ge=16, le=65_536, description="longest answer, in tokens")
+    memory: int = Field(6000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
 
 
 class Sampling(Frozen):
@@ -173,7 +175,7 @@ class Plan(FromModel):
 class Verdict(FromModel):
     """The modulator's ruling on one action: the five powers it has over the scene."""
 
-    reason: Line
+    reason: Phrase
     feasible: bool
     outcome: OptionalLine
     observers: tuple[str, ...]

@@ -22,8 +22,8 @@ from ..types import Call, Message, Sampling, Settings
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U", bound="str | BaseModel")
 
-# Characters of memory in a prompt: the first is the rule, the next are tried when the context overflows.
-MEMORY_LIMITS = (6000, 2000, 600, 0)
+# The share of the settings' memory that a prompt holds: all of it, and less where the context overflows.
+MEMORY_SHARES = (1, 1 / 3, 1 / 10, 0)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,13 @@ class Performer:
     async def _ask(self, request: Request[T]) -> Reply[T]:
         """The reply, with less memory in the prompt where the context overflows."""
         sampling = self._sampling(request)
-        messages = request.messages(MEMORY_LIMITS[0])
+        limits = [int(self._settings.memory * share) for share in MEMORY_SHARES]
+        messages = request.messages(limits[0])
         while True:
             try:
                 return await self._model.ask(messages, request.reply, sampling)
             except ContextOverflow:
-                tried = (request.messages(limit) for limit in MEMORY_LIMITS)
+                tried = (request.messages(limit) for limit in limits)
                 shorter = next((each for each in tried if _length(each) < _length(messages)), None)
                 if shorter is None:  # no memory in it to shorten
                     raise
