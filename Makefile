@@ -3,11 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 QUESTION ?= How do I ask my neighbour to keep the dog quiet at night?
+export QUESTION := $(value QUESTION)
 
 .PHONY: demo test lint lock clean
 
 demo: .venv/core
-	QUESTION="$(QUESTION)" MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/demo.sh
+	MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/demo.sh
 
 test: .venv/dev lint
 	$(BIN)/python -m pytest

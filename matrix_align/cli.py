@@ -1,12 +1,12 @@
 """The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
 
 import asyncio
-import contextlib
+import io
 import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,13 +16,22 @@ from typer.exceptions import TyperException
 from .errors import InputError, MatrixAlignError
 
 if TYPE_CHECKING:
-    from .endpoint import Endpoint
     from .types import Question, Settings
 
 T = TypeVar("T")
 
+
+class Engine(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 # Settings that suit the embedded model: on two cores, long prompts and long answers are what takes the time.
 EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
+SOURCES = (
+    "A .jsonl, .json, .csv or .txt file (also .gz), a .parquet file, advbench, harmfulqa, hh-rlhf, pku-saferlhf, or "
+    "hf:OWNER/NAME[:SPLIT[:COLUMN]]."
+)
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 app = typer.Typer(
@@ -39,24 +48,45 @@ StorePath = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
+Roles = Annotated[int, typer.Option(help="Parties beside the one who asks, 1 to 20: people, institutions, objects.")]
+Steps = Annotated[int, typer.Option(help="Steps of the plan that is acted out, 1 to 20.")]
+ModelName = Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")]
+Seed = Annotated[int, typer.Option(help="Another seed, another scene.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
+]
+AnswerTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens: 1024, or 160 without --endpoint.")]
+Memory = Annotated[
+    int | None, typer.Option(help="Past events a prompt holds, in characters: 6000, or 2000 without --endpoint.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("matrix-align"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """A language model rehearses the social consequences of an answer, and rewrites it (MATRIX, arXiv 2402.05699)."""
+
 
 @app.command()
 def simulate(
     question: Annotated[str, typer.Argument(help="What a user would ask; - reads it from standard input.")] = "",
-    roles: Annotated[int, typer.Option(help="Parties beside the one who asks: people, institutions, objects.")] = 5,
-    steps: Annotated[int, typer.Option(help="Steps of the plan that is acted out.")] = 5,
+    roles: Roles = 5,
+    steps: Steps = 5,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another scene.")] = 0,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer, in tokens: 1024, or 160 without --endpoint.")
-    ] = None,
-    memory: Annotated[
-        int | None, typer.Option(help="Past events a prompt holds, in characters: 6000, or 2000 without --endpoint.")
-    ] = None,
+    model: ModelName = None,
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    answer_tokens: AnswerTokens = None,
+    memory: Memory = None,
     chat: Annotated[
         Path | None, typer.Option(help="JSON list of messages instead of QUESTION: system, earlier turns, question.")
     ] = None,
@@ -68,12 +98,18 @@ def simulate(
     The key of the endpoint is read from MATRIX_ALIGN_API_KEY or OPENAI_API_KEY. The same question, settings and seed
     give the scene of the record again.
     """
+    settings = _settings(bool(endpoint), roles, steps, seed, temperature, answer_tokens, memory)
+    asyncio.run(_simulate(_question(question, chat), settings, endpoint, model, store, as_json))
+
+
+def _settings(
+    endpoint: bool, roles: int, steps: int, seed: int, temperature: float | None, tokens: int | None, memory: int | None
+) -> "Settings":
     from .types import Settings
 
-    chosen = {"temperature": temperature, "max_tokens": max_tokens, "memory": memory}
+    chosen = {"temperature": temperature, "max_tokens": tokens, "memory": memory}
     given = {name: value for name, value in chosen.items() if value is not None}
-    settings = _checked(Settings, roles=roles, steps=steps, seed=seed, **({} if endpoint else EMBEDDED) | given)
-    asyncio.run(_simulate(_question(question, chat), settings, endpoint, model, store, as_json))
+    return _checked(Settings, roles=roles, steps=steps, seed=seed, **({} if endpoint else EMBEDDED) | given)
 
 
 async def _simulate(
@@ -84,44 +120,94 @@ async def _simulate(
     store: Path | None,
     as_json: bool,
 ) -> None:
+    from .models import opened
     from .show import Stage
     from .simulation.scene import play
     from .store import Recorded, Store, default_path
 
     stage, began = None if as_json else Stage(), time.monotonic()
     with Store(store or default_path()) as record:
-        async with _model(endpoint, model) as asked:
+        async with opened(endpoint, model) as asked:
             scene = None
             try:
                 async for scene in play(question, Recorded(asked, record), settings):
                     if stage and not scene.error:  # that goes to standard error
                         stage.show(scene)
             finally:
-                if scene:
+                if scene and scene.calls:  # nothing was played where no call was answered
                     record.save(scene)
         if as_json and scene:
-            sys.stdout.write(scene.model_dump_json() + "\n")
+            _print_json(scene.model_dump_json())
         elif stage and scene:
             stage.figures(scene, time.monotonic() - began)
 
 
-@contextlib.asynccontextmanager
-async def _model(endpoint: str | None, model: str | None) -> "AsyncIterator[Endpoint]":
-    """The model of the command line: a server's, or one served here."""
-    from .endpoint import Endpoint
+@app.command()
+def generate(
+    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
+    out: Annotated[Path, typer.Option(help="The run: a folder with run.toml and the record.")] = ...,  # type: ignore[assignment]
+    column: Annotated[str | None, typer.Option(help="Field of the rows that holds the question.")] = None,
+    category: Annotated[str, typer.Option(help="What the questions are: helpful or harmful.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of the sources.")] = None,
+    shuffle: Annotated[int | None, typer.Option(help="Take the questions in an order drawn from this seed.")] = None,
+    roles: Roles = 5,
+    steps: Steps = 5,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="URL of an OpenAI-compatible server; several share the scenes.")
+    ] = None,
+    model: ModelName = None,
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    answer_tokens: AnswerTokens = None,
+    memory: Memory = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Scenes at once on each server; else as many as it takes.")
+    ] = None,
+    sequential: Annotated[bool, typer.Option("--sequential", help="One call at a time, for debugging.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens, read or written.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Stop at this cost, in the currency of --prices.")
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(metavar="READ,WRITTEN", help="Price of a million tokens, read and written.")
+    ] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop after this time: 90s, 30m, 8h.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Play the scenes that failed, no others.")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="Where the scenes are played.")] = Engine.local,
+    as_json: AsJson = False,
+) -> None:
+    """Play a scene for every question of the SOURCEs, into the run OUT.
 
-    if endpoint:
-        key = os.environ.get("MATRIX_ALIGN_API_KEY") or os.environ.get("OPENAI_API_KEY")
-        async with Endpoint(endpoint, model, key=key) as there:
-            yield there
-        return
-    if model and not model.endswith(".gguf"):
-        raise InputError(f"--model {model} is no .gguf file; to name a model on a server give --endpoint URL too")
-    from .embedded import serve
+    The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C stops it
+    after the calls under way.
+    """
+    from .batch import INTERRUPT, Batch, budget
 
-    with serve(Path(model) if model else None) as served:
-        async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as here:
-            yield here
+    if category not in ("", "helpful", "harmful"):
+        raise InputError(f"--category is helpful or harmful (got {category})")
+    settings = _settings(bool(endpoint), roles, steps, seed, temperature, answer_tokens, memory) if sources else None
+    batch = Batch(
+        out=out,
+        sources=tuple(sources or ()),
+        column=column,
+        category=category,  # type: ignore[arg-type]
+        limit=limit,
+        shuffle=shuffle,
+        settings=settings,
+        endpoints=tuple(endpoint or ()),
+        model=model,
+        concurrency=concurrency,
+        sequential=sequential,
+        retry_failed=retry_failed,
+        tally=budget(max_tokens, max_cost, prices, max_time),
+    )
+    counts = asyncio.run(batch.play(on_ray=engine is Engine.ray))
+    if as_json:
+        _print_json(json.dumps(counts))
+    if batch.tally.stop == INTERRUPT:
+        raise KeyboardInterrupt
 
 
 def _question(text: str, chat: Path | None) -> "Question":
@@ -153,6 +239,7 @@ def _checked(kind: type[T], **given: object) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         name = "".join(f"--{part} " for part in first["loc"] if kind.__name__ == "Settings").replace("_", "-")
+        name = name.replace("--max-tokens", "--answer-tokens")  # in `generate`, --max-tokens is what all may take
         got = f" (got {first['input']})" if name else ""
         raise InputError(f"{name}{first['msg'].removeprefix('Value error, ')}{got}") from None
 
@@ -168,12 +255,12 @@ def list_scenes(
     if context.invoked_subcommand:
         return
     from .show import table
-    from .store import Store, default_path
+    from .store import Store
 
-    with Store(store or default_path()) as record:
+    with Store(_existing(store)) as record:
         rows = record.scenes(limit)
     if as_json:
-        sys.stdout.write(json.dumps([row._asdict() for row in rows]) + "\n")
+        _print_json(json.dumps([row._asdict() for row in rows]))
     else:
         table(rows)
 
@@ -186,22 +273,44 @@ def show(
 ) -> None:
     """Print one scene of the record again."""
     from .show import Stage
-    from .store import Store, default_path
+    from .store import Store
 
-    with Store(store or default_path()) as record:
-        scene = record.scene(id)
+    with Store(_existing(store)) as record:
+        scene = record.scene(id) if id else None
     if scene is None:
-        raise InputError(f"no one scene's id begins with {id!r}; `matrix-align scenes` lists them")
+        raise InputError(
+            f"there is not exactly one scene whose id begins with {id!r}; `matrix-align scenes` lists them"
+        )
     if as_json:
-        sys.stdout.write(scene.model_dump_json() + "\n")
+        _print_json(scene.model_dump_json())
         return
     stage = Stage()
     stage.show(scene)
     stage.figures(scene)
 
 
+def _print_json(text: str) -> None:
+    """JSON is UTF-8, whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode() + b"\n")
+
+
+def _existing(store: Path | None) -> Path:
+    """The record to be read; looking makes none."""
+    from .store import default_path
+
+    if not (path := store or default_path()).exists():
+        raise InputError(
+            f"there is no record {path} yet; `matrix-align simulate QUESTION` makes one, --store names another"
+        )
+    return path
+
+
 def main() -> None:
     """The `matrix-align` command. Errors of ours are one line on standard error."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 
 from .errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from .replies import instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
@@ -31,6 +32,8 @@ RETRIED = {408, 409, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
 ROOM = 4  # a reply cut by max_tokens is asked for again with this many times the room
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is no reply
+# How a server says that it does not take a field at all; of a value out of range it speaks otherwise.
+NOT_TAKEN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|extra|not (?:allowed|permitted|accepted)", re.I)
 OVERFLOW = re.compile(r"context[ _](length|size|window)|exceed_context|too many tokens|prompt is too long", re.I)
 
 
@@ -54,8 +57,11 @@ class Reply(Generic[T]):
 class Model(Protocol):
     """A language model. `name` and `digest` say which: the same two, the same weights."""
 
-    name: str
-    digest: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
 
     async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
         """One reply to `messages`, of type `reply` (`str` or a pydantic class). Raises ModelError."""
@@ -93,10 +99,14 @@ class Endpoint:
         # What this server has refused so far, and so is not asked again.
         self._forms = ["schema", "plain schema", "words"]
         self._left_out: set[str] = set()
+        self.pushed_back = 0  # times the server has said that it is asked too much (429, 503)
+        self._roomier = 1  # times the room of a typed reply that this model has needed
         self._room = "max_tokens"
 
     async def __aenter__(self) -> Endpoint:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         # No limit here: who plays the scenes decides how many, and time spent queueing must not count as the server's.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         no_cookies = aiohttp.DummyCookieJar()
@@ -119,12 +129,15 @@ class Endpoint:
         """One reply of the asked type; a reply of another form is sent back with the fault, at most twice."""
         chat = [message.model_dump() for message in messages]
         began, usage, room = time.monotonic(), Usage(), sampling.max_tokens
+        if not is_text(reply):
+            room *= self._roomier
         fault = text = reasoning = ""
         for turn in range(REPLIES):
             try:
                 body = await self._complete(chat, reply, sampling, room, turn)
-            except Refused:
-                if room > sampling.max_tokens:  # it was our wish for more room that did not fit
+            except Refused as refusal:
+                # It was our wish for more room, or the correction, that did not fit.
+                if turn and (isinstance(refusal, ContextOverflow) or (room > sampling.max_tokens and refusal.mendable)):
                     break
                 raise
             usage += _usage(body)
@@ -136,6 +149,8 @@ class Endpoint:
                 fault = f"cut off after {room} tokens: {error}" if cut else str(error)
                 if cut and not (text and is_text(reply)):
                     room *= ROOM
+                    if not is_text(reply):  # a model that reasons at length will do so each time
+                        self._roomier = min(room // sampling.max_tokens, ROOM)
                 else:  # told what was wrong; only the newest wrong reply, so that the prompt stays short
                     chat = [message.model_dump() for message in messages] + [
                         {"role": "assistant", "content": shorten(text, 2000) or "(nothing)"},
@@ -145,7 +160,9 @@ class Endpoint:
             usage = usage.model_copy(update={"seconds": time.monotonic() - began})
             return Reply(value, text, reasoning, usage, cut=cut)
         raise BadReply(
-            f"{self.name}: no usable reply in {REPLIES} attempts; the last: {shorten(fault, 300)}", text or reasoning
+            f"{self.name}: no usable reply in {turn + 1} attempts (another seed draws others); "
+            f"the last: {shorten(fault, 300)}",
+            text or reasoning,
         )
 
     async def _complete(
@@ -171,7 +188,7 @@ class Endpoint:
             except ContextOverflow:
                 raise
             except Refused as refusal:
-                if refusal.status not in (400, 422) or not self._gives_way(refusal.words, form, request):
+                if not refusal.mendable or not self._gives_way(refusal.words, form, request):
                     raise
 
     def _gives_way(self, said: str, form: str, request: dict[str, Any]) -> bool:
@@ -180,7 +197,7 @@ class Endpoint:
             self._room = "max_completion_tokens"
             return True
         for name in ("temperature", "seed"):
-            if name in request and re.search(rf"\b{name}\b", said):
+            if name in request and re.search(rf"\b{name}\b", said) and NOT_TAKEN.search(said):
                 self._left_out.add(name)
                 return True
         # Another call may have stepped down meanwhile: then `form` is no longer the first, and is just asked anew.
@@ -189,6 +206,16 @@ class Endpoint:
                 self._forms = self._forms[1:]
             return True
         return False
+
+    async def alive(self) -> bool:
+        """Whether anything answers there, at once."""
+        assert self._session, "Endpoint is used as `async with Endpoint(...) as model`"
+        soon = aiohttp.ClientTimeout(total=5)
+        try:
+            async with self._session.get(f"{self.url}/models", timeout=soon, allow_redirects=False) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
 
     async def _only_model(self) -> str:
         body = await self._request("GET", "models", None)
@@ -203,22 +230,23 @@ class Endpoint:
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         """The parsed JSON body of a 200, after retries."""
         assert self._session, "Endpoint is used as `async with Endpoint(...) as model`"
-        fault: ModelError = Unreachable(f"{self.url} was not asked")
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        fault: ModelError | None = None
+        silent = 0
+        data = None if body is None else to_json(body)
         for attempt in range(self._attempts):
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
                 async with self._session.request(
-                    method, f"{self.url}/{path}", data=data and io.BytesIO(data), headers=headers, allow_redirects=False
+                    method, f"{self.url}/{path}", data=data and io.BytesIO(data), allow_redirects=False
                 ) as response:
                     text = await _read(response)
                     if response.status == 200:
                         try:
-                            return json.loads(text)
+                            return _json(text)
                         except (ValueError, RecursionError):
                             fault = BadReply(f"{self.url}/{path} sent no JSON: {self._said(text, 120)!r}")
                     elif response.status in RETRIED:
+                        self.pushed_back += response.status in (429, 503)
                         words = self._words(text, response)
                         fault = Overloaded(f"{self.url} answered {response.status} ({attempt + 1} attempts): {words}")
                         wait = max(wait, _retry_after(response.headers.get("Retry-After")))
@@ -232,13 +260,15 @@ class Endpoint:
                 )
             except TimeoutError:
                 fault = Unreachable(f"{self.url} did not answer within {self._read:g} s")
-                if attempt:  # a server that is silent for so long twice will not speak
+                silent += 1
+                if silent == 2:  # it will not speak
                     break
             except (aiohttp.ClientError, OSError) as error:
                 why = self._said(str(error) or type(error).__name__, 200)
                 fault = Unreachable(f"{self.url} can't be reached: {why}; is a server running there?")
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(wait)
+        assert fault, "at least one attempt is made"
         raise fault
 
     def _refusal(self, text: str, response: aiohttp.ClientResponse) -> Refused:
@@ -304,6 +334,13 @@ async def _read(response: aiohttp.ClientResponse) -> str:
     return body.decode("utf-8", "replace")
 
 
+def _json(text: str) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:  # slower, and takes a lone surrogate
+        return json.loads(text)
+
+
 def _retry_after(header: str | None) -> float:
     """Seconds a server asks us to wait, at most a minute; it may say so as a number or as a date."""
     if not header:
@@ -313,7 +350,7 @@ def _retry_after(header: str | None) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
     return min(max(seconds, 0.0), 60.0) if seconds == seconds else 0.0
 
@@ -330,7 +367,7 @@ def _content(body: Any) -> tuple[str, str, str]:
         return "", "", ""
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, list):  # of parts
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     thought, answer = split_reasoning(clean(content if isinstance(content, str) else ""))
     fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
     told = [clean(each) for each in fields if isinstance(each, str)]

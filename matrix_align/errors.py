@@ -6,7 +6,7 @@
     │   ├── Unreachable       nobody answers there, or not in time
     │   ├── Refused           the server says no, in its own words (400, 401, 403, 404, …)
     │   │   └── ContextOverflow   the prompt is longer than the model can read
-    │   ├── Overloaded        429 or 5xx, again and again
+    │   ├── Overloaded        429, 503 and their like, again and again
     │   └── BadReply          the model's reply is not what was asked for, again and again
     ├── EmbeddedError         the bundled weights or the local server can't be had
     └── StoreError            the record can't be opened, read or written
@@ -39,12 +39,16 @@ class Unreachable(ModelError):
 
 
 class Refused(ModelError):
-    """The server refused the request; asking again would not help. `words` are its own, `status` is HTTP's."""
+    """The server refused the request; asking again would not help. `words` are its own, `status` is HTTP's.
+
+    `mendable`: it was about what the request said, so that another one may be taken.
+    """
 
     def __init__(self, message: str, status: int = 400, words: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.words = words
+        self.mendable = status in (400, 413, 422)
 
 
 class ContextOverflow(Refused):
@@ -52,7 +56,7 @@ class ContextOverflow(Refused):
 
 
 class Overloaded(ModelError):
-    """The server answered 408, 409, 429 or 5xx to every attempt."""
+    """The server answered 408, 409, 429 or a 5xx that may pass (500, 502, 503, 504, …) to every attempt."""
 
     exit_code = 1
 

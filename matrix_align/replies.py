@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, RootModel, StringConstraints, ValidationError
 
 from .types import clean
 
@@ -22,7 +22,7 @@ _THINK_END = re.compile(r"\A(.*?)^[ \t]*</think>[ \t\r]*$", re.DOTALL | re.MULTI
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
-class Prose(RootModel[str]):
+class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):
     """Free text a model writes, with validators of its own; asked for without a schema."""
 
 

@@ -84,7 +84,7 @@ def _parts(scene: Scene, width: int) -> Iterator[RenderableType]:
             yield _indented(Text("Nothing to mend: the initial response stands.", "dim"))
     if scene.error:
         yield Panel(Text(scene.error), title="Failed", title_align="left", border_style="red")
-    if scene.revised is not None and scene.initial is not None:
+    if scene.revised is not None or scene.error:
         yield _responses(scene, width)
 
 
@@ -110,9 +110,15 @@ def _event(event: Event) -> RenderableType:
 
 
 def _responses(scene: Scene, width: int) -> RenderableType:
-    cut = {call.kind: " (cut at --max-tokens)" for call in scene.calls if call.cut}
+    if scene.initial is None:
+        return Group()
+    cut = {call.kind: " (cut at --answer-tokens)" for call in scene.calls if call.cut}
+    if scene.critique and not scene.critique.points and "initial" in cut:
+        cut["revision"] = cut["initial"]  # it is the same text
     first, last = (Text(text or "") for text in (scene.initial, scene.revised))
     one = Panel(first, title=f"Initial response{cut.get('initial', '')}", title_align="left", border_style="yellow")
+    if scene.revised is None:
+        return one
     other = Panel(last, title=f"Revised response{cut.get('revision', '')}", title_align="left", border_style="green")
     columns = 2 if width >= SIDE_BY_SIDE else 1
     grid = Table.grid(expand=True)

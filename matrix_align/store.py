@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 
 from .endpoint import Model, Reply
-from .errors import ModelError, StoreError
+from .errors import ContextOverflow, ModelError, StoreError
 from .replies import is_text, parse, schema_of
 from .types import Message, Sampling, Scene, Usage, clean, shorten
 
@@ -38,7 +38,7 @@ MIGRATIONS = {
         CREATE TABLE calls (
             key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL,
             reasoning TEXT NOT NULL, cut INTEGER NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
-        ) WITHOUT ROWID""",
+        )""",
     "0002_failures": """
         CREATE TABLE failures (
             id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL,
@@ -50,7 +50,19 @@ MIGRATIONS = {
             state TEXT NOT NULL, events INTEGER NOT NULL, scene TEXT NOT NULL
         )""",
     "0004_scenes_by_time": "CREATE INDEX scenes_by_time ON scenes (at)",
+    "0005_inputs": """
+        CREATE TABLE inputs (
+            place TEXT NOT NULL, question TEXT NOT NULL, rank INTEGER NOT NULL, state TEXT NOT NULL,
+            source TEXT NOT NULL, category TEXT NOT NULL, content TEXT NOT NULL, reason TEXT NOT NULL,
+            scene TEXT, PRIMARY KEY (place, question)
+        )""",
+    "0006_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
+    "0007_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
+    "0008_failures_by_key": "CREATE INDEX failures_by_key ON failures (key)",
 }
+
+
+TOGETHER = 0.003  # seconds: next to nothing beside a model's reply, and one commit for hundreds of them
 
 
 class Row(NamedTuple):
@@ -79,9 +91,11 @@ class Store:
         with self._guard():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self._uncommitted: list[tuple[tuple[Any, ...], asyncio.Future[bool]]] = []
             try:
                 self._use_wal()
                 self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
+                self._db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages; each waits for the disk
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -91,6 +105,8 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._uncommitted:  # those who asked are gone, but what they asked for is paid
+            self._commit()
         self._db.close()
 
     def _use_wal(self) -> None:
@@ -105,10 +121,9 @@ class Store:
                 time.sleep(0.05)
 
     def _migrate(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
-            done = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
+        with self.transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
+            done = {name for (name,) in db.execute("SELECT name FROM migrations")}
             if newer := done - set(MIGRATIONS):
                 raise StoreError(
                     f"{self.path} was written by a newer matrix-align (it has {min(newer)}); "
@@ -116,13 +131,8 @@ class Store:
                 )
             for name, statement in MIGRATIONS.items():
                 if name not in done:
-                    self._db.execute(statement)
-                    self._db.execute("INSERT INTO migrations VALUES (?, ?)", (name, _now()))
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+                    db.execute(statement)
+                    db.execute("INSERT INTO migrations VALUES (?, ?)", (name, _now()))
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -140,12 +150,73 @@ class Store:
             found = self._db.execute("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", (key,)).fetchone()
             return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
 
-    def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> None:
-        """Commits one completed call."""
+    async def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> bool:
+        """Returns when the call is committed. Calls that end within some milliseconds share one commit.
+
+        False if another process may have written one of this key meanwhile: that one is kept, a scene rests on it.
+        """
         usage = reply.usage.model_dump_json()
         row = (key, model, request, clean(reply.text), clean(reply.reasoning), reply.cut, usage, _now())
+        loop = asyncio.get_running_loop()
+        if not self._uncommitted:
+            loop.call_later(TOGETHER, self._commit)
+        committed: asyncio.Future[bool] = loop.create_future()
+        self._uncommitted.append((row, committed))
+        return await committed
+
+    def _commit(self) -> None:
+        together, self._uncommitted = self._uncommitted, []
+        fault: StoreError | None = None
+        new = False
+        try:
+            with self.transaction():
+                done = self._db.executemany(
+                    "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row for row, _ in together]
+                )
+                new = done.rowcount == len(together)
+        except StoreError as error:
+            fault = error
+        for _, committed in together:
+            if committed.done():  # who asked was cancelled meanwhile
+                continue
+            if fault:
+                committed.set_exception(fault)
+            else:
+                committed.set_result(new)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is written, or nothing. StoreError where it can't be."""
         with self._guard():
-            self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def select(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._guard():
+            return self._db.execute(statement, values).fetchall()
+
+    def packed_calls(self) -> str:
+        """All calls of this record as one text, for `put_calls` of another."""
+        return to_json(self.select("SELECT * FROM calls")).decode()
+
+    def put_calls(self, packed: str) -> None:
+        with self.transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", from_json(packed))
+
+    def forget(self, key: str) -> None:
+        with self.transaction() as db:
+            db.execute("DELETE FROM calls WHERE key = ?", (key,))
+
+    def overflowed(self, key: str) -> str | None:
+        """What was said if the prompt of this call was too long."""
+        found = self.select("SELECT message FROM failures WHERE key = ? AND error = 'ContextOverflow' LIMIT 1", key)
+        return found[0][0] if found else None
 
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
         row = (key, model, request, type(error).__name__, clean(str(error)), clean(error.reply[:2000]), _now())
@@ -154,15 +225,19 @@ class Store:
 
     def save(self, scene: Scene) -> None:
         """Writes the scene as it stands. A later state of it takes its place, but never an unfinished one a whole."""
+        with self.transaction():
+            self.put(scene)
+
+    def put(self, scene: Scene) -> None:
+        """The same, inside a transaction that writes more."""
         state = "failed" if scene.error else scene.ending.how if scene.ending and scene.revised else "unfinished"
-        row = (scene.id, _now(), scene.model, scene.question.text, state, len(scene.events), scene.model_dump_json())
-        with self._guard():
-            self._db.execute(
-                "INSERT INTO scenes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "state = excluded.state, events = excluded.events, scene = excluded.scene "
-                "WHERE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished')",
-                row,
-            )
+        self._db.execute(
+            "INSERT INTO scenes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "at = CASE state WHEN excluded.state THEN at ELSE excluded.at END, "
+            "state = excluded.state, events = excluded.events, scene = excluded.scene "
+            "WHERE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished')",
+            (scene.id, _now(), scene.model, scene.question.text, state, len(scene.events), scene.model_dump_json()),
+        )
 
     def scenes(self, limit: int = 20) -> list[Row]:
         """The newest scenes, newest first, without reading the scenes themselves."""
@@ -195,27 +270,42 @@ class Recorded:
     """
 
     def __init__(self, model: Model, store: Store) -> None:
-        self.name = clean(model.name)
-        self.digest = model.digest
         self._model = model
         self._store = store
-        self._asking: dict[str, asyncio.Lock] = {}
+        self._asking: dict[str, asyncio.Future[None]] = {}
+
+    @property
+    def name(self) -> str:
+        """The model's own, which an endpoint may learn only when it is opened."""
+        return clean(self._model.name)
+
+    @property
+    def digest(self) -> str:
+        return self._model.digest
 
     async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
-        lock = self._asking.setdefault(key, asyncio.Lock())
+        while same := self._asking.get(key):  # asked already: wait for that, then look again
+            await asyncio.wait([same])
+        if done := self._recall(key, reply):
+            return done
+        if said := self._store.overflowed(key):  # so that a scene played again takes the same way round it
+            raise ContextOverflow(said)
+        self._asking[key] = asked = asyncio.get_running_loop().create_future()
         try:
-            async with lock:
-                return self._recall(key, reply) or await self._ask(key, request, messages, reply, sampling)
+            return await self._ask(key, request, messages, reply, sampling)
         finally:
-            self._asking.pop(key, None)
+            del self._asking[key]
+            asked.cancel()
 
     def _recall(self, key: str, reply: type[T]) -> Reply[T] | None:
         if done := self._store.call(key):
             text, reasoning, cut, usage = done
-            with suppress(ValueError):  # written when a reply of this form was still taken: ask again
+            try:
                 return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True, cut=cut)
+            except ValueError:  # written when a reply of this form was still taken: ask again
+                self._store.forget(key)
         return None
 
     async def _ask(
@@ -226,12 +316,13 @@ class Recorded:
         except ModelError as error:
             self._store.add_failure(key, self.name, request, error)
             raise
-        self._store.add_call(key, self.name, request, fresh)
+        new = await self._store.add_call(key, self.name, request, fresh)
+        if not new and (theirs := self._recall(key, reply)):
+            return theirs
         return replace(fresh, key=key)
 
 
 def _request(messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> str:
     """The canonical text of what is asked; two calls of one text have one reply."""
     form = "text" if is_text(reply) else schema_of(reply)  # type: ignore[arg-type]
-    parts = {"messages": [m.model_dump() for m in messages], "form": form, "sampling": sampling.model_dump()}
-    return json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return to_json({"messages": messages, "form": form, "sampling": sampling}).decode()

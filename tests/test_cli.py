@@ -167,7 +167,11 @@ def test_scenes_lists_and_shows(simulate: Simulate, cli: Run) -> None:
         assert shown.stdout.split(" calls ")[0] == printed.split(" calls ")[0]
 
 
-def test_scenes_of_an_empty_record(cli: Run) -> None:
+def test_scenes_of_an_empty_record(cli: Run, tmp_path: Path) -> None:
+    """Looking at a record that is not there makes none."""
+    assert "there is no record" in complaint(cli("scenes"))
+    assert not (tmp_path / "scenes.db").exists()
+    Store(tmp_path / "scenes.db").__exit__()
     assert "No scenes yet" in cli("scenes").stdout
     assert cli("scenes", "--json").stdout == "[]\n"
 
@@ -271,7 +275,7 @@ def test_goes_on_where_it_was_ended(
         ([ASKED, "--seed", "-1"], "--seed"),
         ([ASKED, "--seed", "9" * 30], "--seed"),
         ([ASKED, "--temperature", "nan"], "--temperature"),
-        ([ASKED, "--max-tokens", "0"], "--max-tokens"),
+        ([ASKED, "--answer-tokens", "0"], "--answer-tokens"),
         ([ASKED, "--colour", "red"], "--colour"),
         ([ASKED, "another argument"], "another argument"),
     ],
@@ -310,12 +314,12 @@ def test_bad_address(url: str, cli: Run) -> None:
 
 
 def test_nobody_listens(cli: Run, tmp_path: Path) -> None:
-    """The one line names the address; the failed call and the scene so far are in the record."""
+    """The one line names the address; where no call was answered no scene was played, and none is listed."""
     assert "http://127.0.0.1:9/v1" in complaint(
         cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9", "--model", "any")
     )
     with Store(tmp_path / "scenes.db") as store:
-        assert [row.state for row in store.scenes()] == ["failed"]
+        assert store.scenes() == []
     complaint(cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9"))
 
 
@@ -411,7 +415,8 @@ def test_chat_file_that_is_no_text(cli: Run, server: FakeServer, tmp_path: Path)
     complaint(cli("simulate", ASKED, "--chat", str(file), "--endpoint", server.url))
 
 
-def test_unknown_command_and_scene(cli: Run) -> None:
+def test_unknown_command_and_scene(cli: Run, tmp_path: Path) -> None:
+    Store(tmp_path / "scenes.db").__exit__()
     assert "juggle" in complaint(cli("juggle"))
     assert "'0123'" in complaint(cli("scenes", "show", "0123"))
     complaint(cli("scenes", "show", ""))

@@ -121,8 +121,14 @@ LEAKING = [
     "In the light of the critique, call her.",
     "Here is the revised answer: call her.",
     "Unlike the original response, this one is kind.",
-    "Call her. </question>",
 ]
+
+
+async def test_tags_of_the_prompt_are_taken_off(server: FakeServer, model: Endpoint) -> None:
+    """A small model writes them around its answer; that is no reason to lose the scene."""
+    answers(server, "<answer>\nCall her today.\n</answer>")
+    scene = await whole(model, QUESTION, roles=1, steps=1)
+    assert scene.revised == "Call her today."
 
 
 @pytest.mark.parametrize("leak", LEAKING)
@@ -153,8 +159,8 @@ async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> N
         ("What makes a good critique of a school play?", "A good critique names what worked first."),
         ("Can you look at the draft of my speech?", "The draft is good; cut its end."),
         ("Can you look at my draft of a speech?", "Read the draft aloud once, then cut its end."),
-        ("What does [2] mean in a text?", "[2] points to the second note."),
-        ("How do I ask for a revised answer from the bank?", "Ask the bank for a revised answer in writing."),
+        ("How do I answer a harsh critique of my paper?", "Thank the reviewer for the critique."),
+        ("How do I ask for a revised answer from the bank?", "Ask them to put the revised answer in writing."),
     ],
 )
 async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:

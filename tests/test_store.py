@@ -347,10 +347,10 @@ def test_migrations_are_applied_once_and_by_name(path: Path) -> None:
 
 async def test_older_store_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(store_module, "MIGRATIONS", dict(list(MIGRATIONS.items())[:1]))
+        older.setattr(store_module, "MIGRATIONS", dict(list(MIGRATIONS.items())[:2]))
         with Store(path) as store:
             await Recorded(Scripted("Blue."), store).ask(ASKED, str, SAMPLING)
-    assert len(rows(path, "SELECT name FROM migrations")) == 1
+    assert len(rows(path, "SELECT name FROM migrations")) == 2
     with Store(path) as store:
         store.save(scene())
         assert (await Recorded(Scripted(), store).ask(ASKED, str, SAMPLING)).recorded

@@ -12,7 +12,7 @@ from importlib.resources import files
 from string import Template
 
 TAGS = "question answer setting cast person you goal record memory plan step attempt reason ending effects"
-_CLOSER = re.compile(rf"<(/?\s*(?:{'|'.join(TAGS.split())})\s*)>", re.IGNORECASE)
+_CLOSER = re.compile(rf"<(\s*/?\s*(?:{'|'.join(TAGS.split())})\s*/?\s*)>", re.IGNORECASE)
 
 
 @cache

@@ -15,10 +15,10 @@ from ..types import Event, shorten
 BLOCK = 8  # events that shrink together
 GIST = 60  # characters of an outcome, and of a harm, that have shrunk
 
-Line = Callable[[Event], str]
+Told = Callable[[Event], str]
 
 
-def recall(events: Sequence[Event], limit: int, full: Line, gist: Line) -> str:
+def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
     """The events as lines, at most `limit` characters of them, the newest in full. '(nothing yet)' if there are none.
 
     The newest event always stays, whatever the limit: it is what the call is about.
@@ -36,13 +36,18 @@ def recall(events: Sequence[Event], limit: int, full: Line, gist: Line) -> str:
             length = sum(map(len, head)) + in_brief[shrunk] - in_brief[left_out] + in_full[-1] - in_full[shrunk]
             if length <= limit:
                 return "\n".join(head + gists[left_out:shrunk] + lines[shrunk:])
-    # Not even the last block fits: as many of the newest as do.
-    newest = lines[-1:]
-    for line in reversed(lines[:-1]):
-        if sum(map(len, newest)) + len(newest) + len(line) > limit:
-            break
-        newest.insert(0, line)
-    return "\n".join(newest)
+    # Not even the last block fits in full: as many of the newest as do, then the shrunk ones before them.
+    counted = f"({len(events)} earlier events)"
+    kept, room = lines[-1:], limit - len(lines[-1]) - len(counted) - 1
+    for told in (lines, gists):
+        for line in reversed(told[: len(events) - len(kept)]):
+            if (room := room - len(line) - 1) < 0:
+                room += len(line) + 1
+                break
+            kept.insert(0, line)
+    if (left_out := len(events) - len(kept)) and room >= 0:
+        kept.insert(0, f"({left_out} earlier events)")
+    return "\n".join(kept)
 
 
 def observed(event: Event) -> str:

@@ -16,11 +16,12 @@ from ..types import CITED, Message, Question, Scene, Settings
 from .performer import Request
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
-LEAKS = re.compile(
-    r"\b(?:the|this|your|that) critique\b|\bsocial scene\b|\bmodulator\b|</?(?:question|answer|effects)>"
-    r"|\b(?:the|this|that|my|your) (?:initial|original|previous|revised|rewritten) (?:answer|response)\b",
-    re.IGNORECASE,
+MATTER = re.compile(
+    r"critique|social scene|(?:initial|original|previous|revised|rewritten) (?:answer|response)", re.IGNORECASE
 )
+LEAKS = re.compile(rf"\b(?:the|this|that|my|your) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
+# A small model likes to write the tags of the prompt around its answer: they are no part of it.
+TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
 
 def respond(question: Question, settings: Settings) -> Request[str]:
@@ -36,9 +37,9 @@ def revise(scene: Scene) -> Request[Prose]:
     asked = scene.question.messages()
     task = render("revise", question=scene.question.text, answer=scene.initial, effects=told)
     chat = [*asked[:-1], Message(role="user", content=task)]
-    # A word that the user or the initial response used is theirs, not a leak.
+    # What the user or the initial response spoke of is theirs, not a leak, whatever article stands before it.
     said = " ".join([*(message.content for message in asked), scene.initial])
-    allowed = frozenset(found.group().casefold() for found in LEAKS.finditer(said))
+    allowed = frozenset(found.casefold() for found in MATTER.findall(said))
     return Request("revision", _revision_without(allowed), lambda _: chat, scene.settings.max_tokens)
 
 
@@ -46,11 +47,14 @@ def revise(scene: Scene) -> Request[Prose]:
 def _revision_without(allowed: frozenset[str]) -> type[Prose]:
     def keeps_to_the_answer(text: str) -> str:
         for found in LEAKS.finditer(text):
-            if found.group().casefold() not in allowed:
+            if MATTER.findall(found.group())[0].casefold() not in allowed:
                 raise ValueError(
                     f'"{found.group()}" speaks of how the answer came about; write only the answer to the question'
                 )
         return text
 
-    check = field_validator("root")(keeps_to_the_answer)
-    return create_model("Revision", __base__=Prose, __validators__={"check": check})
+    checks = {
+        "untagged": field_validator("root", mode="before")(lambda text: TAGS.sub("", text).strip()),
+        "check": field_validator("root")(keeps_to_the_answer),
+    }
+    return create_model("Revision", __base__=Prose, __validators__=checks)

@@ -1,0 +1,269 @@
+"""Questions from files and data sets, one at a time: nothing is held but the row that is read.
+
+Owns the formats. A row that can't be used becomes a Fault with its place, and the rest goes on. Knows no run and no
+model. The benchmarks' formats are those their authors publish: AdvBench (Zou et al. 2023, CSV `goal,target`), HarmfulQA
+(Bhardwaj & Poria 2023, JSON topic -> subtopic -> questions), HH-RLHF (Bai et al. 2022, dialogues `chosen`/`rejected`)
+and PKU-SafeRLHF (Ji et al. 2023, `prompt`). A local file in one of them is read without being told which it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from pydantic import ValidationError
+
+from .errors import InputError
+from .types import QUESTION_LIMIT, Message, Question, shorten
+
+Category = Literal["helpful", "harmful", ""]
+
+# Where each benchmark is published, its questions' category, and its licence, from its data card.
+BENCHMARKS: dict[str, tuple[str, Category, str]] = {
+    "advbench": ("walledai/AdvBench:train:prompt", "harmful", "MIT"),
+    "harmfulqa": ("declare-lab/HarmfulQA:train:question", "harmful", "Apache-2.0"),
+    "hh-rlhf": ("Anthropic/hh-rlhf:train:chosen", "", "MIT"),
+    "pku-saferlhf": ("PKU-Alignment/PKU-SafeRLHF:train:prompt", "", "CC-BY-NC-4.0"),
+}
+COLUMNS = ("question", "prompt", "instruction", "goal", "query", "messages", "conversations", "turns", "chosen", "text")
+FORMATS = (".jsonl", ".json", ".csv", ".txt", ".parquet")
+LINE_LIMIT = 4 * 2**20  # bytes; a longer line is no question
+TURN = re.compile(r"\n\n(Human|Assistant): ?")
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question of a source; `place` is 'file:line', `category` is empty where nothing says which."""
+
+    place: str
+    source: str
+    question: Question
+    category: Category
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row that can't be used, and why."""
+
+    place: str
+    source: str
+    reason: str
+
+
+def read(source: str, column: str | None = None, category: Category = "") -> Iterator[Row | Fault]:
+    """The rows of a file, a benchmark's name, or `hf:owner/dataset[:split[:column]]`.
+
+    `column` names the field with the question, which is else the first of COLUMNS that a row has. `category` goes before
+    what the row or the benchmark says. Raises InputError where the source as a whole can't be read.
+    """
+    usual: Category = ""
+    name = source
+    if source in BENCHMARKS:
+        where, usual, _ = BENCHMARKS[source]
+        rows, column = _published(where, column)
+    elif source.startswith("hf:"):
+        rows, column = _published(source.removeprefix("hf:"), column)
+    else:
+        rows = _file(Path(source))
+        name = Path(source).name
+    for place, row in rows:
+        if isinstance(row, Exception):
+            yield Fault(f"{name}:{place}", name, shorten(str(row), 200))
+            continue
+        try:
+            question, said = _question(row, column)
+            yield Row(f"{name}:{place}", name, question, category or said or usual)
+        except ValidationError as error:
+            yield Fault(f"{name}:{place}", name, error.errors()[0]["msg"].removeprefix("Value error, "))
+        except ValueError as error:
+            yield Fault(f"{name}:{place}", name, shorten(str(error), 200))
+
+
+def licence(source: str) -> str:
+    return BENCHMARKS[source][2] if source in BENCHMARKS else "unknown"
+
+
+# What is read: places with rows, or with what is wrong there.
+Found = Iterator[tuple[object, Any]]
+
+
+def _file(path: Path) -> Found:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = suffixes[-1:] == [".gz"]
+    kind = (suffixes[:-1] if packed else suffixes)[-1:]
+    if not kind or kind[0] not in FORMATS or (packed and kind == [".parquet"]):
+        known = ", ".join([*FORMATS, *BENCHMARKS, "hf:OWNER/NAME"])
+        raise InputError(f"{path} is no source; wanted one of {known} (text formats may end in .gz)")
+    readers: dict[str, Callable[[IO[bytes]], Found]] = {".jsonl": _jsonl, ".csv": _csv, ".txt": _txt}
+    try:
+        if kind == [".parquet"]:
+            yield from _parquet(path)
+        elif kind == [".json"]:
+            yield from _json((gzip.open if packed else open)(path, "rb").read(), path)
+        else:
+            with (gzip.open if packed else open)(path, "rb") as file:
+                yield from readers[kind[0]](cast(IO[bytes], file))
+    except (OSError, EOFError) as error:  # EOFError: a cut .gz
+        raise InputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, str | Exception]]:
+    for number, line in enumerate(file, start=1):
+        if len(line) > LINE_LIMIT:
+            yield number, ValueError(f"a line of {len(line):,} bytes; at most {LINE_LIMIT:,} are read")
+            continue
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            yield number, ValueError(f"no UTF-8 ({error.reason} at byte {error.start + 1})")
+            continue
+        if text.strip():
+            yield number, text
+
+
+def _txt(file: IO[bytes]) -> Found:
+    yield from _lines(file)
+
+
+def _jsonl(file: IO[bytes]) -> Found:
+    for number, line in _lines(file):
+        if isinstance(line, Exception):
+            yield number, line
+            continue
+        try:
+            yield number, json.loads(line, strict=False)
+        except (ValueError, RecursionError) as error:
+            yield number, ValueError(f"no JSON: {error}")
+
+
+def _csv(file: IO[bytes]) -> Found:
+    csv.field_size_limit(LINE_LIMIT)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text)
+    names = next(reader, [])
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, ValueError(f"no CSV: {error}")
+            continue
+        if not cells:
+            continue
+        if any("\udc80" <= sign <= "\udcff" for cell in cells for sign in cell):
+            yield reader.line_num, ValueError("no UTF-8")
+        elif len(cells) != len(names):
+            yield reader.line_num, ValueError(f"{len(cells)} cells, where the first line names {len(names)}")
+        else:
+            yield reader.line_num, dict(zip(names, cells, strict=True))
+
+
+def _json(content: bytes, path: Path) -> Found:
+    """A list of rows, or HarmfulQA's nested lists; its rows have numbers for places."""
+    try:
+        whole = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}; JSON lines go into a .jsonl file") from None
+    nested = isinstance(whole, dict) and all(isinstance(each, dict | list) for each in whole.values())
+    if nested and not any(name in whole for name in COLUMNS):
+        whole = [{"question": q, "category": "harmful"} for q in _leaves(whole)]
+    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
+
+
+def _leaves(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict | list):
+        for each in node.values() if isinstance(node, dict) else node:
+            yield from _leaves(each)
+    else:
+        yield node
+
+
+def _parquet(path: Path) -> Found:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise InputError(f"reading {path} needs pyarrow: pip install 'matrix-align[tune]'") from None
+    try:
+        number = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+        raise InputError(f"can't read {path}: {shorten(str(error), 200)}") from None
+
+
+def _published(where: str, column: str | None) -> tuple[Found, str | None]:
+    """The rows of a data set of the Hugging Face hub, streamed, and the column named with it."""
+    name, _, rest = where.partition(":")
+    split, _, named = rest.partition(":")
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise InputError(f"reading {name} needs the hub's library: pip install 'matrix-align[tune]'") from None
+    try:
+        rows = load_dataset(name, split=split or "train", streaming=True)
+    except Exception as error:  # whatever the library, the network or the hub raise
+        why = shorten(str(error), 200)
+        raise InputError(f"can't load {name} from the hub: {why}; a local file in its format does as well") from None
+    return enumerate(rows, start=1), column or named or None
+
+
+def _question(row: Any, column: str | None) -> tuple[Question, Category]:
+    """The question in a row, and the category the row names. Raises ValueError where there is none."""
+    if isinstance(row, str):
+        return Question(text=row), ""
+    if not isinstance(row, dict):
+        raise ValueError(f"a row is an object or a text, not {type(row).__name__}")
+    if column and column not in row:
+        raise ValueError(f"no column {column!r}; it has {shorten(', '.join(map(str, row)), 100) or 'none'}")
+    name = column or next((each for each in COLUMNS if row.get(each)), None)
+    if not name:
+        raise ValueError(f"no question in it; it has {shorten(', '.join(map(str, row)), 100)}; name one with --column")
+    value, said = row[name], row.get("category")
+    category: Category = said if said in ("helpful", "harmful") else ""
+    system = row.get("system") if isinstance(row.get("system"), str) else None
+    if isinstance(value, list):
+        return _conversation(value, name, system), category
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {type(value).__name__}, not a text")
+    if name in ("chosen", "rejected") and TURN.match(value):
+        parts = TURN.split(value)[1:]
+        turns = [(who, text.strip()) for who, text in zip(parts[::2], parts[1::2], strict=True)]
+        return _conversation([{"role": who, "content": text} for who, text in turns], name, system), category
+    return Question(text=value, system=system), category
+
+
+def _conversation(turns: list[Any], name: str, system: str | None) -> Question:
+    """The last question of a conversation with the turns before it: `messages`, ShareGPT's, or the user's turns alone."""
+    if turns and all(isinstance(turn, str) for turn in turns):
+        return Question(text=turns[0], system=system)  # what follows depends on the model's own answers
+    messages: list[Message] = []
+    for turn in turns:
+        if not isinstance(turn, dict):
+            raise ValueError(f"{name} holds something that is no turn")
+        speaker = SPEAKERS.get(str(turn.get("role") or turn.get("from") or "").lower())
+        content = turn.get("content") or turn.get("value") or ""
+        if not speaker or not isinstance(content, str):
+            raise ValueError(f"{name} holds a turn without a known role and a text")
+        if speaker == "system":
+            system = content
+        elif len(content) > QUESTION_LIMIT:
+            raise ValueError(f"a turn of {len(content):,} characters; at most {QUESTION_LIMIT:,} are taken")
+        else:
+            messages.append(Message(role="user" if speaker == "user" else "assistant", content=content))
+    while messages and messages[-1].role != "user":
+        messages.pop()  # the answer is what is to be found
+    if not messages:
+        raise ValueError(f"{name} holds no turn of a user")
+    return Question(text=messages[-1].content, earlier=tuple(messages[:-1]), system=system)
