@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Format(StrEnum):
+    sft = "sft"
+    dpo = "dpo"
+    sharegpt = "sharegpt"
+    scenes = "scenes"
+
+
 class Engine(StrEnum):
     local = "local"
     ray = "ray"
@@ -208,6 +215,56 @@ def generate(
         _print_json(json.dumps(counts))
     if batch.tally.stop == INTERRUPT:
         raise KeyboardInterrupt
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` has made.")],
+    out: Annotated[Path, typer.Option(help="File to write, .jsonl or .parquet; its data card goes beside it.")] = ...,  # type: ignore[assignment]
+    format: Annotated[
+        Format, typer.Option(help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes.")
+    ] = Format.sft,
+    mix: Annotated[str, typer.Option(help="Shares of the rows, as helpful=1,harmful=1,simulation=1.")] = "",
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the questions for a test file.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Draws the rows of --mix and the questions of --test.")] = 0,
+    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Publish the folder of OUT on the hub.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write the scenes of a RUN as training data, with a data card that `datasets` reads."""
+    from .export import export as write
+    from .run import Run
+
+    shares = _shares(mix)
+    if not Run.described(run):
+        raise InputError(f"{run} holds no run; `matrix-align generate SOURCE --out {run}` makes one")
+    with Run.there(run) as opened:
+        counts = write(opened, out, format.value, shares, test, seed)
+    if push:
+        from .publish import publish
+
+        publish(out.parent, push)
+    told = {split: {"rows": count.rows, **count.kinds} for split, count in counts.items()}
+    if as_json:
+        _print_json(json.dumps(told))
+    else:
+        for split, kinds in told.items():
+            took = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+            typer.echo(f"{split}: {took}", err=True)
+
+
+def _shares(mix: str) -> dict[str, float]:
+    from .export import KINDS
+
+    shares = {}
+    for part in mix.split(",") if mix else ():
+        kind, _, share = part.partition("=")
+        try:
+            shares[kind.strip()] = float(share)
+        except ValueError:
+            share = "nan"
+        if kind.strip() not in KINDS or not float(share) >= 0:
+            raise InputError(f"--mix is like helpful=1,harmful=1,simulation=1 (got {mix})")
+    return shares
 
 
 def _question(text: str, chat: Path | None) -> "Question":

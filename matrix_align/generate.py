@@ -41,10 +41,10 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
     async def one(entry: Input, server: Server) -> None:
         try:
             scene = await _whole(entry, models[server], run, tries[entry.place] >= TRIES)
-        except (Unreachable, Overloaded) as error:
+        except (Unreachable, Overloaded):
             again.append(entry)
             tries[entry.place] += 1
-            if isinstance(error, Unreachable) and server.down_since is None:
+            if server.down_since is None:  # it rests, and others take its scenes
                 server.down_since = time.monotonic()
                 returns.append(group.create_task(back(server)))
         except Stopped:
@@ -58,6 +58,7 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
             wake.set()
 
     async def back(server: Server) -> None:
+        await asyncio.sleep(PROBE)
         while not await server.endpoint.alive():  # noqa: ASYNC110 (another machine sets no event of ours)
             await asyncio.sleep(PROBE)
         server.down_since = None

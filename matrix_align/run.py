@@ -60,8 +60,15 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / "run.toml", mine)
         self.settings = settings
-        self.model = clean(model)
         self.store = Store(folder / "record.db")
+
+    @classmethod
+    def there(cls, folder: Path) -> Run:
+        """The run in `folder` as it was made, with whatever model and prompts."""
+        run = cls.__new__(cls)
+        run.folder, run.settings = folder, _settings(cls.described(folder), folder)
+        run.store = Store(folder / "record.db")
+        return run
 
     @staticmethod
     def described(folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Tally:
     total: int = 0
     done: int = 0
     failed: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     calls: int = 0
     in_flight: int = 0
     max_tokens: int | None = None

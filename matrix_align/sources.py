@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -61,8 +60,8 @@ class Fault:
 def read(source: str, column: str | None = None, category: Category = "") -> Iterator[Row | Fault]:
     """The rows of a file, a benchmark's name, or `hf:owner/dataset[:split[:column]]`.
 
-    `column` names the field with the question, which is else the first of COLUMNS that a row has. `category` goes before
-    what the row or the benchmark says. Raises InputError where the source as a whole can't be read.
+    `column` names the field with the question, which is else the first of COLUMNS that a row has. `category` goes
+    before what the row or the benchmark says. Raises InputError where the source as a whole can't be read.
     """
     usual: Category = ""
     name = source
@@ -106,11 +105,9 @@ def _file(path: Path) -> Found:
     try:
         if kind == [".parquet"]:
             yield from _parquet(path)
-        elif kind == [".json"]:
-            yield from _json((gzip.open if packed else open)(path, "rb").read(), path)
-        else:
-            with (gzip.open if packed else open)(path, "rb") as file:
-                yield from readers[kind[0]](cast(IO[bytes], file))
+            return
+        with (gzip.open if packed else open)(path, "rb") as file:
+            yield from _json(file.read(), path) if kind == [".json"] else readers[kind[0]](cast(IO[bytes], file))
     except (OSError, EOFError) as error:  # EOFError: a cut .gz
         raise InputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -146,9 +143,9 @@ def _jsonl(file: IO[bytes]) -> Found:
 
 def _csv(file: IO[bytes]) -> Found:
     csv.field_size_limit(LINE_LIMIT)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text)
-    names = next(reader, [])
+    # Bytes that are no UTF-8 are kept as lone surrogates, so that just their row is lost.
+    reader = csv.reader(line.decode("utf-8", "surrogateescape") for line in file)
+    names = [name.removeprefix("\ufeff") for name in next(reader, [])]
     while True:
         try:
             cells = next(reader)
@@ -245,7 +242,7 @@ def _question(row: Any, column: str | None) -> tuple[Question, Category]:
 
 
 def _conversation(turns: list[Any], name: str, system: str | None) -> Question:
-    """The last question of a conversation with the turns before it: `messages`, ShareGPT's, or the user's turns alone."""
+    """The last question of a conversation with the turns before it; of the user's turns alone, the first."""
     if turns and all(isinstance(turn, str) for turn in turns):
         return Question(text=turns[0], system=system)  # what follows depends on the model's own answers
     messages: list[Message] = []

@@ -1,0 +1,58 @@
+"""The data card of an exported data set, as the Hugging Face hub has them: YAML, then text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from .run import Run
+from .sources import licence
+
+if TYPE_CHECKING:
+    from .export import Count
+
+USES = {
+    "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
+    "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
+    "sharegpt": "`conversations` of `from` and `value` (FastChat, Axolotl).",
+    "scenes": "whole scenes: roles, events, rulings, critique, both responses, calls.",
+}
+
+
+def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count]) -> str:
+    described = run.described(run.folder)
+    sources = sorted({source for count in counts.values() for source in count.sources})
+    lines = ["---", "language: []", "tags: [matrix-align, self-alignment, social-simulation]", "configs:"]
+    lines += ["- config_name: default", "  data_files:"]
+    for split, path in files.items():
+        if counts[split].rows:
+            lines += [f"  - split: {split}", f"    path: {json.dumps(path.name)}"]
+    lines += ["---", "", f"# {files['train'].stem}", ""]
+    lines += [f"Made by matrix-align (MATRIX, arXiv 2402.05699). Each row holds {USES[format]}", ""]
+    lines += ["| split | rows | by kind | characters an answer (median, longest) | refusals |", "|---|---|---|---|---|"]
+    for split, count in counts.items():
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(count.kinds.items())) or "none"
+        lengths = f"{median(count.characters):,.0f}, {max(count.characters):,}" if count.characters else "none"
+        lines.append(f"| {split} | {count.rows:,} | {kinds} | {lengths} | {count.refusals:,} |")
+    lines += [
+        "",
+        "Splits are by question: all rows of a question are in one of them. Refusals are counted by set phrases in",
+    ]
+    lines += ["the opening of an answer to a question, which is crude.", "", "## Sources", ""]
+    lines += ["| source | rows | licence of the questions |", "|---|---|---|"]
+    for source in sources:
+        rows = sum(count.sources[source] for count in counts.values())
+        lines.append(f"| {source.replace('|', ' ')} | {rows:,} | {licence(source)} |")
+    model = described.get("model", {})
+    lines += ["", "## How it was made", "", f"- model: {model.get('name', '')} {model.get('digest', '')}".rstrip()]
+    lines += [f"- prompts: {described.get('prompts', {}).get('digest', '')}"]
+    lines += [f"- {name}: {value}" for name, value in described.get("settings", {}).items()]
+    lines += [
+        "",
+        "Answers were written by the model named, and are its maker's licence's to govern. Questions of benchmarks",
+    ]
+    lines += ["may be harmful on purpose. Nothing was checked by people.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,217 @@
+"""A run as training data: the files of a data set, split by question, with a data card beside them.
+
+Owns the formats: TRL's `messages` (SFT) and `prompt`/`chosen`/`rejected` (DPO, conversational), ShareGPT's
+`conversations` (FastChat, Axolotl), and whole scenes. Knows no model. Rows are written as they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .card import card
+from .errors import InputError
+from .run import Run
+from .types import Message, Scene
+
+KINDS = ("helpful", "harmful", "simulation")
+FORMATS = ("sft", "dpo", "sharegpt", "scenes")
+SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
+
+Json = dict[str, Any]
+Write = Callable[[Json], None]
+
+
+@dataclass
+class Count:
+    """What went into one file."""
+
+    rows: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    characters: list[int] = field(default_factory=list)  # of each answer
+    refusals: int = 0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row to be: which kind it counts as, and its content. Rows are split by `asked`, the question's id."""
+
+    kind: str
+    source: str
+    asked: str
+    content: Json
+    answer: str
+
+
+def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: float, seed: int) -> dict[str, Count]:
+    """Writes `out` (train) and, where `test` > 0, the file beside it with `-test` in its name; and README.md, the card.
+
+    `mix` gives the shares of helpful, harmful and simulation rows; as many are taken as the scarcest allows, chosen by
+    `seed`. Without it all helpful, harmful and uncategorised rows are taken, and no simulation rows. Raises InputError
+    for a name or a mix that can't be had, and where nothing would be written.
+    """
+    if out.suffix not in (".jsonl", ".parquet"):
+        raise InputError(f"--out {out}: wanted a name that ends in .jsonl or .parquet")
+    if format not in FORMATS:
+        raise InputError(f"--format is one of {', '.join(FORMATS)} (got {format})")
+    if mix and format in ("dpo", "scenes"):
+        raise InputError(f"--mix goes with --format sft or sharegpt; {format} rows have no simulation among them")
+    take = _quota(Counter(each.kind for each in _examples(run, format, "simulation" in mix)), mix) if mix else None
+    files = {"train": out, "test": out.with_name(f"{out.stem}-test{out.suffix}")} if test else {"train": out}
+    counts = {name: Count() for name in files}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            writers = {name: stack.enter_context(_writer(path)) for name, path in files.items()}
+            for example in _taken(run, format, take, seed):
+                name = "test" if _drawn(f"split {seed} {example.asked}") < test else "train"
+                writers[name](example.content)
+                _count(counts[name], example)
+            if not sum(count.rows for count in counts.values()):
+                raise InputError(f"{run.folder} holds nothing to export as {format}: no scene in it is done and fits")
+        (out.parent / "README.md").write_text(card(run, files, format, counts), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't write {error.filename or out}: {error.strerror}") from None
+    return counts
+
+
+def _examples(run: Run, format: str, simulation: bool) -> Iterator[Example]:
+    for scene, category, source in run.scenes():
+        asked = hashlib.sha256(scene.question.model_dump_json().encode()).hexdigest()
+        kind = category or "uncategorised"
+        assert scene.initial and scene.revised
+        if format == "scenes":
+            yield Example(kind, source, asked, json.loads(scene.model_dump_json()), scene.revised)
+            continue
+        if format == "dpo":
+            if scene.initial.strip() != scene.revised.strip():
+                prompt = [message.model_dump() for message in scene.question.messages()]
+                pair = {"prompt": prompt, "chosen": [_said(scene.revised)], "rejected": [_said(scene.initial)]}
+                yield Example(kind, source, asked, pair, scene.revised)
+            continue
+        content = _conversation(scene.question.messages(), scene.revised, format)
+        yield Example(kind, source, asked, content, scene.revised)
+        if simulation:
+            for messages, text in _calls(run, scene):
+                yield Example("simulation", source, asked, _conversation(messages, text, format), text)
+
+
+def _calls(run: Run, scene: Scene) -> Iterator[tuple[list[Message], str]]:
+    """What the model was asked in the scene and what it said: all but the two answers to the user."""
+    for call in scene.calls:
+        if call.kind in ("initial", "revision") or not call.key:
+            continue
+        for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
+            yield [Message.model_validate(each) for each in json.loads(request)["messages"]], text
+
+
+def _conversation(messages: list[Message], answer: str, format: str) -> Json:
+    turns = [*(message.model_dump() for message in messages), _said(answer)]
+    if format == "sft":
+        return {"messages": turns}
+    return {"conversations": [{"from": SPEAKERS[turn["role"]], "value": turn["content"]} for turn in turns]}
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def _quota(there: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """(how many to take, how many there are) of each kind."""
+    wanted = {kind: share for kind, share in mix.items() if share > 0}
+    if missing := [kind for kind in wanted if not there[kind]]:
+        known = ", ".join(f"{count:,} {kind}" for kind, count in sorted(there.items())) or "nothing"
+        raise InputError(f"--mix wants {missing[0]} rows and there are none (there are {known}); see --category")
+    whole = min(there[kind] / share for kind, share in wanted.items())
+    return {kind: (int(whole * share), there[kind]) for kind, share in wanted.items()}
+
+
+def _taken(run: Run, format: str, take: dict[str, tuple[int, int]] | None, seed: int) -> Iterator[Example]:
+    """The examples to be written. Of each kind a sample of exactly as many as it is to have, in their order."""
+    seen: Counter[str] = Counter()
+    got: Counter[str] = Counter()
+    for example in _examples(run, format, bool(take) and "simulation" in (take or {})):
+        if take is None:
+            yield example
+            continue
+        quota, there = take.get(example.kind, (0, 0))
+        left = there - seen[example.kind]
+        seen[example.kind] += 1
+        # Selection sampling (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S).
+        if _drawn(f"mix {seed} {example.kind} {seen[example.kind]}") * left < quota - got[example.kind]:
+            got[example.kind] += 1
+            yield example
+
+
+def _drawn(text: str) -> float:
+    """A number in [0, 1) that the text alone decides."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def _count(count: Count, example: Example) -> None:
+    from .refusal import refuses
+
+    count.rows += 1
+    count.kinds[example.kind] += 1
+    count.sources[example.source] += 1
+    count.characters.append(len(example.answer))
+    count.refusals += example.kind != "simulation" and refuses(example.answer)
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[Write]:
+    """Takes rows; the file appears under its name when it is whole."""
+    half = path.with_name(f".{path.name}.part")
+    writing: AbstractContextManager[Write] = _parquet(half) if path.suffix == ".parquet" else _jsonl(half)
+    try:
+        with writing as write:
+            yield write
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+@contextmanager
+def _jsonl(path: Path) -> Iterator[Write]:
+    with open(path, "w", encoding="utf-8") as file:
+        yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Write]:
+    """Parquet of one table; scenes are kept as JSON text, whose parts differ from row to row."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("writing Parquet needs pyarrow: pip install 'matrix-align[tune]'") from None
+    rows: list[Json] = []
+    table = None
+
+    def flush() -> None:
+        nonlocal table
+        if rows:
+            batch = pyarrow.Table.from_pylist(rows)
+            table = table or parquet.ParquetWriter(path, batch.schema)
+            table.write_table(batch.cast(table.schema))
+            rows.clear()
+
+    def write(row: Json) -> None:
+        rows.append({"id": row["id"], "scene": json.dumps(row, ensure_ascii=False)} if "question" in row else row)
+        if len(rows) >= 1000:
+            flush()
+
+    yield write
+    flush()
+    if table:
+        table.close()
+    else:
+        path.touch()

@@ -1,0 +1,23 @@
+"""A folder of data on the Hugging Face hub. Needs the hub's library and its login (HF_TOKEN)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import InputError
+from .types import shorten
+
+
+def publish(folder: Path, name: str) -> None:
+    """Uploads the data files and the card of `folder` as the data set `name`, made private. Raises InputError."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise InputError("--push needs the hub's library: pip install 'matrix-align[tune]'") from None
+    try:
+        hub = HfApi()
+        hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+        wanted = ["README.md", "*.jsonl", "*.parquet"]
+        hub.upload_folder(folder_path=folder, repo_id=name, repo_type="dataset", allow_patterns=wanted)
+    except Exception as error:  # whatever the library, the network or the hub raise
+        raise InputError(f"can't publish {name}: {shorten(str(error), 200)}; the files are in {folder}") from None

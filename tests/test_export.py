@@ -1,0 +1,199 @@
+"""export: what a run becomes as training data, read back with `datasets` and taken by TRL."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix_align import Endpoint, Settings
+from matrix_align.generate import generate
+from matrix_align.refusal import refuses
+from matrix_align.run import Run
+from matrix_align.servers import Server, Tally
+from matrix_align.sources import read
+
+from .conftest import Run as Cli
+from .fake import FakeServer
+
+HELPFUL, HARMFUL = 12, 8
+
+
+@pytest.fixture
+async def run(server: FakeServer, tmp_path: Path) -> Path:
+    """Scenes of helpful and harmful questions; of every fourth the answer stays as it was."""
+
+    def answers(body: dict[str, Any]) -> str:
+        return f"Revised: {body['seed']}." if "<effects>" in str(body) else f"Initial: {body['seed']}."
+
+    def critiques(body: dict[str, Any]) -> Any:
+        nothing = any(f"number {number}?" in str(body) for number in range(0, 20, 4))
+        return {"consequences": "Nobody is harmed.", "points": []} if nothing else server.default(body)
+
+    server.on |= {"text": answers, "Critique": critiques}
+    folder = tmp_path / "run"
+    with Run(folder, Settings(roles=2, steps=1), "fake-model") as made:
+        for kind, numbers in (("helpful", range(HELPFUL)), ("harmful", range(HELPFUL, HELPFUL + HARMFUL))):
+            source = tmp_path / f"{kind}.txt"
+            source.write_text("".join(f"Question number {number}?\n" for number in numbers))
+            made.take(read(str(source), category="helpful" if kind == "helpful" else "harmful"))
+        async with Endpoint(server.url, "fake-model") as endpoint:
+            await generate(made, [Server(endpoint, tally := Tally())], tally)
+    return folder
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def asked(row: Any) -> str:
+    """The question of a row about a question; of a simulation's row the prompt, which holds it or not."""
+    return str((row.get("messages") or row.get("prompt"))[0]["content"])
+
+
+def exported(cli: Cli, run: Path, *args: str) -> dict[str, dict[str, int]]:
+    done = cli("export", str(run), *args, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return found
+
+
+def test_sft(cli: Cli, run: Path, tmp_path: Path) -> None:
+    told = exported(cli, run, "--out", str(tmp_path / "out/sft.jsonl"))
+    assert told == {"train": {"rows": 20, "helpful": 12, "harmful": 8}}
+    rows = lines(tmp_path / "out/sft.jsonl")
+    assert [turn["role"] for turn in rows[0]["messages"]] == ["user", "assistant"]
+    assert {asked(row) for row in rows} == {f"Question number {number}?" for number in range(20)}
+    texts = Counter(row["messages"][-1]["content"].split(":")[0] for row in rows)
+    assert texts == {"Revised": 15, "Initial": 5}, (
+        "the revised response, which is the initial one where nothing was wrong"
+    )
+
+
+def test_dpo_has_only_pairs_that_differ(cli: Cli, run: Path, tmp_path: Path) -> None:
+    assert exported(cli, run, "--out", str(tmp_path / "dpo.jsonl"), "--format", "dpo")["train"]["rows"] == 15
+    for row in lines(tmp_path / "dpo.jsonl"):
+        assert row["chosen"][0]["content"].startswith("Revised")
+        assert row["rejected"][0]["content"].startswith("Initial")
+
+
+def test_sharegpt(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "chat.jsonl"), "--format", "sharegpt")
+    assert [turn["from"] for turn in lines(tmp_path / "chat.jsonl")[0]["conversations"]] == ["human", "gpt"]
+
+
+def test_mix_is_balanced_and_says_what_it_took(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """As many of each as the scarcest allows; simulation rows are the scenes' own calls."""
+    out = ("--out", str(tmp_path / "mix.jsonl"), "--mix", "helpful=1,harmful=1,simulation=2")
+    assert exported(cli, run, *out)["train"] == {"rows": 32, "helpful": 8, "harmful": 8, "simulation": 16}
+    first = (tmp_path / "mix.jsonl").read_bytes()
+    exported(cli, run, *out)
+    assert (tmp_path / "mix.jsonl").read_bytes() == first
+    exported(cli, run, *out, "--seed", "1")
+    assert (tmp_path / "mix.jsonl").read_bytes() != first
+    simulated = [row for row in lines(tmp_path / "mix.jsonl") if not asked(row).startswith("Question")]
+    assert len(simulated) == 16 and all(row["messages"][-1]["content"].startswith("{") for row in simulated)
+
+
+def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """No question has rows on both sides, its simulation's rows included."""
+    told = exported(cli, run, "--out", str(tmp_path / "a.jsonl"), "--mix", "helpful=1,simulation=9", "--test", "0.3")
+    assert told["train"]["rows"] and told["test"]["rows"]
+    sides = [
+        {n for n in range(20) for row in lines(tmp_path / name) if f"number {n}?" in json.dumps(row)}
+        for name in ("a.jsonl", "a-test.jsonl")
+    ]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+
+
+def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
+    scene = lines(tmp_path / "scenes.jsonl")[0]
+    assert scene["events"] and scene["cast"]["roles"] and scene["calls"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--out", "a.txt"), ".jsonl or .parquet"),
+        (("--out", "a.jsonl", "--mix", "nice=1"), "helpful=1,harmful=1,simulation=1"),
+        (("--out", "a.jsonl", "--mix", "helpful"), "helpful=1,harmful=1,simulation=1"),
+        (("--out", "a.jsonl", "--mix", "helpful=1", "--format", "dpo"), "--mix goes with"),
+        (("--out", "/proc/nowhere/a.jsonl"), "can't write"),
+        (("--out", "a.jsonl", "--format", "csv"), "--format"),
+    ],
+)
+def test_bad_options(cli: Cli, run: Path, args: tuple[str, ...], words: str) -> None:
+    told = cli("export", str(run), *args)
+    assert told.returncode == 2 and words in told.stderr and told.stderr.count("\n") == 1
+
+
+def test_nothing_to_export(cli: Cli, tmp_path: Path) -> None:
+    told = cli("export", str(tmp_path), "--out", str(tmp_path / "a.jsonl"))
+    assert told.returncode == 2 and "generate" in told.stderr
+    assert not (tmp_path / "record.db").exists()
+
+
+def test_card(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "data/sft.jsonl"), "--test", "0.3")
+    card = (tmp_path / "data/README.md").read_text()
+    for words in (
+        'path: "sft.jsonl"',
+        'path: "sft-test.jsonl"',
+        "helpful.txt",
+        "harmful.txt",
+        "fake-model",
+        "roles: 2",
+        "refusals",
+    ):
+        assert words in card
+
+
+def test_refusals() -> None:
+    for refusal in (
+        "I'm sorry, but I can't help with that.",
+        "I cannot assist with this.",
+        "As an AI, I must decline.",
+    ):
+        assert refuses(refusal)
+    for answer in ("Plant it in autumn.", "Say that you are sorry.", "Sure. " * 50 + "I can't say more."):
+        assert not refuses(answer)
+
+
+# What the files are for. -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("format", ["sft", "dpo", "sharegpt", "scenes"])
+def test_datasets_reads_the_folder(cli: Cli, run: Path, tmp_path: Path, format: str, suffix: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    out = tmp_path / "data"
+    exported(cli, run, "--out", str(out / f"{format}.{suffix}"), "--format", format, "--test", "0.3")
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert set(loaded) == {"train", "test"}
+    assert loaded["train"].num_rows + loaded["test"].num_rows == (15 if format == "dpo" else 20)
+    columns = {"sft": {"messages"}, "dpo": {"prompt", "chosen", "rejected"}, "sharegpt": {"conversations"}}
+    assert columns.get(format, {"id"}) <= set(loaded["train"].column_names)
+
+
+def test_trl_formats_the_rows(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """TRL takes SFT and DPO rows for conversations, and lays a chat template over them."""
+    pytest.importorskip("trl")
+    from trl.data_utils import apply_chat_template, is_conversational
+
+    class Tokenizer:
+        """Just as much of one as TRL asks: the template is filled in by hand."""
+
+        def apply_chat_template(self, conversation: Any, **_: Any) -> str:
+            said = "".join(f"<{turn['role']}>{turn['content']}" for turn in conversation)
+            return said + ("<assistant>" if _.get("add_generation_prompt") else "")
+
+    for format in ("sft", "dpo"):
+        exported(cli, run, "--out", str(tmp_path / f"{format}.jsonl"), "--format", format)
+        for row in lines(tmp_path / f"{format}.jsonl"):
+            assert is_conversational(row)
+            text = apply_chat_template(row, Tokenizer())
+            assert set(text) == ({"text"} if format == "sft" else {"prompt", "chosen", "rejected"})
