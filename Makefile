@@ -25,14 +25,14 @@ lint: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,ray,tune]'
 	touch $@
 
 # Renews the lock: the newest versions that pyproject.toml admits, names and versions alone.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,ray,tune]'
 	.venv-lock/bin/python -m pip freeze --exclude-editable > requirements.lock
 	rm -rf .venv-lock
 

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 
@@ -27,7 +28,8 @@ from matrix_align import Endpoint, Message, Recorded, Sampling, Store
 from matrix_align.replies import schema_of
 from matrix_align.types import Verdict
 
-CALLS = 6_000
+CALLS = 2_000
+ROUNDS = 9  # of both, in turn: the median is told
 IN_FLIGHT = 64
 PROMPT = "Who is there, what has happened, and what is tried now. " * 60  # 3,400 characters
 REPLY = {
@@ -93,12 +95,15 @@ def main() -> None:
             pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(30)
             print(out.getvalue())
             return
-        print("| run | bare aiohttp, calls/s | Recorded(Endpoint), calls/s | share |\n|---|---|---|---|")
-        for run in range(1, 4):
-            plain = asyncio.run(bare(url))
-            (each := Path(folder) / str(run)).mkdir()
-            full = asyncio.run(ours(url, each))
-            print(f"| {run} | {plain:,.0f} | {full:,.0f} | {full / plain:.0%} |", flush=True)
+        pairs = []
+        for number in range(ROUNDS):
+            (each := Path(folder) / str(number)).mkdir()
+            pairs.append((asyncio.run(bare(url)), asyncio.run(ours(url, each))))
+        plain, full = (median(rates) for rates in zip(*pairs, strict=True))
+        shares = sorted(other / one for one, other in pairs)
+        print("| bare aiohttp, calls/s | Recorded(Endpoint), calls/s | share, median | share, least and most |")
+        print("|---|---|---|---|")
+        print(f"| {plain:,.0f} | {full:,.0f} | {median(shares):.0%} | {shares[0]:.0%}, {shares[-1]:.0%} |")
 
 
 if __name__ == "__main__":

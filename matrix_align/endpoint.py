@@ -15,12 +15,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
+from yarl import URL
 
 from .errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from .replies import instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
@@ -140,7 +142,7 @@ class Endpoint:
                 if turn and (isinstance(refusal, ContextOverflow) or (room > sampling.max_tokens and refusal.mendable)):
                     break
                 raise
-            usage += _usage(body)
+            usage = usage + _usage(body) if turn else _usage(body)
             reasoning, text, finish = _content(body)
             cut = finish == "length"
             try:
@@ -237,7 +239,7 @@ class Endpoint:
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
                 async with self._session.request(
-                    method, f"{self.url}/{path}", data=data and io.BytesIO(data), allow_redirects=False
+                    method, _parsed(f"{self.url}/{path}"), data=_payload(data), allow_redirects=False
                 ) as response:
                     text = await _read(response)
                     if response.status == 200:
@@ -252,7 +254,7 @@ class Endpoint:
                         wait = max(wait, _retry_after(response.headers.get("Retry-After")))
                     else:
                         raise self._refusal(text, response)
-            except (aiohttp.InvalidURL, UnicodeError) as error:
+            except (aiohttp.InvalidURL, ValueError) as error:
                 raise InputError(f"{self.url} is no usable address: {self._said(str(error), 200)}") from None
             except aiohttp.ConnectionTimeoutError:
                 fault = Unreachable(
@@ -325,6 +327,8 @@ def _base(url: str) -> str:
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:
+    if (response.content_length or BODY_LIMIT) < BODY_LIMIT:
+        return (await response.read()).decode("utf-8", "replace")
     body = bytearray()
     async for chunk in response.content.iter_chunked(2**16):
         body += chunk
@@ -339,6 +343,16 @@ def _json(text: str) -> Any:
         return from_json(text)
     except ValueError:  # slower, and takes a lone surrogate
         return json.loads(text)
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> URL:
+    return URL(url)
+
+
+def _payload(data: bytes | None) -> bytes | io.BytesIO | None:
+    """aiohttp wants a large body as a file, so that sending it does not block."""
+    return io.BytesIO(data) if data and len(data) > 2**16 else data
 
 
 def _retry_after(header: str | None) -> float:

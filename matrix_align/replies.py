@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T", bound="str | BaseModel")
 _THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 # No \s* beside a line's end: on endless line breaks, which small models write, that takes quadratic time.
 _THINK_END = re.compile(r"\A(.*?)^[ \t]*</think>[ \t\r]*$", re.DOTALL | re.MULTILINE)
+_DECODER = json.JSONDecoder(strict=False)
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
@@ -107,16 +109,22 @@ def parse(text: str, reply: type[T]) -> T:
 
 def _object(text: str) -> Any:
     """The JSON object in `text`: all of it, the content of a fence, or from the first brace on."""
-    fenced = _FENCED.search(text)
-    start = text.find("{")
-    for candidate in (text, fenced.group(1) if fenced else "", text[start:] if start >= 0 else ""):
+    for candidate in _candidates(text):
         try:
-            value, _ = json.JSONDecoder(strict=False).raw_decode(candidate.strip())
+            value, _ = _DECODER.raw_decode(candidate.strip())
             if isinstance(value, dict):
-                return _cleaned(value)
+                return _cleaned(value) if "\\u" in candidate else value  # escapes can spell what is not clean
         except (ValueError, RecursionError):
             continue
     raise ValueError("the reply holds no whole JSON object")
+
+
+def _candidates(text: str) -> Iterator[str]:
+    yield text
+    if fenced := _FENCED.search(text):
+        yield fenced.group(1)
+    if (start := text.find("{")) >= 0:
+        yield text[start:]
 
 
 def _cleaned(value: Any) -> Any:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +59,7 @@ MIGRATIONS = {
         )""",
     "0006_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
     "0007_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
-    "0008_failures_by_key": "CREATE INDEX failures_by_key ON failures (key)",
+    "0008_failures_by_error": "CREATE INDEX failures_by_error ON failures (error)",
 }
 
 
@@ -97,6 +98,8 @@ class Store:
                 self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
                 self._db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages; each waits for the disk
                 self._migrate()
+                overflows = "SELECT key, message FROM failures WHERE error = 'ContextOverflow'"
+                self._overflowed = dict(self._db.execute(overflows).fetchall())  # few, and asked for at every call
             except BaseException:
                 self._db.close()
                 raise
@@ -139,16 +142,16 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError, ValueError) as error:
-            why = shorten(str(error), 200)
-            raise StoreError(
-                f"the record {self.path} can't be used: {why}; mend the file or name another with --store"
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> StoreError:
+        why = shorten(str(error), 200)
+        return StoreError(f"the record {self.path} can't be used: {why}; mend the file or name another with --store")
 
     def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
         """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
-        with self._guard():
-            found = self._db.execute("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", (key,)).fetchone()
-            return (found[0], found[1], bool(found[2]), Usage.model_validate_json(found[3])) if found else None
+        found = self.select("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", key)
+        return (*found[0][:2], bool(found[0][2]), Usage.model_validate_json(found[0][3])) if found else None
 
     async def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> bool:
         """Returns when the call is committed. Calls that end within some milliseconds share one commit.
@@ -198,8 +201,10 @@ class Store:
                 raise
 
     def select(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._guard():
+        try:
             return self._db.execute(statement, values).fetchall()
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unusable(error) from error
 
     def packed_calls(self) -> str:
         """All calls of this record as one text, for `put_calls` of another."""
@@ -215,10 +220,11 @@ class Store:
 
     def overflowed(self, key: str) -> str | None:
         """What was said if the prompt of this call was too long."""
-        found = self.select("SELECT message FROM failures WHERE key = ? AND error = 'ContextOverflow' LIMIT 1", key)
-        return found[0][0] if found else None
+        return self._overflowed.get(key)
 
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
+        if isinstance(error, ContextOverflow):
+            self._overflowed[key] = str(error)
         row = (key, model, request, type(error).__name__, clean(str(error)), clean(error.reply[:2000]), _now())
         with self._guard():
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -324,5 +330,14 @@ class Recorded:
 
 def _request(messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> str:
     """The canonical text of what is asked; two calls of one text have one reply."""
-    form = "text" if is_text(reply) else schema_of(reply)  # type: ignore[arg-type]
+    form = _form(reply)  # type: ignore[arg-type]
     return to_json({"messages": messages, "form": form, "sampling": sampling}).decode()
+
+
+@lru_cache(maxsize=512)
+def _form(reply: type[Any]) -> str:
+    """A short name for the form of a reply: 'text', or its class and its schema's hash."""
+    if is_text(reply):
+        return "text"
+    schema = to_json(schema_of(reply))  # type: ignore[arg-type]
+    return f"{reply.__name__} sha256:{hashlib.sha256(schema).hexdigest()[:16]}"
