@@ -3,6 +3,7 @@
     python -m benchmarks.runs latency      # 200 scenes at once, an endpoint that answers after 0.5 s
     python -m benchmarks.runs memory       # 20,000 questions, an endpoint that answers at once
     python -m benchmarks.runs kills        # SIGKILL at 20 random moments of a run of 200 questions
+    python -m benchmarks.runs prefix       # 16 prompts with one beginning on the embedded model
     python -m benchmarks.runs saturation   # 64 scenes at once on the embedded model, beside a plain load generator
 
 Each prints a Markdown table; benchmarks/README.md holds them.
@@ -27,12 +28,13 @@ from typing import Any
 import aiohttp
 
 from benchmarks.fast import fast_server
-from matrix_align import Endpoint, Question, Settings
+from matrix_align import Endpoint, Message, Question, Sampling, Settings, Usage
 from matrix_align.cli import EMBEDDED
 from matrix_align.embedded import serve
 from matrix_align.generate import generate
 from matrix_align.run import Run
 from matrix_align.servers import Server, Tally
+from matrix_align.slots import Slotted
 from matrix_align.sources import Row
 from matrix_align.store import Store
 
@@ -134,9 +136,29 @@ def name(messages: Any, seed: int) -> str:
     return named(messages, seed)
 
 
+async def prefix(folder: Path) -> None:
+    """One call, then 16 at once that begin alike: how much of their prompts is read again."""
+    print("| client | prompt tokens of the 16 | read | seconds |\n|---|---|---|---|")
+    sampling = Sampling(temperature=0, max_tokens=16, seed=1)
+    for client in ("Endpoint", "Slotted"):
+        with serve() as served:
+            plain = Endpoint(served.url, served.name, key=served.key)
+            async with Slotted(served) if client == "Slotted" else plain as model:
+
+                async def ask(number: int, model: Endpoint = model) -> Usage:
+                    text = f"{'We rehearse what would follow from an answer. ' * 60}\n{number}: what is next?"
+                    return (await model.ask([Message(role="user", content=text)], str, sampling)).usage
+
+                await ask(0)
+                began = time.monotonic()
+                usage = sum(await asyncio.gather(*(ask(number) for number in range(1, 17))), start=Usage())
+                took = time.monotonic() - began
+                print(f"| {client} | {usage.prompt:,} | {usage.prompt - usage.cached:,} | {took:.1f} |", flush=True)
+
+
 async def saturation(folder: Path) -> None:
     """The same requests twice: as scenes make them, and from a plain loop that keeps as many in flight."""
-    seconds, wanted = 150.0, 64
+    seconds, wanted = 120.0, 64
     print("| load | calls | prompt tokens read | generated | seconds | tokens/s |\n|---|---|---|---|---|---|")
     requests: list[dict[str, Any]] = []
     with serve() as served, Run(folder / "run", Settings(roles=3, steps=4, **EMBEDDED), served.name) as run:
@@ -186,7 +208,13 @@ def row(load: str, calls: int, read: int, generated: int, seconds: float, rate: 
 def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kinds: dict[str, Any] = {"latency": latency, "memory": memory, "kills": kills, "saturation": saturation}
+        kinds: dict[str, Any] = {
+            "latency": latency,
+            "memory": memory,
+            "kills": kills,
+            "prefix": prefix,
+            "saturation": saturation,
+        }
         if (work := kinds[sys.argv[1]](folder)) is not None:
             asyncio.run(work)
 

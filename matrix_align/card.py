@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from .run import Run
 from .sources import licence
-
-if TYPE_CHECKING:
-    from .export import Count
 
 USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
@@ -20,6 +18,17 @@ USES = {
     "sharegpt": "`conversations` of `from` and `value` (FastChat, Axolotl).",
     "scenes": "whole scenes: roles, events, rulings, critique, both responses, calls.",
 }
+
+
+@dataclass
+class Count:
+    """What went into one file."""
+
+    rows: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    characters: list[int] = field(default_factory=list)  # of each answer
+    refusals: int = 0
 
 
 def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count]) -> str:

@@ -43,6 +43,7 @@ class Served:
     key: str
     name: str
     digest: str
+    slots: int
 
 
 def cache_dir() -> Path:
@@ -176,6 +177,8 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys, params.ui = [key], False
     params.cache_ram_mib = 256  # of prompts no slot holds any more
+    states = _states()
+    params.slot_save_path, params.endpoint_slots = f"{states}/", True
     params.verbosity = 0
     # So small a model soon repeats itself, or its prompt, for ever; this sampler makes long repetitions unlikely.
     params.sampling.dry_multiplier, params.sampling.dry_allowed_length = 0.8, 4
@@ -183,15 +186,40 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
     try:
         server = Server(params)
     except RuntimeError as error:
+        shutil.rmtree(states, ignore_errors=True)
         if gguf is not None:
-            raise InputError(f"llama.cpp can't load {gguf}: is it a whole GGUF file of a language model?") from None
+            raise InputError(
+                f"llama.cpp can't load {gguf} ({error}): is it a whole GGUF file of a language model?"
+            ) from None
         raise EmbeddedError(
             f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
         ) from None
     try:
-        yield Served(f"{server.listening_address}/v1", key, name, digest)
+        yield Served(f"{server.listening_address}/v1", key, name, digest, slots)
     finally:
         del server
+        shutil.rmtree(states, ignore_errors=True)
+
+
+def _states() -> str:
+    """A folder for the slots' states; those of processes that were killed are removed."""
+    for left in Path(tempfile.gettempdir()).glob("matrix-align-states-*"):
+        owner = left.name.split("-")[3]
+        if owner.isdecimal() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"matrix-align-states-{os.getpid()}-")
+
+
+def _runs(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # asking would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _cores() -> int:

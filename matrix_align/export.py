@@ -12,12 +12,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .card import card
+from .card import Count, card
 from .errors import InputError
+from .refusal import refuses
 from .run import Run
 from .types import Message, Scene
 
@@ -27,17 +28,6 @@ SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 Json = dict[str, Any]
 Write = Callable[[Json], None]
-
-
-@dataclass
-class Count:
-    """What went into one file."""
-
-    rows: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    sources: Counter[str] = field(default_factory=Counter)
-    characters: list[int] = field(default_factory=list)  # of each answer
-    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,8 +147,6 @@ def _drawn(text: str) -> float:
 
 
 def _count(count: Count, example: Example) -> None:
-    from .refusal import refuses
-
     count.rows += 1
     count.kinds[example.kind] += 1
     count.sources[example.source] += 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from .embedded import serve
 from .endpoint import Endpoint
 from .errors import InputError
+from .slots import Slotted
 
 
 def key() -> str | None:
@@ -29,5 +30,5 @@ async def opened(endpoint: str | None, model: str | None) -> AsyncIterator[Endpo
     if model and not model.endswith(".gguf"):
         raise InputError(f"--model {model} is no .gguf file; to name a model on a server give --endpoint URL too")
     with serve(Path(model) if model else None) as served:
-        async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as here:
+        async with Slotted(served) as here:
             yield here

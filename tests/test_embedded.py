@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,10 +24,25 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from matrix_align import EmbeddedError, Endpoint, Message, Model, Recorded, Reply, Sampling, Scene, Store, embedded
+from matrix_align import (
+    EmbeddedError,
+    Endpoint,
+    Message,
+    Model,
+    Recorded,
+    Reply,
+    Sampling,
+    Scene,
+    Store,
+    Usage,
+    embedded,
+)
 from matrix_align.embedded import NAME, serve, weights
+from matrix_align.slots import Slotted, shared
 
 from .conftest import Run, whole
 
@@ -282,6 +299,37 @@ async def test_server_wants_its_key_and_serves_no_page() -> None:
     assert 0 <= first.usage.cached < again.usage.cached <= again.usage.prompt
     assert first.text == again.text
     assert refused(served.url)
+
+
+def folders_of_states() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"matrix-align-states-{os.getpid()}-*"))
+
+
+@pytest.mark.embedded
+async def test_beginning_that_prompts_share_is_read_once() -> None:
+    """By the server's own counts: of eight prompts that begin as one before them did, only the ends are read."""
+    sampling = Sampling(temperature=0, max_tokens=16, seed=1)
+    with serve() as served:
+        async with Slotted(served) as model:
+
+            async def ask(number: int) -> Usage:
+                text = f"{'We rehearse what would follow from an answer. ' * 40}\n{number}: what is next?"
+                return (await model.ask([Message(role="user", content=text)], str, sampling)).usage
+
+            first = await ask(0)
+            usages = await asyncio.gather(*(ask(number) for number in range(1, 9)))
+        [states] = folders_of_states()
+        assert list(states.iterdir())
+    assert first.cached < 100
+    assert all(usage.prompt - usage.cached < 40 for usage in usages)
+    assert not folders_of_states()
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_shared_beginning(head: str, one: str, other: str) -> None:
+    texts = [head + one, head + other]
+    alike = itertools.takewhile(lambda signs: signs[0] == signs[1], zip(*texts, strict=False))
+    assert shared(*texts) == len(list(alike))
 
 
 def status(request: Request) -> int:

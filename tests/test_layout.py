@@ -29,10 +29,15 @@ PROMPTS = sorted((ROOT / "prompts").glob("*.md"))
 # From the bottom up; what stands on one line may not import from a later one. A folder's name stands for its modules.
 LAYERS = (
     ("types", "errors"),
-    ("replies",),
-    ("endpoint", "embedded", "store"),
+    ("replies", "refusal"),
+    ("endpoint", "embedded", "store", "sources"),
+    ("slots",),
+    ("models",),
     ("prompts", "simulation"),
-    ("show",),
+    ("show", "run"),
+    ("servers", "card"),
+    ("generate", "ray_engine", "export", "publish"),
+    ("batch",),
     ("cli",),
     ("__main__",),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = [["simulate"], ["scenes"], ["scenes", "show"]]
+COMMANDS = [["simulate"], ["generate"], ["export"], ["scenes"], ["scenes", "show"]]
 FOLDERS = ["matrix_align", "matrix_align/simulation", "matrix_align/prompts"]
 
 
