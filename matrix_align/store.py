@@ -151,7 +151,10 @@ class Store:
     def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
         """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
         found = self.select("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", key)
-        return (*found[0][:2], bool(found[0][2]), Usage.model_validate_json(found[0][3])) if found else None
+        try:
+            return (*found[0][:2], bool(found[0][2]), Usage.model_validate_json(found[0][3])) if found else None
+        except ValueError as error:
+            raise self._unusable(error) from error
 
     async def add_call(self, key: str, model: str, request: str, reply: Reply[Any]) -> bool:
         """Returns when the call is committed. Calls that end within some milliseconds share one commit.

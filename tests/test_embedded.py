@@ -231,7 +231,7 @@ def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
 @pytest.mark.embedded
 def test_offline_with_weights_cached(cli: Run) -> None:
     default_weights()
-    assert scene_of(cli, "--roles", "1", "--steps", "1", "--max-tokens", "16", **OFFLINE).model == NAME
+    assert scene_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model == NAME
 
 
 class OneAtATime:
@@ -276,7 +276,7 @@ def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
 def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "picnic-model.gguf"
     file.symlink_to(default_weights())
-    scene = scene_of(cli, "--roles", "1", "--steps", "1", "--max-tokens", "16", "--model", str(file))
+    scene = scene_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", "--model", str(file))
     assert scene.model == "picnic-model"
 
 
