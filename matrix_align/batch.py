@@ -80,7 +80,8 @@ class Batch:
             for source in self.sources:
                 run.take(read(source, self.column, self.category), self.limit, self.shuffle)
             only = run.retry_failed() if self.retry_failed else None
-            self.tally.total = run.counts().get("waiting", 0) if only is None else only
+            counts = run.counts()
+            self.tally.total = counts.get("waiting", 0) + counts.get("again", 0) if only is None else only
             self._heed_interrupts(console)
             with _progress(console) as progress:
                 shown = asyncio.create_task(_show(progress, self.tally))

@@ -132,17 +132,18 @@ class Run:
         return distinct
 
     def waiting(self, only_failed: bool = False) -> Iterator[Input]:
-        """The inputs still to be played, in order, or just those that failed before; read by the page."""
-        rank, state = -1, "again" if only_failed else "waiting"
-        while page := self.store.select(
-            "SELECT place, question, content, category, rank FROM inputs "
-            "WHERE state = ? AND rank > ? ORDER BY rank LIMIT ?",
-            state,
-            rank,
-            PAGE,
-        ):
-            for place, key, content, category, rank in page:
-                yield Input(place, key, Question.model_validate_json(content), category)
+        """The inputs still to be played, first those that failed before, or just these; read by the page."""
+        for state in ("again",) if only_failed else ("again", "waiting"):
+            rank = -1
+            while page := self.store.select(
+                "SELECT place, question, content, category, rank FROM inputs "
+                "WHERE state = ? AND rank > ? ORDER BY rank LIMIT ?",
+                state,
+                rank,
+                PAGE,
+            ):
+                for place, key, content, category, rank in page:
+                    yield Input(place, key, Question.model_validate_json(content), category)
 
     def retry_failed(self) -> int:
         """Marks the failed scenes to be played again; how many there are to be."""
