@@ -77,8 +77,8 @@ class Batch:
             urls = self.endpoints or (None,)
             endpoints = [await stack.enter_async_context(opened(url, self.model)) for url in urls]
             run = stack.enter_context(Run(self.out, self.settings, endpoints[0].name, endpoints[0].digest))
-            for source in self.sources:
-                run.take(read(source, self.column, self.category), self.limit, self.shuffle)
+            rows = (row for source in self.sources for row in read(source, self.column, self.category))
+            run.take(rows, self.limit, self.shuffle)
             only = run.retry_failed() if self.retry_failed else None
             counts = run.counts()
             self.tally.total = counts.get("waiting", 0) + counts.get("again", 0) if only is None else only

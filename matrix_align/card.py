@@ -12,10 +12,11 @@ from statistics import median
 from .run import Run
 from .sources import licence
 
+MARK = "tags: [matrix-align"  # by which a card of ours is known
 USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
     "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
-    "sharegpt": "`conversations` of `from` and `value` (FastChat, Axolotl).",
+    "sharegpt": "`conversations` of `from` and `value` (Axolotl).",
     "scenes": "whole scenes: roles, events, rulings, critique, both responses, calls.",
 }
 
@@ -34,7 +35,7 @@ class Count:
 def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count]) -> str:
     described = run.described(run.folder)
     sources = sorted({source for count in counts.values() for source in count.sources})
-    lines = ["---", "language: []", "tags: [matrix-align, self-alignment, social-simulation]", "configs:"]
+    lines = ["---", "language: []", f"{MARK}, self-alignment, social-simulation]", "configs:"]
     lines += ["- config_name: default", "  data_files:"]
     for split, path in files.items():
         if counts[split].rows:

@@ -242,7 +242,8 @@ def export(
     if push:
         from .publish import publish
 
-        publish(out.parent, push)
+        files = [out.name, f"{out.stem}-test{out.suffix}"] if test else [out.name]
+        publish(out.parent, files, push)
     told = {split: {"rows": count.rows, **count.kinds} for split, count in counts.items()}
     if as_json:
         _print_json(json.dumps(told))
@@ -262,7 +263,7 @@ def _shares(mix: str) -> dict[str, float]:
             shares[kind.strip()] = float(share)
         except ValueError:
             share = "nan"
-        if kind.strip() not in KINDS or not float(share) >= 0:
+        if kind.strip() not in KINDS or not 0 <= float(share) <= 1e6:
             raise InputError(f"--mix is like helpful=1,harmful=1,simulation=1 (got {mix})")
     return shares
 

@@ -1,7 +1,7 @@
 """A run as training data: the files of a data set, split by question, with a data card beside them.
 
 Owns the formats: TRL's `messages` (SFT) and `prompt`/`chosen`/`rejected` (DPO, conversational), ShareGPT's
-`conversations` (FastChat, Axolotl), and whole scenes. Knows no model. Rows are written as they are read.
+`conversations` (Axolotl), and whole scenes. Knows no model. Rows are written as they are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .card import Count, card
+from .card import MARK, Count, card
 from .errors import InputError
 from .refusal import refuses
 from .run import Run
@@ -57,6 +57,11 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
     take = _quota(Counter(each.kind for each in _examples(run, format, "simulation" in mix)), mix) if mix else None
     files = {"train": out, "test": out.with_name(f"{out.stem}-test{out.suffix}")} if test else {"train": out}
     counts = {name: Count() for name in files}
+    described = out.parent / "README.md"
+    if described.exists() and MARK not in described.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(
+            f"{described} is no data card of ours, and would be overwritten; give --out a folder of its own"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -67,7 +72,7 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
                 _count(counts[name], example)
             if not sum(count.rows for count in counts.values()):
                 raise InputError(f"{run.folder} holds nothing to export as {format}: no scene in it is done and fits")
-        (out.parent / "README.md").write_text(card(run, files, format, counts), encoding="utf-8")
+        described.write_text(card(run, files, format, counts), encoding="utf-8")
     except OSError as error:
         raise InputError(f"can't write {error.filename or out}: {error.strerror}") from None
     return counts
@@ -117,6 +122,8 @@ def _said(text: str) -> dict[str, str]:
 def _quota(there: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[int, int]]:
     """(how many to take, how many there are) of each kind."""
     wanted = {kind: share for kind, share in mix.items() if share > 0}
+    if not wanted:
+        raise InputError("--mix takes nothing: every share in it is 0")
     if missing := [kind for kind in wanted if not there[kind]]:
         known = ", ".join(f"{count:,} {kind}" for kind, count in sorted(there.items())) or "nothing"
         raise InputError(f"--mix wants {missing[0]} rows and there are none (there are {known}); see --category")
@@ -136,7 +143,10 @@ def _taken(run: Run, format: str, take: dict[str, tuple[int, int]] | None, seed:
         left = there - seen[example.kind]
         seen[example.kind] += 1
         # Selection sampling (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S).
-        if _drawn(f"mix {seed} {example.kind} {seen[example.kind]}") * left < quota - got[example.kind]:
+        if (
+            _drawn(f"mix {seed} {example.kind} {seen[example.kind]}") * left < quota - got[example.kind]
+            and got[example.kind] < quota
+        ):
             got[example.kind] += 1
             yield example
 

@@ -22,7 +22,8 @@ from .types import Scene
 PATIENCE = 300.0  # seconds without any server, until the run gives up
 PROBE = 2.0  # seconds between looks whether a server is back
 TRIES = 5  # times a scene is begun on servers that break off, before it counts as failed
-WRONG_HERE = (401, 403, 404)  # what a server that refuses one question so refuses to all
+WRONG_HERE = (401, 402, 404)  # what a server that refuses one question so refuses to all
+FLAGGED = 403  # likewise, unless it has answered others: then it is this question that it does not take
 
 
 async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_failed: bool = False) -> None:
@@ -40,7 +41,7 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
 
     async def one(entry: Input, server: Server) -> None:
         try:
-            scene = await _whole(entry, models[server], run, tries[entry.place] >= TRIES)
+            scene = await _whole(entry, models[server], run, tries[entry.place] >= TRIES, tally.calls > 0)
         except (Unreachable, Overloaded):
             again.append(entry)
             tries[entry.place] += 1
@@ -91,7 +92,7 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
         raise several.exceptions[0] from None
 
 
-async def _whole(entry: Input, model: Recorded, run: Run, last_try: bool) -> Scene:
+async def _whole(entry: Input, model: Recorded, run: Run, last_try: bool, answered: bool) -> Scene:
     """The scene of an input, to its end, be that a failure.
 
     Raises Stopped where the run is to end, Unreachable and Overloaded where it should be tried again, Refused where the
@@ -102,7 +103,7 @@ async def _whole(entry: Input, model: Recorded, run: Run, last_try: bool) -> Sce
         async for scene in play(entry.question, model, run.settings):
             pass
     except Refused as error:
-        if error.status in WRONG_HERE:
+        if error.status in WRONG_HERE or (error.status == FLAGGED and not answered):
             raise
     except (Unreachable, Overloaded):
         if not last_try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
 from .types import shorten
 
 
-def publish(folder: Path, name: str) -> None:
-    """Uploads the data files and the card of `folder` as the data set `name`, made private. Raises InputError."""
+def publish(folder: Path, files: Sequence[str], name: str) -> None:
+    """Uploads these files of `folder` and its card as the data set `name`, made private. Raises InputError."""
     try:
         from huggingface_hub import HfApi
     except ImportError:
@@ -17,7 +18,7 @@ def publish(folder: Path, name: str) -> None:
     try:
         hub = HfApi()
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
-        wanted = ["README.md", "*.jsonl", "*.parquet"]
+        wanted = ["README.md", *files]
         hub.upload_folder(folder_path=folder, repo_id=name, repo_type="dataset", allow_patterns=wanted)
     except Exception as error:  # whatever the library, the network or the hub raise
         raise InputError(f"can't publish {name}: {shorten(str(error), 200)}; the files are in {folder}") from None

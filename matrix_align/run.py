@@ -57,8 +57,11 @@ class Run:
                     "give the same ones, or another --out"
                 )
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / "run.toml", mine)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                _write(folder / "run.toml", mine)
+            except OSError as error:
+                raise InputError(f"can't make the run {folder}: {error.strerror}") from None
         self.settings = settings
         self.store = Store(folder / "record.db")
 

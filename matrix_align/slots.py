@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
+
 from .embedded import Served
 from .endpoint import Endpoint
-from .errors import ModelError
 
 KEPT = 16  # states, of some 10 to 25 MB each
 WORTH = 300  # characters of a prompt: putting back a state takes about as long as reading these
@@ -69,7 +70,7 @@ class Slotted(Endpoint):
             async with self._session.post(url, json={"filename": f"{file}.state"}) as response:
                 await response.read()
                 return response.status == 200
-        except (OSError, ModelError):
+        except (aiohttp.ClientError, OSError):
             return False
 
 

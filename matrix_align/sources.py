@@ -12,6 +12,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import IO, Any, Literal, cast
 from pydantic import ValidationError
 
 from .errors import InputError
-from .types import QUESTION_LIMIT, Message, Question, shorten
+from .types import QUESTION_LIMIT, Message, Question, clean, shorten
 
 Category = Literal["helpful", "harmful", ""]
 
@@ -40,7 +41,7 @@ SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 
 @dataclass(frozen=True)
 class Row:
-    """One question of a source; `place` is 'file:line', `category` is empty where nothing says which."""
+    """One question of a source; `place` is 'path:line', `category` is empty where nothing says which."""
 
     place: str
     source: str
@@ -56,6 +57,10 @@ class Fault:
     source: str
     reason: str
 
+    def __post_init__(self) -> None:
+        for name in ("place", "source", "reason"):  # a row that is broken may hold anything
+            object.__setattr__(self, name, clean(getattr(self, name)))
+
 
 def read(source: str, column: str | None = None, category: Category = "") -> Iterator[Row | Fault]:
     """The rows of a file, a benchmark's name, or `hf:owner/dataset[:split[:column]]`.
@@ -66,24 +71,25 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
     usual: Category = ""
     name = source
     if source in BENCHMARKS:
-        where, usual, _ = BENCHMARKS[source]
-        rows, column = _published(where, column)
+        published, usual, _ = BENCHMARKS[source]
+        rows, column = _published(published, column)
     elif source.startswith("hf:"):
         rows, column = _published(source.removeprefix("hf:"), column)
     else:
         rows = _file(Path(source))
         name = Path(source).name
+    where = source
     for place, row in rows:
         if isinstance(row, Exception):
-            yield Fault(f"{name}:{place}", name, shorten(str(row), 200))
+            yield Fault(f"{where}:{place}", name, shorten(str(row), 200))
             continue
         try:
             question, said = _question(row, column)
-            yield Row(f"{name}:{place}", name, question, category or said or usual)
+            yield Row(f"{where}:{place}", name, question, category or said or usual)
         except ValidationError as error:
-            yield Fault(f"{name}:{place}", name, error.errors()[0]["msg"].removeprefix("Value error, "))
+            yield Fault(f"{where}:{place}", name, error.errors()[0]["msg"].removeprefix("Value error, "))
         except ValueError as error:
-            yield Fault(f"{name}:{place}", name, shorten(str(error), 200))
+            yield Fault(f"{where}:{place}", name, shorten(str(error), 200))
 
 
 def licence(source: str) -> str:
@@ -108,7 +114,9 @@ def _file(path: Path) -> Found:
             return
         with (gzip.open if packed else open)(path, "rb") as file:
             yield from _json(file.read(), path) if kind == [".json"] else readers[kind[0]](cast(IO[bytes], file))
-    except (OSError, EOFError) as error:  # EOFError: a cut .gz
+    except csv.Error as error:
+        raise InputError(f"can't read {path}: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:  # the last two: a cut or broken .gz
         raise InputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -170,18 +178,13 @@ def _json(content: bytes, path: Path) -> Found:
         whole = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}; JSON lines go into a .jsonl file") from None
-    nested = isinstance(whole, dict) and all(isinstance(each, dict | list) for each in whole.values())
-    if nested and not any(name in whole for name in COLUMNS):
-        whole = [{"question": q, "category": "harmful"} for q in _leaves(whole)]
+    if isinstance(whole, dict) and whole and all(isinstance(each, dict) for each in whole.values()):
+        parts = [part for topic in whole.values() for part in topic.values()]
+        if all(isinstance(part, list) for part in parts):
+            whole = [{"question": text, "category": "harmful"} for part in parts for text in part]
+    elif isinstance(whole, dict) and len(whole) == 1 and isinstance(rows := next(iter(whole.values())), list):
+        whole = rows  # {"data": […]}
     yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
-
-
-def _leaves(node: Any) -> Iterator[Any]:
-    if isinstance(node, dict | list):
-        for each in node.values() if isinstance(node, dict) else node:
-            yield from _leaves(each)
-    else:
-        yield node
 
 
 def _parquet(path: Path) -> Found:
@@ -213,7 +216,14 @@ def _published(where: str, column: str | None) -> tuple[Found, str | None]:
     except Exception as error:  # whatever the library, the network or the hub raise
         why = shorten(str(error), 200)
         raise InputError(f"can't load {name} from the hub: {why}; a local file in its format does as well") from None
-    return enumerate(rows, start=1), column or named or None
+    return _streamed(rows, name), column or named or None
+
+
+def _streamed(rows: Any, name: str) -> Found:
+    try:
+        yield from enumerate(rows, start=1)
+    except OSError as error:  # the network's errors are OSErrors
+        raise InputError(f"reading {name} from the hub broke off: {shorten(str(error), 200)}") from None
 
 
 def _question(row: Any, column: str | None) -> tuple[Question, Category]:

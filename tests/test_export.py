@@ -120,6 +120,8 @@ def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
     [
         (("--out", "a.txt"), ".jsonl or .parquet"),
         (("--out", "a.jsonl", "--mix", "nice=1"), "helpful=1,harmful=1,simulation=1"),
+        (("--out", "a.jsonl", "--mix", "helpful=0"), "takes nothing"),
+        (("--out", "a.jsonl", "--mix", "helpful=inf"), "helpful=1,harmful=1,simulation=1"),
         (("--out", "a.jsonl", "--mix", "helpful"), "helpful=1,harmful=1,simulation=1"),
         (("--out", "a.jsonl", "--mix", "helpful=1", "--format", "dpo"), "--mix goes with"),
         (("--out", "/proc/nowhere/a.jsonl"), "can't write"),
@@ -129,6 +131,13 @@ def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
 def test_bad_options(cli: Cli, run: Path, args: tuple[str, ...], words: str) -> None:
     told = cli("export", str(run), *args)
     assert told.returncode == 2 and words in told.stderr and told.stderr.count("\n") == 1
+
+
+def test_readme_of_somebody_else_is_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# My project\n")
+    told = cli("export", str(run), "--out", str(tmp_path / "a.jsonl"))
+    assert told.returncode == 2 and "--out a folder of its own" in told.stderr
+    assert (tmp_path / "README.md").read_text() == "# My project\n"
 
 
 def test_nothing_to_export(cli: Cli, tmp_path: Path) -> None:

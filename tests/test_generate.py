@@ -369,6 +369,13 @@ def test_full_disk(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path
         subprocess.run(["umount", "-l", str(disk)])
 
 
+def test_question_that_is_flagged_fails_alone(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Some servers say 403 to one question; that is no reason to stop, once they have answered others."""
+    server.on["text"] = lambda body: error(403, "flagged") if "number 5?" in str(body) else "Well."
+    command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
+    assert counts(cli(*command, "--concurrency", "1")) == {"done": 11, "failed: Refused": 1}
+
+
 def test_refused_key_stops_the_run(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """What would fail for all is said once, and no question counts as failed for it."""
     server.key = "right"

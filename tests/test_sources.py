@@ -105,9 +105,9 @@ def test_broken_rows_lose_no_good_one(tmp_path: Path) -> None:
     rows = list(read(str(written(tmp_path / "a.jsonl", b"\n".join(BROKEN)))))
     assert [row.question.text for row in rows if isinstance(row, Row)] == ["Good one?", "Good two?", "Good three?"]
     faults = {row.place: row.reason for row in rows if isinstance(row, Fault)}
-    assert list(faults) == [f"a.jsonl:{line}" for line in (2, 3, 4, 5, 6, 7, 9)]
+    assert list(faults) == [f"{tmp_path}/a.jsonl:{line}" for line in (2, 3, 4, 5, 6, 7, 9)]
     for line, words in {2: "UTF-8", 3: "JSON", 4: "--column", 5: "empty", 7: f"{LINE_LIMIT:,}", 9: "int"}.items():
-        assert words in faults[f"a.jsonl:{line}"]
+        assert words in faults[f"{tmp_path}/a.jsonl:{line}"]
 
 
 def test_broken_csv_rows_lose_no_good_one(tmp_path: Path) -> None:
@@ -124,7 +124,16 @@ def test_broken_csv_rows_lose_no_good_one(tmp_path: Path) -> None:
     rows = list(read(str(written(tmp_path / "a.csv", b"\n".join(lines)))))
     good = [row.question.text for row in rows if isinstance(row, Row)]
     assert good == ["Good one?", "Good two?", "Good\nthree?"]
-    assert [row.place for row in rows if isinstance(row, Fault)] == ["a.csv:3", "a.csv:4", "a.csv:5"]
+    assert [row.place for row in rows if isinstance(row, Fault)] == [f"{tmp_path}/a.csv:{line}" for line in (3, 4, 5)]
+
+
+def test_rows_under_one_key_and_names_that_are_broken(tmp_path: Path) -> None:
+    """A list under one key is the rows, not a benchmark; a fault never carries what the record can't take."""
+    data = {"data": [{"question": "A?", "answer": "B", "id": "7"}]}
+    assert texts(written(tmp_path / "a.json", json.dumps(data))) == ["A?"]
+    [fault] = read(str(written(tmp_path / "a.jsonl", b'{"\\ud800": 1}')))
+    assert isinstance(fault, Fault)
+    assert fault.reason.encode()
 
 
 def test_column_and_category(tmp_path: Path) -> None:
@@ -148,6 +157,7 @@ def test_column_and_category(tmp_path: Path) -> None:
         ("noend", "", "no source"),
         ("a.json", "{", "no JSON"),
         ("a.txt.gz", b"no gzip", "can't read"),
+        ("b.txt.gz", gzip.compress(b"One?" * 1000)[:-20], "can't read"),
     ],
 )
 def test_source_that_can_not_be_read(tmp_path: Path, name: str, content: str | bytes | None, words: str) -> None:
