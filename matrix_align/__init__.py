@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint, Model, Reply, Scripted
     from .errors import (
         BadReply,
+        ClusterError,
         ContextOverflow,
         EmbeddedError,
         InputError,
@@ -29,6 +30,7 @@ _HOMES = ("errors", "types", "endpoint", "store", "simulation.scene")  # modules
 
 __all__ = [
     "BadReply",
+    "ClusterError",
     "ContextOverflow",
     "EmbeddedError",
     "Endpoint",

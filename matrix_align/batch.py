@@ -11,6 +11,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -60,7 +61,7 @@ class Batch:
     category: Category
     limit: int | None
     shuffle: int | None
-    settings: Settings | None
+    settings: Settings
     endpoints: tuple[str, ...]
     model: str | None
     concurrency: int | None
@@ -70,15 +71,19 @@ class Batch:
 
     async def play(self, on_ray: bool = False) -> dict[str, int]:
         """Plays what there is to play; every input of the run, counted by what has become of it."""
-        if self.settings is None and not Run.described(self.out):
-            raise InputError(f"{self.out} holds no run yet; give a SOURCE of questions")
+        if on_ray and not self.endpoints:
+            raise InputError("--engine ray needs --endpoint URL, one that every node can reach")
         console = Console(stderr=True, highlight=False)
         async with AsyncExitStack() as stack:
             urls = self.endpoints or (None,)
+            found = [read(source, self.column, self.category) for source in self.sources]
             endpoints = [await stack.enter_async_context(opened(url, self.model)) for url in urls]
+            if len(names := {(each.name, each.digest) for each in endpoints}) > 1:
+                told = ", ".join(sorted(name for name, _ in names))
+                raise InputError(f"the endpoints serve different models: {told}; a run is of one")
             run = stack.enter_context(Run(self.out, self.settings, endpoints[0].name, endpoints[0].digest))
-            rows = (row for source in self.sources for row in read(source, self.column, self.category))
-            run.take(rows, self.limit, self.shuffle)
+            if found:
+                run.take(chain.from_iterable(found), self.limit, self.shuffle)
             only = run.retry_failed() if self.retry_failed else None
             counts = run.counts()
             self.tally.total = counts.get("waiting", 0) + counts.get("again", 0) if only is None else only
@@ -89,9 +94,7 @@ class Batch:
                     if on_ray:
                         from .ray_engine import generate_on_ray
 
-                        await generate_on_ray(
-                            run, self.endpoints, self.model, self.tally, self.concurrency or 8, self.retry_failed
-                        )
+                        await generate_on_ray(run, endpoints, self.tally, self.concurrency or 8, self.retry_failed)
                     else:
                         servers = [
                             Server(each, self.tally, fixed=self.concurrency, sequential=self.sequential)

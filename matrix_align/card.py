@@ -17,6 +17,7 @@ USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
     "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
     "sharegpt": "`conversations` of `from` and `value` (Axolotl).",
+    "fastchat": "`conversations` of `from` and `value` and an `id` (FastChat).",
     "scenes": "whole scenes: roles, events, rulings, critique, both responses, calls.",
 }
 

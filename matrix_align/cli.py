@@ -151,6 +151,7 @@ async def _simulate(
 
 @app.command()
 def generate(
+    context: typer.Context,
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
     out: Annotated[Path, typer.Option(help="The run: a folder with run.toml and the record.")] = ...,  # type: ignore[assignment]
     column: Annotated[str | None, typer.Option(help="Field of the rows that holds the question.")] = None,
@@ -191,10 +192,18 @@ def generate(
     after the calls under way.
     """
     from .batch import INTERRUPT, Batch, budget
+    from .run import Run
 
     if category not in ("", "helpful", "harmful"):
         raise InputError(f"--category is helpful or harmful (got {category})")
-    settings = _settings(bool(endpoint), roles, steps, seed, temperature, answer_tokens, memory) if sources else None
+    if not sources and (
+        given := [name for name in ("column", "category", "limit", "shuffle") if _typed(context, name)]
+    ):
+        raise InputError(f"--{given[0]} says how to read a SOURCE, and none is given")
+    settings = _settings(bool(endpoint), roles, steps, seed, temperature, answer_tokens, memory)
+    if not sources:  # as the run was made, but for what is asked for now, which it will refuse
+        asked = {name: getattr(settings, name) for name in type(settings).model_fields if _typed(context, name)}
+        settings = Run.settings_in(out).model_copy(update=asked)
     batch = Batch(
         out=out,
         sources=tuple(sources or ()),
@@ -220,7 +229,9 @@ def generate(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` has made.")],
-    out: Annotated[Path, typer.Option(help="File to write, .jsonl or .parquet; its data card goes beside it.")] = ...,  # type: ignore[assignment]
+    out: Annotated[
+        Path, typer.Option(help="File to write, .jsonl or .parquet, or .json for sharegpt; its card goes beside.")
+    ] = ...,  # type: ignore[assignment]
     format: Annotated[
         Format, typer.Option(help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes.")
     ] = Format.sft,
@@ -251,6 +262,12 @@ def export(
         for split, kinds in told.items():
             took = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
             typer.echo(f"{split}: {took}", err=True)
+
+
+def _typed(context: typer.Context, setting: str) -> bool:
+    """Whether the option was given on the command line."""
+    source = context.get_parameter_source("answer_tokens" if setting == "max_tokens" else setting)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _shares(mix: str) -> dict[str, float]:

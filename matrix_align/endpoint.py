@@ -141,6 +141,7 @@ class Endpoint:
                 # It was our wish for more room, or the correction, that did not fit.
                 if turn and (isinstance(refusal, ContextOverflow) or (room > sampling.max_tokens and refusal.mendable)):
                     break
+                refusal.usage = usage
                 raise
             usage = usage + _usage(body) if turn else _usage(body)
             reasoning, text, finish = _content(body)
@@ -161,11 +162,13 @@ class Endpoint:
                 continue
             usage = usage.model_copy(update={"seconds": time.monotonic() - began})
             return Reply(value, text, reasoning, usage, cut=cut)
-        raise BadReply(
-            f"{self.name}: no usable reply in {turn + 1} attempts (another seed draws others); "
+        bad = BadReply(
+            f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or a larger model; "
             f"the last: {shorten(fault, 300)}",
             text or reasoning,
         )
+        bad.usage = usage.model_copy(update={"seconds": time.monotonic() - began})
+        raise bad
 
     async def _complete(
         self, chat: list[dict[str, Any]], reply: type[Any], sampling: Sampling, room: int, turn: int
@@ -209,13 +212,16 @@ class Endpoint:
             return True
         return False
 
-    async def alive(self) -> bool:
-        """Whether anything answers there, at once."""
+    async def answers(self) -> bool:
+        """Whether a chat of one token is answered, asked once. A server may list its models and do no more."""
         assert self._session, "Endpoint is used as `async with Endpoint(...) as model`"
-        soon = aiohttp.ClientTimeout(total=5)
+        shortest = {"model": self.name, "messages": [{"role": "user", "content": "Hello"}], self._room: 1}
+        soon = aiohttp.ClientTimeout(total=60)
         try:
-            async with self._session.get(f"{self.url}/models", timeout=soon, allow_redirects=False) as response:
-                return response.status < 500
+            async with self._session.post(
+                f"{self.url}/chat/completions", data=to_json(shortest), timeout=soon, allow_redirects=False
+            ) as response:
+                return response.status not in RETRIED
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 

@@ -8,12 +8,20 @@
     │   │   └── ContextOverflow   the prompt is longer than the model can read
     │   ├── Overloaded        429, 503 and their like, again and again
     │   └── BadReply          the model's reply is not what was asked for, again and again
+    ├── ClusterError          Ray can't be had, or broke
     ├── EmbeddedError         the bundled weights or the local server can't be had
     └── StoreError            the record can't be opened, read or written
 
 A message is one line: what was got, what was wanted, what to do next. `exit_code` is what the command line exits
 with: 2 where the person can mend it (an address, a key, a file), 1 where the model or its server failed.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line imports this module for its help
+    from .types import Usage
 
 
 class MatrixAlignError(Exception):
@@ -27,11 +35,12 @@ class InputError(MatrixAlignError):
 
 
 class ModelError(MatrixAlignError):
-    """One call to a model failed for good. `reply` holds what the model said, if it said anything."""
+    """One call to a model failed for good. `reply` holds what the model said, if anything, `usage` what that took."""
 
     def __init__(self, message: str, reply: str = "") -> None:
         super().__init__(message)
         self.reply = reply
+        self.usage: Usage | None = None
 
 
 class Unreachable(ModelError):
@@ -65,6 +74,10 @@ class BadReply(ModelError):
     """No attempt brought a reply of the asked form."""
 
     exit_code = 1
+
+
+class ClusterError(MatrixAlignError):
+    """The Ray cluster can't be reached or started, or a run on it broke."""
 
 
 class EmbeddedError(MatrixAlignError):

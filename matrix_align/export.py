@@ -24,6 +24,7 @@ from .types import Message, Scene
 
 KINDS = ("helpful", "harmful", "simulation")
 FORMATS = ("sft", "dpo", "sharegpt", "scenes")
+FASTCHAT = "fastchat"  # ShareGPT as its trainer reads it: one JSON list, and no turns of a system
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 Json = dict[str, Any]
@@ -48,12 +49,14 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
     `seed`. Without it all helpful, harmful and uncategorised rows are taken, and no simulation rows. Raises InputError
     for a name or a mix that can't be had, and where nothing would be written.
     """
-    if out.suffix not in (".jsonl", ".parquet"):
-        raise InputError(f"--out {out}: wanted a name that ends in .jsonl or .parquet")
     if format not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)} (got {format})")
+    if out.suffix not in (".jsonl", ".parquet", *([".json"] if format == "sharegpt" else [])):
+        raise InputError(f"--out {out}: wanted a name that ends in .jsonl or .parquet, or .json for sharegpt")
     if mix and format in ("dpo", "scenes"):
         raise InputError(f"--mix goes with --format sft or sharegpt; {format} rows have no simulation among them")
+    if out.suffix == ".json":
+        format = FASTCHAT
     take = _quota(Counter(each.kind for each in _examples(run, format, "simulation" in mix)), mix) if mix else None
     files = {"train": out, "test": out.with_name(f"{out.stem}-test{out.suffix}")} if test else {"train": out}
     counts = {name: Count() for name in files}
@@ -109,6 +112,9 @@ def _calls(run: Run, scene: Scene) -> Iterator[tuple[list[Message], str]]:
 
 
 def _conversation(messages: list[Message], answer: str, format: str) -> Json:
+    if format == FASTCHAT and len(messages) > 1 and messages[0].role == "system":
+        first = Message(role=messages[1].role, content=f"{messages[0].content}\n\n{messages[1].content}")
+        messages = [first, *messages[2:]]
     turns = [*(message.model_dump() for message in messages), _said(answer)]
     if format == "sft":
         return {"messages": turns}
@@ -168,7 +174,8 @@ def _count(count: Count, example: Example) -> None:
 def _writer(path: Path) -> Iterator[Write]:
     """Takes rows; the file appears under its name when it is whole."""
     half = path.with_name(f".{path.name}.part")
-    writing: AbstractContextManager[Write] = _parquet(half) if path.suffix == ".parquet" else _jsonl(half)
+    writers: dict[str, Callable[[Path], AbstractContextManager[Write]]] = {".parquet": _parquet, ".json": _json}
+    writing = writers.get(path.suffix, _jsonl)(half)
     try:
         with writing as write:
             yield write
@@ -181,6 +188,20 @@ def _writer(path: Path) -> Iterator[Write]:
 def _jsonl(path: Path) -> Iterator[Write]:
     with open(path, "w", encoding="utf-8") as file:
         yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+
+
+@contextmanager
+def _json(path: Path) -> Iterator[Write]:
+    with open(path, "w", encoding="utf-8") as file:
+        written = 0
+
+        def write(row: Json) -> None:
+            nonlocal written
+            print("," if written else "[", json.dumps({"id": str(written), **row}, ensure_ascii=False), file=file)
+            written += 1
+
+        yield write
+        print("]" if written else "[]", file=file)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import sqlite3
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,12 +40,10 @@ class Input:
 class Run:
     """An open run. Use as a context manager. Raises InputError and StoreError."""
 
-    def __init__(self, folder: Path, settings: Settings | None, model: str = "", digest: str = "") -> None:
-        """Opens the run in `folder`, or makes one; `settings` of None are those of a run that is there."""
+    def __init__(self, folder: Path, settings: Settings, model: str = "", digest: str = "") -> None:
+        """Opens the run in `folder`, or makes one."""
         self.folder = folder
         there = self.described(folder)
-        if settings is None:
-            settings = _settings(there, folder)
         mine = {
             "model": {"name": clean(model), "digest": digest},
             "prompts": {"digest": prompts.digest()},
@@ -69,7 +68,7 @@ class Run:
     def there(cls, folder: Path) -> Run:
         """The run in `folder` as it was made, with whatever model and prompts."""
         run = cls.__new__(cls)
-        run.folder, run.settings = folder, _settings(cls.described(folder), folder)
+        run.folder, run.settings = folder, cls.settings_in(folder)
         run.store = Store(folder / "record.db")
         return run
 
@@ -84,6 +83,16 @@ class Run:
         except (OSError, ValueError) as error:
             raise InputError(f"can't read {path}: {error}") from None
 
+    @classmethod
+    def settings_in(cls, folder: Path) -> Settings:
+        """Those of the run that is there. Raises InputError where there is none."""
+        if not (there := cls.described(folder)):
+            raise InputError(f"{folder} holds no run yet; give a SOURCE of questions")
+        try:
+            return Settings.model_validate(there.get("settings", {}))
+        except ValidationError as error:
+            raise InputError(f"{folder / 'run.toml'}: {error.errors()[0]['msg']}") from None
+
     def __enter__(self) -> Run:
         return self
 
@@ -91,9 +100,11 @@ class Run:
         self.store.__exit__()
 
     def take(self, rows: Iterable[Row | Fault], limit: int | None = None, shuffle: int | None = None) -> None:
-        """Notes the rows as inputs, each question once, at most `limit` of them; those noted before stay as they are.
+        """Notes the rows as inputs, each question once, at most `limit` of them.
 
-        With `shuffle` in the order of hashes drawn from that seed, so that all rows are read and few are held.
+        What was noted before keeps its scene: a question that is found on another line has moved there, a bad row that
+        was mended is a bad row no more, and a category that is given now takes the place of an earlier one. With
+        `shuffle` in the order of hashes drawn from that seed, so that all rows are read and few are held.
         """
         if shuffle is not None:
 
@@ -104,35 +115,17 @@ class Run:
             taken = heapq.nsmallest(limit, numbered, drawn) if limit else sorted(numbered, key=drawn)
             rows = (row for _, row in taken)
         rows = iter(rows)
-        first = self.store.select("SELECT coalesce(max(rank), 0) FROM inputs")[0][0] + 1
+        first, take = self.store.select("SELECT coalesce(max(rank), 0) + 1, coalesce(max(taken), 0) + 1 FROM inputs")[0]
         left = limit
         while (left is None or left > 0) and (page := list(islice(rows, min(PAGE, left or PAGE)))):
-            fresh = self._note(page, first)
+            fresh = self._note(page, first, take)
             first += len(page)
             left = None if left is None else left - fresh
 
-    def _note(self, page: list[Row | Fault], rank: int) -> int:
-        """Writes a page of rows; how many of them are questions not seen before it in this source."""
-        distinct = 0
+    def _note(self, page: list[Row | Fault], rank: int, take: int) -> int:
+        """Writes a page of rows; how many of them are questions not seen before in this `take`."""
         with self.store.transaction() as db:
-            for number, row in enumerate(page, start=rank):
-                if isinstance(row, Fault):
-                    key, values = "", ("bad row", row.source, "", "", row.reason)
-                else:
-                    content = row.question.model_dump_json()
-                    key = hashlib.sha256(content.encode()).hexdigest()[:16]
-                    elsewhere = db.execute(
-                        "SELECT 1 FROM inputs WHERE question = ? AND place != ? AND state != 'duplicate'",
-                        (key, row.place),
-                    ).fetchone()
-                    state = "duplicate" if elsewhere else "waiting"
-                    distinct += not elsewhere
-                    values = (state, row.source, row.category, content, "")
-                db.execute(
-                    "INSERT OR IGNORE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                    (row.place, key, number, *values),
-                )
-        return distinct
+            return sum(_noted(db, row, number, take) for number, row in enumerate(page, start=rank))
 
     def waiting(self, only_failed: bool = False) -> Iterator[Input]:
         """The inputs still to be played, first those that failed before, or just these; read by the page."""
@@ -191,17 +184,35 @@ class Run:
                 yield Scene.model_validate_json(scene), category, source
 
 
+def _noted(db: sqlite3.Connection, row: Row | Fault, rank: int, take: int) -> bool:
+    """Writes one row; whether it is a question, and the first time that this `take` meets it."""
+    insert = "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
+    if isinstance(row, Fault):
+        db.execute(insert, (row.place, "", rank, "bad row", row.source, "", "", row.reason, take))
+        return False
+    content = row.question.model_dump_json()
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    db.execute("DELETE FROM inputs WHERE place = ? AND state = 'bad row'", (row.place,))
+    there = db.execute(
+        "SELECT place, state = 'duplicate', source, taken FROM inputs WHERE question = ?", (key,)
+    ).fetchall()
+    same = [each for each in there if each[0] == row.place]
+    moved = [each for each in there if each[2] == row.source and each[3] != take and not each[1]]
+    if found := same or moved:
+        place, again, _, taken = found[0]
+        db.execute(
+            "UPDATE inputs SET place = ?, taken = ?, category = coalesce(nullif(?, ''), category) "
+            "WHERE place = ? AND question = ?",
+            (row.place, take, row.category, place, key),
+        )
+        return not again and taken != take
+    state = "duplicate" if there else "waiting"
+    db.execute(insert, (row.place, key, rank, state, row.source, row.category, content, "", take))
+    return not there
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-
-
-def _settings(there: dict[str, Any], folder: Path) -> Settings:
-    if not there:
-        raise InputError(f"{folder} holds no run yet; give a SOURCE of questions")
-    try:
-        return Settings.model_validate(there.get("settings", {}))
-    except ValidationError as error:
-        raise InputError(f"{folder / 'run.toml'}: {error.errors()[0]['msg']}") from None
 
 
 def _differences(there: dict[str, Any], mine: dict[str, Any]) -> Iterator[str]:

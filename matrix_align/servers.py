@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from .endpoint import Endpoint, Reply
-from .errors import MatrixAlignError
+from .errors import MatrixAlignError, ModelError
 from .types import Message, Sampling, Usage
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -47,6 +47,7 @@ class Tally:
     prices: tuple[float, float] = (0.0, 0.0)
     stop: str = ""  # why the run is to end, once it is
     began: float = field(default_factory=time.monotonic)
+    answered: float = field(default_factory=time.monotonic)  # when a server last answered a call
 
     @property
     def seconds(self) -> float:
@@ -118,9 +119,13 @@ class Server:
         tally.in_flight += 1
         try:
             fresh = await self.endpoint.ask(messages, reply, sampling)
+        except ModelError as error:
+            tally.usage += error.usage or Usage()
+            raise
         finally:
             tally.in_flight -= 1
         tally.calls += 1
+        tally.answered = time.monotonic()
         tally.usage += fresh.usage
         if self._adapts:
             self._adapt(fresh.usage.seconds)

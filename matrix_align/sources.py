@@ -66,7 +66,8 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
     """The rows of a file, a benchmark's name, or `hf:owner/dataset[:split[:column]]`.
 
     `column` names the field with the question, which is else the first of COLUMNS that a row has. `category` goes
-    before what the row or the benchmark says. Raises InputError where the source as a whole can't be read.
+    before what the row or the benchmark says. Raises InputError at once for a source that is not there, and on reading
+    where it can't be read as a whole.
     """
     usual: Category = ""
     name = source
@@ -76,20 +77,22 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
     elif source.startswith("hf:"):
         rows, column = _published(source.removeprefix("hf:"), column)
     else:
-        rows = _file(Path(source))
-        name = Path(source).name
-    where = source
-    for place, row in rows:
+        kind = _kind(path := Path(source))
+        rows = _file(path, kind)
+        name = path.name
+
+    def one(where: str, row: Any) -> Row | Fault:
         if isinstance(row, Exception):
-            yield Fault(f"{where}:{place}", name, shorten(str(row), 200))
-            continue
+            return Fault(where, name, shorten(str(row), 200))
         try:
             question, said = _question(row, column)
-            yield Row(f"{where}:{place}", name, question, category or said or usual)
         except ValidationError as error:
-            yield Fault(f"{where}:{place}", name, error.errors()[0]["msg"].removeprefix("Value error, "))
+            return Fault(where, name, error.errors()[0]["msg"].removeprefix("Value error, "))
         except ValueError as error:
-            yield Fault(f"{where}:{place}", name, shorten(str(error), 200))
+            return Fault(where, name, shorten(str(error), 200))
+        return Row(where, name, question, category or said or usual)
+
+    return (one(f"{source}:{place}", row) for place, row in rows)
 
 
 def licence(source: str) -> str:
@@ -100,20 +103,30 @@ def licence(source: str) -> str:
 Found = Iterator[tuple[object, Any]]
 
 
-def _file(path: Path) -> Found:
+def _kind(path: Path) -> str:
+    """The suffix that says how a file is read, which must be one that can be opened."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     if not kind or kind[0] not in FORMATS or (packed and kind == [".parquet"]):
         known = ", ".join([*FORMATS, *BENCHMARKS, "hf:OWNER/NAME"])
         raise InputError(f"{path} is no source; wanted one of {known} (text formats may end in .gz)")
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from None
+    return kind[0]
+
+
+def _file(path: Path, kind: str) -> Found:
+    packed = path.suffix.lower() == ".gz"
     readers: dict[str, Callable[[IO[bytes]], Found]] = {".jsonl": _jsonl, ".csv": _csv, ".txt": _txt}
     try:
-        if kind == [".parquet"]:
+        if kind == ".parquet":
             yield from _parquet(path)
             return
         with (gzip.open if packed else open)(path, "rb") as file:
-            yield from _json(file.read(), path) if kind == [".json"] else readers[kind[0]](cast(IO[bytes], file))
+            yield from _json(file.read(), path) if kind == ".json" else readers[kind](cast(IO[bytes], file))
     except csv.Error as error:
         raise InputError(f"can't read {path}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:  # the last two: a cut or broken .gz

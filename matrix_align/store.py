@@ -15,6 +15,7 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,8 +27,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from .endpoint import Model, Reply
-from .errors import ContextOverflow, ModelError, StoreError
+from .endpoint import REPLIES, Model, Reply
+from .errors import BadReply, ContextOverflow, ModelError, StoreError
 from .replies import is_text, parse, schema_of
 from .types import Message, Sampling, Scene, Usage, clean, shorten
 
@@ -60,6 +61,7 @@ MIGRATIONS = {
     "0006_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
     "0007_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
     "0008_failures_by_error": "CREATE INDEX failures_by_error ON failures (error)",
+    "0009_inputs_taken": "ALTER TABLE inputs ADD COLUMN taken INTEGER NOT NULL DEFAULT 0",
 }
 
 
@@ -98,8 +100,9 @@ class Store:
                 self._db.execute("PRAGMA synchronous = NORMAL")  # survives a killed process
                 self._db.execute("PRAGMA wal_autocheckpoint = 8000")  # pages; each waits for the disk
                 self._migrate()
-                overflows = "SELECT key, message FROM failures WHERE error = 'ContextOverflow'"
-                self._overflowed = dict(self._db.execute(overflows).fetchall())  # few, and asked for at every call
+                failures = "SELECT key, message FROM failures WHERE error = ?"  # few, and asked for at every call
+                self._overflowed = dict(self._db.execute(failures, ("ContextOverflow",)).fetchall())
+                self._unusable_replies = Counter(key for key, _ in self._db.execute(failures, ("BadReply",)))
             except BaseException:
                 self._db.close()
                 raise
@@ -130,7 +133,7 @@ class Store:
             if newer := done - set(MIGRATIONS):
                 raise StoreError(
                     f"{self.path} was written by a newer matrix-align (it has {min(newer)}); "
-                    "update matrix-align or name another file with --store"
+                    "update matrix-align or use another file"
                 )
             for name, statement in MIGRATIONS.items():
                 if name not in done:
@@ -146,7 +149,7 @@ class Store:
 
     def _unusable(self, error: Exception) -> StoreError:
         why = shorten(str(error), 200)
-        return StoreError(f"the record {self.path} can't be used: {why}; mend the file or name another with --store")
+        return StoreError(f"the record {self.path} can't be used: {why}; mend the file or use another")
 
     def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
         """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
@@ -214,8 +217,9 @@ class Store:
         return to_json(self.select("SELECT * FROM calls")).decode()
 
     def put_calls(self, packed: str) -> None:
+        """Writes the calls of another record; the scene that comes with them rests on these, not on earlier ones."""
         with self.transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", from_json(packed))
+            db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", from_json(packed))
 
     def forget(self, key: str) -> None:
         with self.transaction() as db:
@@ -225,9 +229,15 @@ class Store:
         """What was said if the prompt of this call was too long."""
         return self._overflowed.get(key)
 
+    def unusable_replies(self, key: str) -> int:
+        """How often this call has failed because no reply to it could be used."""
+        return self._unusable_replies[key]
+
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
         if isinstance(error, ContextOverflow):
             self._overflowed[key] = str(error)
+        if isinstance(error, BadReply):
+            self._unusable_replies[key] += 1
         row = (key, model, request, type(error).__name__, clean(str(error)), clean(error.reply[:2000]), _now())
         with self._guard():
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -275,7 +285,7 @@ def _now() -> str:
 class Recorded:
     """`model` with a record in front: a call that was completed before is read, any other is asked and written.
 
-    The same call made twice at once is asked once.
+    The same call made twice at once is asked once. One that has failed for its replies is drawn from another seed.
     """
 
     def __init__(self, model: Model, store: Store) -> None:
@@ -320,6 +330,8 @@ class Recorded:
     async def _ask(
         self, key: str, request: str, messages: Sequence[Message], reply: type[T], sampling: Sampling
     ) -> Reply[T]:
+        if failed := self._store.unusable_replies(key):  # the same seed would bring the same again
+            sampling = sampling.model_copy(update={"seed": (sampling.seed + failed * REPLIES) % 2**31})
         try:
             fresh = await self._model.ask(messages, reply, sampling)
         except ModelError as error:

@@ -85,6 +85,19 @@ def test_sharegpt(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert [turn["from"] for turn in lines(tmp_path / "chat.jsonl")[0]["conversations"]] == ["human", "gpt"]
 
 
+def test_sharegpt_for_fastchat(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    """Its trainer wants one JSON list, rows with an id, and turns of the two speakers alone."""
+    source = tmp_path / "one.jsonl"
+    source.write_text('{"question": "How?", "system": "Be kind."}\n{"question": "Why?"}\n')
+    made = ("generate", str(source), "--out", str(tmp_path / "run"), "--roles", "2", "--steps", "1")
+    assert cli(*made, "--endpoint", server.url).returncode == 0
+    exported(cli, tmp_path / "run", "--out", str(tmp_path / "chat.json"), "--format", "sharegpt")
+    rows = json.loads((tmp_path / "chat.json").read_text())
+    assert [row["id"] for row in rows] == ["0", "1"]
+    assert [[turn["from"] for turn in row["conversations"]] for row in rows] == [["human", "gpt"]] * 2
+    assert rows[0]["conversations"][0]["value"] == "Be kind.\n\nHow?"
+
+
 def test_mix_is_balanced_and_says_what_it_took(cli: Cli, run: Path, tmp_path: Path) -> None:
     """As many of each as the scarcest allows; simulation rows are the scenes' own calls."""
     out = ("--out", str(tmp_path / "mix.jsonl"), "--mix", "helpful=1,harmful=1,simulation=2")

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Settings
-from matrix_align.generate import generate
+from matrix_align import Endpoint, Settings, Unreachable
+from matrix_align.generate import TRIES, generate
 from matrix_align.run import Run
 from matrix_align.servers import Server, Tally
 from matrix_align.sources import read
@@ -215,7 +215,7 @@ async def test_calls_of_a_scene_stay_on_one_server(server: FakeServer, questions
 
 
 async def test_server_that_dies_hands_over_its_scenes(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Every question has one scene in the end, and no call that was answered is made again."""
+    """Every question has one scene in the end, and no call that either has answered is made again."""
     with fake_server() as second, prepared(tmp_path / "run", questions) as run:
         second.latency = server.latency = 0.01
 
@@ -228,14 +228,96 @@ async def test_server_that_dies_hands_over_its_scenes(server: FakeServer, questi
             tally = Tally()
             await generate(run, [Server(one, tally, fixed=3), Server(other, tally, fixed=3)], tally)
         assert run.counts() == {"done": 12}
+        answered = [prompt_of(body) for body in (*server.requests[:8], *second.requests)]
+        assert len(answered) == len(set(answered))
 
 
-async def test_different_models_are_refused(server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_different_models_are_refused(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    with fake_server() as second:
+        second.name = "other-model"
+        both = ("--endpoint", server.url, "--endpoint", second.url)
+        told = cli("generate", str(questions), "--out", str(tmp_path / "run"), *both, *SMALL)
+    assert told.returncode == 2 and "different models: fake-model, other-model" in told.stderr
+    assert not (tmp_path / "run").exists()
+
+
+async def test_scene_that_breaks_its_server_fails_alone(server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """After some tries, since the server answers all others."""
+    server.on["Plan"] = lambda body: error(500, "crash") if "number 2?" in str(body) else server.default(body)
     with prepared(tmp_path / "run", questions) as run:
-        async with Endpoint(server.url, "one") as one, Endpoint(server.url, "other") as other:
-            tally = Tally()
-            with pytest.raises(Exception, match="different models: one, other"):
-                await generate(run, [Server(one, tally), Server(other, tally)], tally)
+        async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
+            await generate(run, [Server(endpoint, tally := Tally())], tally)
+        assert run.counts() == {"done": 11, "failed: Overloaded": 1}
+        assert [kind for kind in server.kinds() if kind == "Plan"].count("Plan") == 11 + TRIES + 1
+
+
+async def test_server_that_only_lists_its_models(
+    server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scenes wait, and none fails, however long it takes; after a time the run gives up."""
+    monkeypatch.setattr("matrix_align.generate.PATIENCE", 1.0)
+    monkeypatch.setattr("matrix_align.generate.PROBE", 0.05)
+    server.faults = [lambda request: error(502, "starting")] * 10_000
+    with prepared(tmp_path / "run", questions) as run:
+        async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
+            with pytest.raises(Unreachable, match="starting"):
+                await generate(run, [Server(endpoint, tally := Tally())], tally)
+            assert run.counts() == {"waiting": 12}
+            server.faults = []
+            await generate(run, [Server(endpoint, tally := Tally())], tally)
+        assert run.counts() == {"done": 12}
+
+
+def test_failed_calls_count_in_the_budget(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Three attempts of 110 tokens each are paid, whatever they brought."""
+    server.on["text"] = lambda body: ""
+    command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
+    done = cli(*command, "--max-tokens", "330", "--concurrency", "1", "--json")
+    assert counts(done) == {"failed: BadReply": 1, "waiting": 11}
+
+
+def test_failed_reply_is_drawn_anew(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Played again, a call that failed for its replies is asked with other seeds; the others come from the record."""
+    server.on["text"] = lambda body: ""
+    options = ("--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--limit", "1", "--json")
+    command = ("generate", str(questions), *options)
+    assert counts(cli(*command)) == {"failed: BadReply": 1}
+    tried = {body["seed"] for body in server.requests}
+    assert len(tried) == 3
+    server.on["text"] = lambda body: "" if body["seed"] in tried else "Well."
+    assert counts(cli(*command, "--retry-failed")) == {"done": 1}
+
+
+def test_options_beside_a_run_that_is_there(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Without a SOURCE the run's own settings hold; what is asked for and differs is refused, not passed over."""
+    out = ("generate", "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    assert counts(cli(*out, str(questions), *SMALL, "--limit", "1", "--json")) == {"done": 1}
+    told = cli(*out, "--roles", "3")
+    assert told.returncode == 2 and "settings.roles was 2, is 3" in told.stderr
+    told = cli(*out, "--answer-tokens", "99")
+    assert told.returncode == 2 and "settings.max_tokens was 1024, is 99" in told.stderr
+    told = cli(*out, "--limit", "5")
+    assert told.returncode == 2 and "--limit says how to read a SOURCE" in told.stderr
+    assert cli(*out, "--roles", "2").returncode == 0
+
+
+def test_source_that_changes(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    """A line put on top moves the others; a bad row that is mended is one no more; a category may come later."""
+    source = tmp_path / "questions.jsonl"
+    source.write_text('{"question": "One?"}\n{"question": "Two?"}\n{\n')
+    command = ("generate", str(source), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
+    assert counts(cli(*command)) == {"bad row": 1, "done": 2}
+    made = len(server.requests)
+    source.write_text('{"question": "Zero?"}\n{"question": "One?"}\n{"question": "Two?"}\n{"question": "One?"}\n')
+    assert counts(cli(*command, "--category", "helpful")) == {"done": 3, "duplicate": 1}
+    assert len(server.requests) == made * 3 // 2
+    assert rows(tmp_path / "run", "SELECT DISTINCT category FROM inputs") == [("helpful",)]
+
+
+def test_source_that_is_not_there(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    told = cli("generate", str(tmp_path / "none.txt"), "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    assert told.returncode == 2 and "none.txt" in told.stderr
+    assert not (tmp_path / "run").exists()
 
 
 async def test_concurrency_adapts(server: FakeServer, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ LAYERS = (
 
 PUBLIC = {
     "errors": "MatrixAlignError InputError ModelError Unreachable Refused ContextOverflow Overloaded BadReply "
-    "EmbeddedError StoreError",
+    "ClusterError EmbeddedError StoreError",
     "types": "Message Question Sampling Scene Settings Usage",
     "endpoint": "Endpoint Model Reply Scripted",
     "store": "Recorded Store",

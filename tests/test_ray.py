@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Settings
+from matrix_align import Endpoint, Refused, Settings
 from matrix_align.run import Run
 from matrix_align.servers import Tally
 from matrix_align.sources import read
 
 from .conftest import Run as Cli
-from .fake import FakeServer
+from .fake import FakeServer, error
 
 pytest.importorskip("ray")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -60,7 +60,7 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
 
         killer = threading.Thread(target=dies, daemon=True)
         killer.start()
-        asyncio.run(generate_on_ray(run, [server.url], server.name, tally, 4))
+        asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], tally, 4))
         killer.join(10)
         assert run.counts() == {"done": 60}
         assert run.store.select("SELECT count(*), count(DISTINCT question) FROM scenes") == [(60, 60)]
@@ -68,8 +68,38 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
         assert calls == sum(len(scene.calls) for scene, _, _ in run.scenes())
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> None:
+    """A wrong key stops the run and fails no scene; a server that is asked too much for a while costs time alone."""
+    from matrix_align.ray_engine import generate_on_ray
+
+    source = tmp_path / "questions.txt"
+    source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(6)))
+    with Run(tmp_path / "run", Settings(roles=2, steps=1), server.name) as run:
+        run.take(read(str(source)))
+        server.key = "right"
+        with pytest.raises(Refused, match="MATRIX_ALIGN_API_KEY"):
+            asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], Tally(), 4))
+        assert run.counts() == {"waiting": 6}
+        server.key = None
+        server.faults = [lambda request: error(503, "busy", **{"Retry-After": "0"})] * 34
+        asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], Tally(), 6))
+        assert run.counts() == {"done": 6}
+
+
 def test_ray_needs_an_endpoint(cli: Cli, tmp_path: Path) -> None:
+    """And says so before a model is started here or a run is made."""
     source = tmp_path / "one.txt"
     source.write_text("One?\n")
-    told = cli("generate", str(source), "--out", str(tmp_path / "run"), "--engine", "ray", "--model", "x")
-    assert told.returncode == 2 and "--endpoint" in told.stderr
+    told = cli("generate", str(source), "--out", str(tmp_path / "run"), "--engine", "ray")
+    assert told.returncode == 2 and "--engine ray needs --endpoint" in told.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_cluster_that_is_not_there(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    source = tmp_path / "one.txt"
+    source.write_text("One?\n")
+    command = ("generate", str(source), "--out", str(tmp_path / "run"), "--engine", "ray", "--endpoint", server.url)
+    told = cli(*command, RAY_ADDRESS="127.0.0.1:9")
+    assert told.returncode == 2 and "RAY_ADDRESS" in told.stderr
+    assert "Traceback" not in told.stderr

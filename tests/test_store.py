@@ -373,7 +373,7 @@ def refused(path: Path | str) -> str:
     with pytest.raises(StoreError) as caught:
         Store(path)
     told = str(caught.value)
-    assert str(path) in told and "--store" in told and "\n" not in told
+    assert str(path) in told and "use another" in told and "\n" not in told
     assert caught.value.exit_code == 2
     return told
 
