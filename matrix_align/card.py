@@ -22,6 +22,13 @@ USES = {
 }
 
 
+WHY_LEFT_OUT = {
+    "dpo": "whose revised response is the initial one, or has no whole sentence",
+    "sft": "whose answer has no whole sentence",
+}
+WHY_LEFT_OUT["sharegpt"] = WHY_LEFT_OUT["fastchat"] = WHY_LEFT_OUT["sft"]
+
+
 @dataclass
 class Count:
     """What went into one file."""
@@ -31,12 +38,16 @@ class Count:
     sources: Counter[str] = field(default_factory=Counter)
     characters: list[int] = field(default_factory=list)  # of each answer
     refusals: int = 0
+    cut: int = 0  # answers that ended at the longest length, and so were cut back to a sentence's end
+    left_out: int = 0
 
 
-def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count]) -> str:
+def card(
+    run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count], options: Mapping[str, object]
+) -> str:
     described = run.described(run.folder)
     sources = sorted({source for count in counts.values() for source in count.sources})
-    lines = ["---", "language: []", f"{MARK}, self-alignment, social-simulation]", "configs:"]
+    lines = ["---", f"{MARK}, self-alignment, social-simulation]", "configs:"]
     lines += ["- config_name: default", "  data_files:"]
     for split, path in files.items():
         if counts[split].rows:
@@ -52,7 +63,13 @@ def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, 
         "",
         "Splits are by question: all rows of a question are in one of them. Refusals are counted by set phrases in",
     ]
-    lines += ["the opening of an answer to a question, which is crude.", "", "## Sources", ""]
+    lines += ["the opening of an answer to a question, which is crude.", ""]
+    cut, left_out = (sum(getattr(count, name) for count in counts.values()) for name in ("cut", "left_out"))
+    if cut:
+        lines += [f"{cut:,} answers had reached the longest length; they end with their last whole sentence.", ""]
+    if left_out:
+        lines += [f"Left out: {left_out:,} scenes, {WHY_LEFT_OUT[format]}.", ""]
+    lines += ["## Sources", ""]
     lines += ["| source | rows | licence of the questions |", "|---|---|---|"]
     for source in sources:
         rows = sum(count.sources[source] for count in counts.values())
@@ -61,9 +78,10 @@ def card(run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, 
     lines += ["", "## How it was made", "", f"- model: {model.get('name', '')} {model.get('digest', '')}".rstrip()]
     lines += [f"- prompts: {described.get('prompts', {}).get('digest', '')}"]
     lines += [f"- {name}: {value}" for name, value in described.get("settings", {}).items()]
+    lines += [f"- exported with {name}: {json.dumps(value)}" for name, value in options.items() if value]
     lines += [
         "",
-        "Answers were written by the model named, and are its maker's licence's to govern. Questions of benchmarks",
+        "Answers were written by the model named; the licence of that model says how they may be used. Benchmarks'",
     ]
-    lines += ["may be harmful on purpose. Nothing was checked by people.", ""]
+    lines += ["questions may be harmful on purpose. Nothing was checked by people.", ""]
     return "\n".join(lines)

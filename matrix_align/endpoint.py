@@ -137,11 +137,12 @@ class Endpoint:
         for turn in range(REPLIES):
             try:
                 body = await self._complete(chat, reply, sampling, room, turn)
-            except Refused as refusal:
+            except ModelError as error:
+                mendable = isinstance(error, Refused) and error.mendable
                 # It was our wish for more room, or the correction, that did not fit.
-                if turn and (isinstance(refusal, ContextOverflow) or (room > sampling.max_tokens and refusal.mendable)):
+                if turn and (isinstance(error, ContextOverflow) or (room > sampling.max_tokens and mendable)):
                     break
-                refusal.usage = usage
+                error.usage = usage
                 raise
             usage = usage + _usage(body) if turn else _usage(body)
             reasoning, text, finish = _content(body)
@@ -212,8 +213,8 @@ class Endpoint:
             return True
         return False
 
-    async def answers(self) -> bool:
-        """Whether a chat of one token is answered, asked once. A server may list its models and do no more."""
+    async def answers(self) -> bool | None:
+        """Whether a chat of one token is answered, asked once; None where it is refused, whatever one asks."""
         assert self._session, "Endpoint is used as `async with Endpoint(...) as model`"
         shortest = {"model": self.name, "messages": [{"role": "user", "content": "Hello"}], self._room: 1}
         soon = aiohttp.ClientTimeout(total=60)
@@ -221,7 +222,10 @@ class Endpoint:
             async with self._session.post(
                 f"{self.url}/chat/completions", data=to_json(shortest), timeout=soon, allow_redirects=False
             ) as response:
-                return response.status not in RETRIED
+                await response.read()
+                if response.status in RETRIED:
+                    return False
+                return True if response.status in (200, 400, 413, 422) else None  # it may want more than one token
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
@@ -252,7 +256,7 @@ class Endpoint:
                         try:
                             return _json(text)
                         except (ValueError, RecursionError):
-                            fault = BadReply(f"{self.url}/{path} sent no JSON: {self._said(text, 120)!r}")
+                            fault = Unreachable(f"{self.url}/{path} sent no JSON: {self._said(text, 120)!r}")
                     elif response.status in RETRIED:
                         self.pushed_back += response.status in (429, 503)
                         words = self._words(text, response)

@@ -44,7 +44,7 @@ class ModelError(MatrixAlignError):
 
 
 class Unreachable(ModelError):
-    """No connection, a dropped one or a time-out, after every retry."""
+    """No connection, a dropped one, a time-out, or something there that speaks no JSON, after every retry."""
 
 
 class Refused(ModelError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -24,6 +25,7 @@ from .types import Message, Scene
 
 KINDS = ("helpful", "harmful", "simulation")
 FORMATS = ("sft", "dpo", "sharegpt", "scenes")
+LEFT_OUT = "left out"
 FASTCHAT = "fastchat"  # ShareGPT as its trainer reads it: one JSON list, and no turns of a system
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
@@ -40,6 +42,7 @@ class Example:
     asked: str
     content: Json
     answer: str
+    cut: bool = False
 
 
 def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: float, seed: int) -> dict[str, Count]:
@@ -57,25 +60,40 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
         raise InputError(f"--mix goes with --format sft or sharegpt; {format} rows have no simulation among them")
     if out.suffix == ".json":
         format = FASTCHAT
-    take = _quota(Counter(each.kind for each in _examples(run, format, "simulation" in mix)), mix) if mix else None
-    files = {"train": out, "test": out.with_name(f"{out.stem}-test{out.suffix}")} if test else {"train": out}
+    kinds = Counter(each.kind for each in _examples(run, format, "simulation" in mix)) if mix else Counter[str]()
+    del kinds[LEFT_OUT]
+    take = _quota(kinds, mix) if mix else None
+    beside = out.with_name(f"{out.stem}-test{out.suffix}")
+    files = {"test": beside, "train": out} if test else {"train": out}
     counts = {name: Count() for name in files}
     described = out.parent / "README.md"
-    if described.exists() and MARK not in described.read_text(encoding="utf-8", errors="replace"):
-        raise InputError(
-            f"{described} is no data card of ours, and would be overwritten; give --out a folder of its own"
-        )
+    try:
+        ours = MARK in (there := described.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        ours, there = False, ""
+    except OSError as error:
+        raise InputError(f"can't read {described}: {error.strerror}") from None
+    if there and not (ours and json.dumps(out.name) in there):
+        raise InputError(f"{described} is not of this export, and would be overwritten; give --out a folder of its own")
+    if not ours and out.exists():
+        raise InputError(f"{out} is no export of ours, and would be overwritten; give another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             writers = {name: stack.enter_context(_writer(path)) for name, path in files.items()}
             for example in _taken(run, format, take, seed):
                 name = "test" if _drawn(f"split {seed} {example.asked}") < test else "train"
+                if example.kind == LEFT_OUT:
+                    counts[name].left_out += 1
+                    continue
                 writers[name](example.content)
                 _count(counts[name], example)
-            if not sum(count.rows for count in counts.values()):
+            if not counts["train"].rows:
                 raise InputError(f"{run.folder} holds nothing to export as {format}: no scene in it is done and fits")
-        described.write_text(card(run, files, format, counts), encoding="utf-8")
+        if not test:  # one of an earlier export would be of the same questions
+            beside.unlink(missing_ok=True)
+        options = {"mix": dict(mix), "test": test, "seed": seed}
+        described.write_text(card(run, files, format, counts, options), encoding="utf-8")
     except OSError as error:
         raise InputError(f"can't write {error.filename or out}: {error.strerror}") from None
     return counts
@@ -83,29 +101,52 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
 
 def _examples(run: Run, format: str, simulation: bool) -> Iterator[Example]:
     for scene, category, source in run.scenes():
-        asked = hashlib.sha256(scene.question.model_dump_json().encode()).hexdigest()
-        kind = category or "uncategorised"
+        kind, asked = category or "uncategorised", _asked(scene)
         assert scene.initial and scene.revised
         if format == "scenes":
-            yield Example(kind, source, asked, json.loads(scene.model_dump_json()), scene.revised)
+            whole = {"id": scene.id, "question": scene.question.text, "category": category}
+            whole |= {"initial": scene.initial, "revised": scene.revised, "scene": scene.model_dump_json()}
+            yield Example(kind, source, asked, whole, scene.revised)
             continue
+        cut = {call.kind for call in scene.calls if call.cut}
+        initial = whole_sentences(scene.initial) if "initial" in cut else scene.initial.strip()
+        # Where nothing was wrong the initial response is the revised one.
+        ended = "revision" in cut or (scene.revised == scene.initial and "initial" in cut)
+        revised = whole_sentences(scene.revised) if ended else scene.revised.strip()
         if format == "dpo":
-            if scene.initial.strip() != scene.revised.strip():
+            if initial and revised and initial != revised:
                 prompt = [message.model_dump() for message in scene.question.messages()]
-                pair = {"prompt": prompt, "chosen": [_said(scene.revised)], "rejected": [_said(scene.initial)]}
-                yield Example(kind, source, asked, pair, scene.revised)
+                pair = {"prompt": prompt, "chosen": [_said(revised)], "rejected": [_said(initial)]}
+                yield Example(kind, source, asked, pair, revised, ended)
+            else:
+                yield Example(LEFT_OUT, source, asked, {}, "")
             continue
-        content = _conversation(scene.question.messages(), scene.revised, format)
-        yield Example(kind, source, asked, content, scene.revised)
+        if not revised:
+            yield Example(LEFT_OUT, source, asked, {}, "")
+            continue
+        content = _conversation(scene.question.messages(), revised, format)
+        yield Example(kind, source, asked, content, revised, ended)
         if simulation:
             for messages, text in _calls(run, scene):
                 yield Example("simulation", source, asked, _conversation(messages, text, format), text)
 
 
+def _asked(scene: Scene) -> str:
+    """What rows are split by: how the conversation begins, which many a data set shares between its rows."""
+    first = next(message.content for message in scene.question.messages() if message.role == "user")
+    return hashlib.sha256(" ".join(first.casefold().split()).encode()).hexdigest()
+
+
+def whole_sentences(text: str) -> str:
+    """A text that was cut off, up to the end of its last whole sentence or line; empty where there is none."""
+    ends = [found.end() for found in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
+    return text[: ends[-1]].strip() if ends else ""
+
+
 def _calls(run: Run, scene: Scene) -> Iterator[tuple[list[Message], str]]:
     """What the model was asked in the scene and what it said: all but the two answers to the user."""
     for call in scene.calls:
-        if call.kind in ("initial", "revision") or not call.key:
+        if call.kind in ("initial", "revision") or call.cut or not call.key:
             continue
         for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
             yield [Message.model_validate(each) for each in json.loads(request)["messages"]], text
@@ -134,7 +175,7 @@ def _quota(there: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[int
         known = ", ".join(f"{count:,} {kind}" for kind, count in sorted(there.items())) or "nothing"
         raise InputError(f"--mix wants {missing[0]} rows and there are none (there are {known}); see --category")
     whole = min(there[kind] / share for kind, share in wanted.items())
-    return {kind: (int(whole * share), there[kind]) for kind, share in wanted.items()}
+    return {kind: (int(whole * share + 1e-9), there[kind]) for kind, share in wanted.items()}
 
 
 def _taken(run: Run, format: str, take: dict[str, tuple[int, int]] | None, seed: int) -> Iterator[Example]:
@@ -142,7 +183,7 @@ def _taken(run: Run, format: str, take: dict[str, tuple[int, int]] | None, seed:
     seen: Counter[str] = Counter()
     got: Counter[str] = Counter()
     for example in _examples(run, format, bool(take) and "simulation" in (take or {})):
-        if take is None:
+        if take is None or example.kind == LEFT_OUT:
             yield example
             continue
         quota, there = take.get(example.kind, (0, 0))
@@ -167,6 +208,7 @@ def _count(count: Count, example: Example) -> None:
     count.kinds[example.kind] += 1
     count.sources[example.source] += 1
     count.characters.append(len(example.answer))
+    count.cut += example.cut
     count.refusals += example.kind != "simulation" and refuses(example.answer)
 
 
@@ -179,7 +221,8 @@ def _writer(path: Path) -> Iterator[Write]:
     try:
         with writing as write:
             yield write
-        os.replace(half, path)
+        if half.exists() and half.stat().st_size > len("[]\n"):  # no row, no file
+            os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)
 
@@ -206,7 +249,7 @@ def _json(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Write]:
-    """Parquet of one table; scenes are kept as JSON text, whose parts differ from row to row."""
+    """Parquet of one table."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -224,7 +267,7 @@ def _parquet(path: Path) -> Iterator[Write]:
             rows.clear()
 
     def write(row: Json) -> None:
-        rows.append({"id": row["id"], "scene": json.dumps(row, ensure_ascii=False)} if "question" in row else row)
+        rows.append(row)
         if len(rows) >= 1000:
             flush()
 
@@ -232,5 +275,3 @@ def _parquet(path: Path) -> Iterator[Write]:
     flush()
     if table:
         table.close()
-    else:
-        path.touch()

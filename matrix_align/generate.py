@@ -1,7 +1,8 @@
 """Many questions: every waiting input of a run becomes one scene, on one server or on several at once.
 
-Owns which scene is played when and where, and what becomes of one that fails: where the model is at fault the scene is
-kept with its error; where the server is, it is played again, elsewhere or later. Knows no HTTP, no SQL and no Ray.
+Owns which scene is played when and where, and what becomes of one that breaks off: where the model or the question is
+at fault the scene is kept with its error; where the server is, it is played again, elsewhere or later. Knows no HTTP
+and no Ray.
 """
 
 from __future__ import annotations
@@ -11,63 +12,75 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
-from .endpoint import Model
-from .errors import ModelError, Overloaded, Refused, Unreachable
+from .endpoint import Endpoint, Model
+from .errors import BadReply, ModelError, Refused, Unreachable
 from .run import Input, Run
 from .servers import Server, Stopped, Tally
 from .simulation.scene import play
 from .store import Recorded
 from .types import Question, Scene, Settings
 
-PATIENCE = 300.0  # seconds without any server, until the run gives up
+PATIENCE = 300.0  # seconds without an answer from any server, until the run gives up
 PROBE = 2.0  # seconds between looks whether a server is back
-TRIES = 5  # times a scene breaks off on servers that answer others, before it counts as failed
-WRONG_HERE = (401, 402, 404)  # what a server that refuses one question so refuses to all
-FLAGGED = 403  # likewise, unless it has answered others: then it is this question that it does not take
+TRIES = 5  # times in a row that a scene breaks off at the same call of a server that is there, before it has failed
+
+Fault = Literal["scene", "call", "server", "all"]
 
 
 async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_failed: bool = False) -> None:
     """Plays what waits in `run`, or just what failed before, until all is played or `tally` says to stop.
 
-    All calls of a scene go to one server: its cache of prompts serves them. Raises Refused where a server refuses us,
-    Unreachable where none has answered a call for PATIENCE seconds, and StoreError; whatever happens, scenes that were
-    played to their end are in the run.
+    All calls of a scene go to one server: its cache of prompts serves them. Raises Refused where a server refuses
+    whatever is asked, Unreachable where none has answered for PATIENCE seconds, and StoreError; whatever happens,
+    scenes that were played to their end are in the run.
     """
     models = {server: Recorded(server, run.store) for server in servers}
-    waiting, again, tries = run.waiting(only_failed), deque[Input](), Counter[str]()
+    waiting, again, tries = run.waiting(only_failed), deque[Input](), Counter[Input]()
+    broke_off: dict[Input, float] = {}  # when each scene last did
     wake = asyncio.Event()  # a scene has ended, or a server is back
-    trouble = ""  # what a server said last when it broke off a scene
+    tally.answered = time.monotonic()
 
     async def one(entry: Input, server: Server) -> None:
-        before = tally.calls
         try:
-            last = tries[entry.place] >= TRIES
-            scene = await whole(entry.question, models[server], run.settings, last, tally.calls > 0)
-        except (Unreachable, Overloaded) as error:
-            nonlocal trouble
-            trouble = str(error)
-            answers = await server.endpoint.answers()
-            tries[entry.place] += answers or tally.calls > before  # otherwise the server has failed, not the scene
-            again.append(entry)
-            if not answers and server.down_since is None:  # it rests, and others take its scenes
-                server.down_since = time.monotonic()
-                returns.append(group.create_task(back(server)))
-        except Stopped:
-            pass  # its input waits for the next time, and its calls are in the record
-        else:
+            scene, error = await whole(entry.question, models[server], run.settings)
+            fault = await fault_of(error, server.endpoint)
+            if fault == "all":
+                assert error
+                raise error
+            if fault in ("call", "server") and not failed(entry, scene, server, fault):
+                tally.trouble = str(error)
+                again.append(entry)
+                return
             run.close(entry, scene)
             tally.failed += bool(scene.error)
             tally.done += not scene.error
+        except Stopped:
+            pass  # its input waits for the next time, and its calls are in the record
         finally:
             server.scenes -= 1
             wake.set()
 
+    def failed(entry: Input, scene: Scene, server: Server, fault: Fault) -> bool:
+        """Whether a scene that broke off has done so too often, at one call, on servers that were there before."""
+        if fault == "call":
+            server.seen()
+            server.ease()
+        elif server.down_since is None:  # it rests, and others take its scenes
+            server.down_since = time.monotonic()
+            returns.append(group.create_task(back(server)))
+        was_there = server.answered is not None and server.answered > broke_off.get(entry, 0.0)
+        broke_off[entry] = time.monotonic()
+        tries[entry] = 0 if progressed(scene) else tries[entry] + was_there
+        return tries[entry] >= TRIES
+
     async def back(server: Server) -> None:
         await asyncio.sleep(PROBE)
-        while not await server.endpoint.answers():  # noqa: ASYNC110 (another machine sets no event of ours)
+        while await server.endpoint.answers() is False:  # noqa: ASYNC110 (another machine sets no event of ours)
             await asyncio.sleep(PROBE)
-        server.down_since = None
+        server.down_since, tally.trouble = None, ""
+        server.seen()
         wake.set()
 
     returns: list[asyncio.Task[None]] = []
@@ -84,12 +97,11 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
                 playing = sum(server.scenes for server in servers)
                 if not playing and (tally.stopped() or not (left or again)):
                     break
-                if trouble and not playing and time.monotonic() - tally.answered > PATIENCE:
-                    raise Unreachable(
-                        f"no server has answered for {PATIENCE:g} s; the same command goes on from here ({trouble})"
-                    )
+                if not playing and time.monotonic() - tally.answered > PATIENCE:
+                    raise Unreachable(given_up(tally.trouble))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), PROBE)
+                    async with asyncio.timeout(PROBE):
+                        await wake.wait()
                 wake.clear()
                 left = left or bool(again)
             for task in returns:
@@ -98,23 +110,39 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
         raise several.exceptions[0] from None
 
 
-async def whole(question: Question, model: Model, settings: Settings, last_try: bool, answered: bool) -> Scene:
-    """The scene around a question, to its end, be that a failure.
-
-    Raises Unreachable and Overloaded where it should be tried again, unless this is the `last_try`, and Refused where
-    the server would refuse every other question too; `answered` says that it has taken others. Stopped goes through.
-    """
+async def whole(question: Question, model: Model, settings: Settings) -> tuple[Scene, ModelError | None]:
+    """The scene around a question, to its end, be that a failed call. Stopped and StoreError go through."""
     scene: Scene | None = None
+    failed: ModelError | None = None
     try:
         async for scene in play(question, model, settings):
             pass
-    except Refused as error:
-        if error.status in WRONG_HERE or (error.status == FLAGGED and not answered):
-            raise
-    except (Unreachable, Overloaded):
-        if not last_try:
-            raise
-    except ModelError:
-        pass  # the scene carries it
+    except ModelError as error:
+        failed = error
     assert scene, "play yields a scene, at least with its error"
-    return scene
+    return scene, failed
+
+
+def given_up(trouble: str) -> str:
+    return f"no server has answered for {PATIENCE:g} s; the same command goes on from here ({trouble})"
+
+
+def progressed(scene: Scene) -> bool:
+    """Whether any call was answered anew."""
+    return any(not call.recorded for call in scene.calls)
+
+
+async def fault_of(error: ModelError | None, endpoint: Endpoint) -> Fault:
+    """Whose fault it is that a scene broke off; where that is in doubt the server is asked for a word.
+
+    "scene": asked again, it would fail again. "call": the server is there, so it may be that call, or have passed.
+    "server": it does not answer. "all": it refuses whatever one asks.
+    """
+    if error is None or isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable):
+        return "scene"
+    there = await endpoint.answers()
+    if there is None:
+        return "all"
+    if not there:
+        return "server"
+    return "scene" if isinstance(error, Refused) else "call"

@@ -1,4 +1,4 @@
-"""The model that a command line names: one on a server, or one served here.
+"""The model that a command line names: one on a server, or one served here, as it is or tuned.
 
 Owns where the key of a server comes from. A key is never given on the command line, printed or kept.
 """
@@ -15,20 +15,39 @@ from .endpoint import Endpoint
 from .errors import InputError
 from .slots import Slotted
 
+ADAPTER = "adapter.gguf"  # what `tune` calls the LoRA that llama.cpp reads
+
 
 def key() -> str | None:
     return os.environ.get("MATRIX_ALIGN_API_KEY") or os.environ.get("OPENAI_API_KEY")
 
 
 @asynccontextmanager
-async def opened(endpoint: str | None, model: str | None) -> AsyncIterator[Endpoint]:
-    """The model `model` at the URL `endpoint`; without one the GGUF file `model`, or the bundled model, served here."""
+async def opened(endpoint: str | None, model: str | None, adapter: Path | None = None) -> AsyncIterator[Endpoint]:
+    """The model `model` at the URL `endpoint`; without one the GGUF file `model`, or the bundled model, served here.
+
+    `adapter` is the folder that `tune` has made from the model that is served here.
+    """
     if endpoint:
+        if adapter:
+            raise InputError("--adapter goes with a model served here; a server loads it itself, under a --model name")
         async with Endpoint(endpoint, model, key=key()) as there:
             yield there
         return
-    if model and not model.endswith(".gguf"):
-        raise InputError(f"--model {model} is no .gguf file; to name a model on a server give --endpoint URL too")
-    with serve(Path(model) if model else None) as served:
+    with serve(gguf(model), adapter=lora(adapter)) as served:
         async with Slotted(served) as here:
             yield here
+
+
+def gguf(model: str | None) -> Path | None:
+    """The GGUF file that `--model` names; None is the bundled model."""
+    if model and not model.endswith(".gguf"):
+        raise InputError(f"--model {model} is no .gguf file; to name a model on a server give --endpoint URL too")
+    return Path(model) if model else None
+
+
+def lora(adapter: Path | None) -> Path | None:
+    """The file in an adapter's folder that is loaded here."""
+    if adapter and not (adapter / ADAPTER).is_file():
+        raise InputError(f"{adapter} holds no {ADAPTER}; `matrix-align tune DATA --base embedded --out {adapter}` does")
+    return adapter / ADAPTER if adapter else None

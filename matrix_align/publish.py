@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from .types import shorten
 
 
 def publish(folder: Path, files: Sequence[str], name: str) -> None:
-    """Uploads these files of `folder` and its card as the data set `name`, made private. Raises InputError."""
+    """Uploads these files of `folder` and its card as the data set `name`, private if it is new. Raises InputError."""
     try:
         from huggingface_hub import HfApi
     except ImportError:
@@ -18,7 +19,7 @@ def publish(folder: Path, files: Sequence[str], name: str) -> None:
     try:
         hub = HfApi()
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
-        wanted = ["README.md", *files]
+        wanted = ["README.md", *map(glob.escape, files)]
         hub.upload_folder(folder_path=folder, repo_id=name, repo_type="dataset", allow_patterns=wanted)
     except Exception as error:  # whatever the library, the network or the hub raise
         raise InputError(f"can't publish {name}: {shorten(str(error), 200)}; the files are in {folder}") from None

@@ -16,14 +16,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from .endpoint import Endpoint
-from .errors import ClusterError, InputError, Overloaded, Refused, Unreachable
-from .generate import PATIENCE, PROBE, TRIES, whole
+from .errors import ClusterError, InputError, Refused, Unreachable
+from .generate import PATIENCE, PROBE, TRIES, fault_of, given_up, whole
 from .models import key
 from .run import Input, Run
-from .servers import Tally
+from .servers import Server, Tally
 from .store import Recorded, Store
-from .types import Question, Scene, Settings, shorten
+from .types import Question, Scene, Settings, Usage, shorten
 
 
 async def generate_on_ray(
@@ -52,44 +54,54 @@ async def generate_on_ray(
         raise ClusterError(f"can't use Ray ({cluster}): {shorten(str(error), 200)}") from None
     left = {f"{entry.place}\n{entry.question_id}": entry for entry in run.waiting(only_failed)}
     tries: Counter[str] = Counter()
+    begun: dict[str, str] = {}  # calls of the scenes that broke off
+    tally.answered = time.monotonic()
     while left and not tally.stopped():
-        again, trouble, ended = list[str](), "", 0
-        results = _played(left, tries, endpoints, run.settings, at_once)
+        broken: list[dict[str, Any]] = []
+        ended = 0
+        results = _played(left, begun, endpoints, run, at_once)
         while not tally.stopped() and (row := await asyncio.to_thread(_next, results)):
-            if row["refused"]:
-                raise Refused(row["refused"])
-            if row["trouble"]:
-                again.append(row["id"])
-                trouble = row["trouble"]
+            run.store.unpack(row["calls"])
+            tally.calls += row["asked"]
+            tally.usage += Usage.model_validate_json(row["usage"])
+            if row["fault"] == "all":
+                raise Refused(row["error"])
+            if row["fault"] in ("call", "server"):
+                begun[row["id"]] = to_json([from_json(row["calls"])[0], []]).decode()
+                tally.trouble = row["error"]
+                broken.append(row)
             else:
-                _keep(run, left.pop(row["id"]), row, tally)
                 ended += 1
+                _keep(run, left.pop(row["id"]), row, tally)
+            if row["asked"] or row["fault"] != "server":
                 tally.answered = time.monotonic()
-        if again and time.monotonic() - tally.answered > PATIENCE:
-            raise Unreachable(
-                f"no server has answered for {PATIENCE:g} s; the same command goes on from here ({trouble})"
-            )
-        if ended:  # otherwise the servers have failed, not these scenes
-            tries.update(again)
-        if again:
+        for row in broken:
+            there = row["fault"] == "call" or ended > 0
+            tries[row["id"]] = 0 if row["asked"] else tries[row["id"]] + there
+            if tries[row["id"]] >= TRIES:
+                _keep(run, left.pop(row["id"]), row, tally)
+        if broken and time.monotonic() - tally.answered > PATIENCE:
+            raise Unreachable(given_up(tally.trouble))
+        if broken:
             await asyncio.sleep(PROBE)
 
 
 def _played(
-    left: dict[str, Input], tries: Counter[str], endpoints: Sequence[Endpoint], settings: Settings, at_once: int
+    left: dict[str, Input], begun: dict[str, str], endpoints: Sequence[Endpoint], run: Run, at_once: int
 ) -> Iterator[dict[str, Any]]:
-    """One pass over the cluster: a row for each question, in the order in which they end."""
+    """One pass over the cluster: a row for each question, a batch at a time as they end."""
     import ray
 
     rows = [
-        {"id": id, "question": entry.question.model_dump_json(), "last": tries[id] >= TRIES}
+        {"id": id, "question": entry.question.model_dump_json(), "calls": begun.get(id, "")}
         for id, entry in left.items()
     ]
     given = {
         "urls": [endpoint.url for endpoint in endpoints],
         "model": endpoints[0].name,
         "key": key(),
-        "settings": settings.model_dump_json(),
+        "settings": run.settings.model_dump_json(),
+        "unusable": dict(run.store.unusable_replies()),
     }
     nodes = sum(node["Alive"] for node in ray.nodes())
     played = ray.data.from_items(rows, override_num_blocks=max(1, len(rows) // at_once)).map_batches(
@@ -99,41 +111,36 @@ def _played(
 
 
 def _next(results: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    import ray
-
     try:
         return next(results, None)
-    except ray.exceptions.RayError as error:
+    except Exception as error:  # Ray's, and those of what it stands on
         raise ClusterError(f"the run on Ray broke: {shorten(str(error), 300)}; the same command goes on") from None
 
 
 def _keep(run: Run, entry: Input, row: dict[str, Any], tally: Tally) -> None:
     scene = Scene.model_validate_json(row["scene"])
-    run.store.put_calls(row["calls"])
     run.close(entry, scene)
     tally.failed += bool(scene.error)
     tally.done += not scene.error
-    tally.calls += len(scene.calls)
-    tally.usage += scene.usage
 
 
 class _Worker:
     """Plays batches of questions; all of a batch at once, each scene on one server."""
 
-    def __init__(self, urls: list[str], model: str, key: str | None, settings: str) -> None:
+    def __init__(self, urls: list[str], model: str, key: str | None, settings: str, unusable: dict[str, int]) -> None:
         self._endpoints = [Endpoint(url, model, key=key) for url in urls]
         self._settings = Settings.model_validate_json(settings)
+        self._unusable = unusable
         self._opened: asyncio.Task[list[Endpoint]] | None = None
-        self._answered = False
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         if self._opened is None:
             self._opened = asyncio.ensure_future(self._open())
         endpoints = await self._opened
-        rows = zip(batch["id"], batch["question"], batch["last"], strict=True)
+        rows = zip(batch["id"], batch["question"], batch["calls"], strict=True)
         jobs = [
-            asyncio.ensure_future(self._play(str(id), str(question), bool(last), endpoints[number % len(endpoints)]))
-            for number, (id, question, last) in enumerate(rows)
+            asyncio.ensure_future(self._play(str(id), str(question), str(calls), endpoints[number % len(endpoints)]))
+            for number, (id, question, calls) in enumerate(rows)
         ]
         for job in asyncio.as_completed(jobs):
             yield {name: [value] for name, value in (await job).items()}
@@ -141,16 +148,20 @@ class _Worker:
     async def _open(self) -> list[Endpoint]:
         return [await endpoint.__aenter__() for endpoint in self._endpoints]
 
-    async def _play(self, id: str, question: str, last: bool, endpoint: Endpoint) -> dict[str, Any]:
+    async def _play(self, id: str, question: str, calls: str, endpoint: Endpoint) -> dict[str, Any]:
         """One scene, with the calls it rests on; a record in memory keeps them until they are sent."""
-        row = {"id": id, "scene": "", "calls": "", "trouble": "", "refused": ""}
         with Store(Path(":memory:")) as store:
-            asked, model = Question.model_validate_json(question), Recorded(endpoint, store)
-            try:
-                scene = await whole(asked, model, self._settings, last, self._answered)
-            except (Unreachable, Overloaded) as error:
-                return {**row, "trouble": str(error)}
-            except Refused as error:
-                return {**row, "refused": str(error)}
-            self._answered = True
-            return {**row, "scene": scene.model_dump_json(), "calls": store.packed_calls()}
+            if calls:
+                store.unpack(calls)
+            store.unusable_replies().update(self._unusable)
+            server = Server(endpoint, tally := Tally())
+            scene, error = await whole(Question.model_validate_json(question), Recorded(server, store), self._settings)
+            return {
+                "id": id,
+                "scene": scene.model_dump_json(),
+                "calls": store.packed(),
+                "usage": tally.usage.model_dump_json(),
+                "asked": tally.calls,
+                "fault": await fault_of(error, endpoint) if error else "",
+                "error": str(error or ""),
+            }

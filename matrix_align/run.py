@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import sqlite3
-import tomllib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from pydantic import ValidationError
 
-from . import prompts
+from . import prompts, recipe
 from .errors import InputError
 from .sources import Category, Fault, Row
 from .store import Store
 from .types import Question, Scene, Settings, clean
 
+DESCRIBED = "run.toml"
+NOTE = "How the scenes of this run are played. `matrix-align generate --out` with this folder goes on with it."
 PAGE = 500  # inputs written, or read, at once
 
 
@@ -43,25 +44,14 @@ class Run:
     def __init__(self, folder: Path, settings: Settings, model: str = "", digest: str = "") -> None:
         """Opens the run in `folder`, or makes one."""
         self.folder = folder
-        there = self.described(folder)
         mine = {
             "model": {"name": clean(model), "digest": digest},
             "prompts": {"digest": prompts.digest()},
             "settings": settings.model_dump(),
         }
-        if there:
-            if differ := list(_differences(there, mine)):
-                raise InputError(
-                    f"{folder} holds a run with other settings: {'; '.join(differ)}; "
-                    "give the same ones, or another --out"
-                )
-        else:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                _write(folder / "run.toml", mine)
-            except OSError as error:
-                raise InputError(f"can't make the run {folder}: {error.strerror}") from None
+        recipe.settle(folder / DESCRIBED, mine, NOTE, "run", empty=not _holds_calls(folder))
         self.settings = settings
+        self._lock: IO[str] | None = _locked(folder)
         self.store = Store(folder / "record.db")
 
     @classmethod
@@ -69,19 +59,14 @@ class Run:
         """The run in `folder` as it was made, with whatever model and prompts."""
         run = cls.__new__(cls)
         run.folder, run.settings = folder, cls.settings_in(folder)
+        run._lock = None
         run.store = Store(folder / "record.db")
         return run
 
     @staticmethod
-    def described(folder: Path) -> dict[str, Any]:
+    def described(folder: Path) -> recipe.Tables:
         """What run.toml says, or nothing where there is no run."""
-        path = folder / "run.toml"
-        try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise InputError(f"can't read {path}: {error}") from None
+        return recipe.read(folder / DESCRIBED)
 
     @classmethod
     def settings_in(cls, folder: Path) -> Settings:
@@ -98,9 +83,11 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.store.__exit__()
+        if self._lock:
+            self._lock.close()
 
-    def take(self, rows: Iterable[Row | Fault], limit: int | None = None, shuffle: int | None = None) -> None:
-        """Notes the rows as inputs, each question once, at most `limit` of them.
+    def take(self, rows: Iterable[Row | Fault], limit: int | None = None, shuffle: int | None = None) -> int:
+        """Notes the rows as inputs, each question once, at most `limit` of them; how many changed their category.
 
         What was noted before keeps its scene: a question that is found on another line has moved there, a bad row that
         was mended is a bad row no more, and a category that is given now takes the place of an earlier one. With
@@ -116,16 +103,23 @@ class Run:
             rows = (row for _, row in taken)
         rows = iter(rows)
         first, take = self.store.select("SELECT coalesce(max(rank), 0) + 1, coalesce(max(taken), 0) + 1 FROM inputs")[0]
-        left = limit
+        left, files, changes = limit, set[str](), 0
         while (left is None or left > 0) and (page := list(islice(rows, min(PAGE, left or PAGE)))):
-            fresh = self._note(page, first, take)
+            with self.store.transaction() as db:
+                fresh = sum(_noted(db, row, number, take) for number, row in enumerate(page, start=first))
+                changes += sum(_recategorised(db, row) for row in page if isinstance(row, Row) and row.category)
+            files |= {_file(row.place) for row in page}
             first += len(page)
             left = None if left is None else left - fresh
-
-    def _note(self, page: list[Row | Fault], rank: int, take: int) -> int:
-        """Writes a page of rows; how many of them are questions not seen before in this `take`."""
-        with self.store.transaction() as db:
-            return sum(_noted(db, row, number, take) for number, row in enumerate(page, start=rank))
+        if limit is None:  # these files were read to their ends
+            with self.store.transaction() as db:
+                for file in files:
+                    db.execute(
+                        "DELETE FROM inputs WHERE state IN ('bad row', 'duplicate') AND taken < ? "
+                        "AND substr(place, 1, ?) = ?",
+                        (take, len(file), file),
+                    )
+        return changes
 
     def waiting(self, only_failed: bool = False) -> Iterator[Input]:
         """The inputs still to be played, first those that failed before, or just these; read by the page."""
@@ -143,6 +137,8 @@ class Run:
 
     def retry_failed(self) -> int:
         """Marks the failed scenes to be played again; how many there are to be."""
+        if self.store.select("SELECT 1 FROM inputs WHERE state = 'failed' AND reason LIKE 'ContextOverflow%' LIMIT 1"):
+            self.store.forget_overflows()
         with self.store.transaction() as db:
             db.execute("UPDATE inputs SET state = 'again' WHERE state = 'failed'")
         return int(self.store.select("SELECT count(*) FROM inputs WHERE state = 'again'")[0][0])
@@ -184,26 +180,60 @@ class Run:
                 yield Scene.model_validate_json(scene), category, source
 
 
+def _file(place: str) -> str:
+    return place.rpartition(":")[0] + ":"
+
+
+def _key(row: Row) -> tuple[str, str]:
+    content = row.question.model_dump_json()
+    return content, hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _recategorised(db: sqlite3.Connection, row: Row) -> int:
+    """Gives a question that is there the category that its row has now; 1 where it had another."""
+    return db.execute(
+        "UPDATE inputs SET category = ? WHERE place = ? AND question = ? AND category != ?",
+        (row.category, row.place, _key(row)[1], row.category),
+    ).rowcount
+
+
+def _holds_calls(folder: Path) -> bool:
+    """Whether anything was paid for; a run without may still take other settings."""
+    if not (folder / "record.db").exists():
+        return False
+    with Store(folder / "record.db") as store:
+        return bool(store.select("SELECT 1 FROM calls LIMIT 1"))
+
+
+def _locked(folder: Path) -> IO[str]:
+    """Two at work on one run would pay for everything twice. Raises InputError where another one is."""
+    lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (held as long as the run is open)
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
+    return lock
+
+
 def _noted(db: sqlite3.Connection, row: Row | Fault, rank: int, take: int) -> bool:
     """Writes one row; whether it is a question, and the first time that this `take` meets it."""
     insert = "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
     if isinstance(row, Fault):
         db.execute(insert, (row.place, "", rank, "bad row", row.source, "", "", row.reason, take))
         return False
-    content = row.question.model_dump_json()
-    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    content, key = _key(row)
     db.execute("DELETE FROM inputs WHERE place = ? AND state = 'bad row'", (row.place,))
-    there = db.execute(
-        "SELECT place, state = 'duplicate', source, taken FROM inputs WHERE question = ?", (key,)
-    ).fetchall()
+    there = db.execute("SELECT place, state = 'duplicate', taken FROM inputs WHERE question = ?", (key,)).fetchall()
     same = [each for each in there if each[0] == row.place]
-    moved = [each for each in there if each[2] == row.source and each[3] != take and not each[1]]
+    moved = [each for each in there if _file(each[0]) == _file(row.place) and each[2] != take and not each[1]]
     if found := same or moved:
-        place, again, _, taken = found[0]
+        place, again, taken = found[0]
         db.execute(
-            "UPDATE inputs SET place = ?, taken = ?, category = coalesce(nullif(?, ''), category) "
-            "WHERE place = ? AND question = ?",
-            (row.place, take, row.category, place, key),
+            "UPDATE inputs SET place = ?, taken = ? WHERE place = ? AND question = ?", (row.place, take, place, key)
         )
         return not again and taken != take
     state = "duplicate" if there else "waiting"
@@ -213,23 +243,3 @@ def _noted(db: sqlite3.Connection, row: Row | Fault, rank: int, take: int) -> bo
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-
-
-def _differences(there: dict[str, Any], mine: dict[str, Any]) -> Iterator[str]:
-    for part, fields in mine.items():
-        for name, value in fields.items():
-            if (was := there.get(part, {}).get(name)) != value:
-                yield f"{part}.{name} was {json.dumps(was)}, is {json.dumps(value)}"
-
-
-def _write(path: Path, parts: dict[str, dict[str, Any]]) -> None:
-    """TOML of tables of plain values, which JSON spells the same way; whole or not at all."""
-    lines = ["# How the scenes of this run are played. `matrix-align generate --out` with this folder goes on with it."]
-    for part, fields in parts.items():
-        lines += [
-            f"\n[{part}]",
-            *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()),
-        ]
-    half = path.with_suffix(".part")
-    half.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    half.replace(path)

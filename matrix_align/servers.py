@@ -41,6 +41,7 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
     in_flight: int = 0
+    trouble: str = ""  # what a server said when it last broke off a scene; empty while all of them answer
     max_tokens: int | None = None
     max_cost: float | None = None
     max_seconds: float | None = None
@@ -77,18 +78,21 @@ class Server:
     """An endpoint, and how many scenes it is given at once.
 
     `fixed` is that number; without it, it rises while replies stay as quick as they were, falls slowly when they take
-    more than SLOWER times as long, and is halved when the server says that it is asked too much. `sequential` makes one
-    call at a time.
+    more than SLOWER times as long, and is halved when the server says that it is asked too much. Servers with the same
+    lock, `one_by_one`, make one call at a time between them.
     """
 
-    def __init__(self, endpoint: Endpoint, tally: Tally, *, fixed: int | None = None, sequential: bool = False) -> None:
+    def __init__(
+        self, endpoint: Endpoint, tally: Tally, *, fixed: int | None = None, one_by_one: asyncio.Lock | None = None
+    ) -> None:
         self.endpoint = endpoint
-        self.limit = 1 if sequential else fixed or START
+        self.limit = 1 if one_by_one else fixed or START
         self.scenes = 0  # being played on it
         self.down_since: float | None = None  # it does not answer; who plays the scenes looks when it is back
         self._tally = tally
-        self._adapts = not fixed and not sequential
-        self._one_by_one = asyncio.Lock() if sequential else None
+        self.answered: float | None = None  # when it last answered a call, or a look whether it is there
+        self._adapts = not fixed and not one_by_one
+        self._one_by_one = one_by_one
         self._window: list[float] = []  # seconds a call took
         self._quickest = float("inf")
         self._pushed_back = 0
@@ -125,11 +129,22 @@ class Server:
         finally:
             tally.in_flight -= 1
         tally.calls += 1
-        tally.answered = time.monotonic()
+        self.seen()
+        if not fresh.usage.prompt and (tally.max_tokens is not None or tally.max_cost is not None):
+            tally.stop = f"{self.endpoint.url} does not tell what a call takes, so no budget of tokens can be kept"
         tally.usage += fresh.usage
         if self._adapts:
             self._adapt(fresh.usage.seconds)
         return fresh
+
+    def seen(self) -> None:
+        """It has answered just now."""
+        self.answered = self._tally.answered = time.monotonic()
+
+    def ease(self) -> None:
+        """Fewer scenes: it has said, again and again, that it is asked too much."""
+        if self._adapts:
+            self.limit = max(1, self.limit // 2)
 
     def _adapt(self, seconds: float) -> None:
         """After as many calls as scenes, the number of scenes for the next ones."""
@@ -141,7 +156,7 @@ class Server:
         self._quickest = min(self._quickest, mean)
         if self.endpoint.pushed_back > self._pushed_back:
             self._pushed_back = self.endpoint.pushed_back
-            self.limit = max(1, self.limit // 2)
+            self.ease()
         elif mean <= SLOWER * self._quickest:
             self.limit = min(MOST, self.limit + max(1, self.limit // 4))
         else:

@@ -19,48 +19,70 @@ KEPT = 16  # states, of some 10 to 25 MB each
 WORTH = 300  # characters of a prompt: putting back a state takes about as long as reading these
 
 
-class Slotted(Endpoint):
-    """The embedded server's model."""
+class Slots:
+    """What the slots of one server hold."""
 
-    def __init__(self, served: Served) -> None:
-        super().__init__(served.url, served.name, key=served.key, digest=served.digest)
-        self._held = dict.fromkeys(range(served.slots), "")  # the text each slot has read
-        self._free = set(self._held)
-        self._turn = asyncio.Semaphore(served.slots)
-        self._saved: dict[str, int] = {}  # texts whose states are kept, in which files; the last used last
+    def __init__(self, count: int) -> None:
+        self.held = dict.fromkeys(range(count), "")  # the text each slot has read
+        self.free = set(self.held)
+        self.turn = asyncio.Semaphore(count)
+        self.saved: dict[str, int] = {}  # texts whose states are kept, in which files; the last used last
+        self.unused = list(range(KEPT))  # files
+
+
+class Slotted(Endpoint):
+    """The embedded server's model, or where an adapter is loaded beside it the tuned one, unless `tuned` is False.
+
+    Of both at once from one server, the second is made with the first's `slots`.
+    """
+
+    def __init__(self, served: Served, tuned: bool = True, slots: Slots | None = None) -> None:
+        tuned = tuned and bool(served.adapter)
+        digest = f"{served.digest}+{served.adapter}" if tuned else served.digest
+        super().__init__(served.url, served.name, key=served.key, digest=digest)
+        self.slots = slots or Slots(served.slots)
+        # A prompt that was read with the adapter is of no use without it.
+        self._which = "tuned\n" if tuned else "base\n"
+        self._lora = {"lora": [{"id": 0, "scale": float(tuned)}]} if served.adapter else {}
         self._server = served.url.removesuffix("/v1")
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         if not body or "messages" not in body:
             return await super()._request(method, path, body)
-        text = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
-        async with self._turn:
-            slot = max(self._free, key=lambda each: shared(text, self._held[each]))
-            self._free.remove(slot)
+        text = self._which + "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
+        slots = self.slots
+        async with slots.turn:
+            slot = max(slots.free, key=lambda each: shared(text, slots.held[each]))
+            slots.free.remove(slot)
             try:
                 await self._prepare(slot, text)
-                self._held[slot] = ""  # until it is known to have read all of it
-                reply = await super()._request(method, path, {**body, "id_slot": slot})
-                self._held[slot] = text
+                slots.held[slot] = ""  # until it is known to have read all of it
+                reply = await super()._request(method, path, {**body, "id_slot": slot, **self._lora})
+                slots.held[slot] = text
                 await self._keep(slot, text)
                 return reply
             finally:
-                self._free.add(slot)
+                slots.free.add(slot)
 
     async def _prepare(self, slot: int, text: str) -> None:
-        best = max(self._saved, key=lambda each: shared(text, each), default="")
-        if shared(text, best) >= shared(text, self._held[slot]) + WORTH:
-            self._saved[best] = file = self._saved.pop(best)
+        slots = self.slots
+        best = max(slots.saved, key=lambda each: shared(text, each), default="")
+        if shared(text, best) >= shared(text, slots.held[slot]) + WORTH:
+            slots.saved[best] = file = slots.saved.pop(best)
             if await self._act(slot, "restore", file):
-                self._held[slot] = best
+                slots.held[slot] = best
 
     async def _keep(self, slot: int, text: str) -> None:
         """Saves the slot's state where it holds what no saved one does; what was not used for longest goes."""
-        if any(shared(text, each) >= len(text) - WORTH for each in self._saved):
+        saved = self.slots.saved
+        if any(shared(text, each) >= len(text) - WORTH for each in saved):
             return
-        file = self._saved.pop(next(iter(self._saved))) if len(self._saved) >= KEPT else len(self._saved)
+        unused = self.slots.unused
+        file = unused.pop() if unused else saved.pop(next(iter(saved)))
         if await self._act(slot, "save", file):
-            self._saved[text] = file
+            saved[text] = file
+        else:
+            unused.append(file)
 
     async def _act(self, slot: int, action: str, file: int) -> bool:
         """Whether the server has done it; if not, the prompt is just read as a whole."""

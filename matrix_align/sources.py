@@ -13,6 +13,7 @@ import gzip
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, tuple[str, Category, str]] = {
 COLUMNS = ("question", "prompt", "instruction", "goal", "query", "messages", "conversations", "turns", "chosen", "text")
 FORMATS = (".jsonl", ".json", ".csv", ".txt", ".parquet")
 LINE_LIMIT = 4 * 2**20  # bytes; a longer line is no question
+RECORD_LIMIT = 500  # lines of one CSV record
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
@@ -70,7 +72,7 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
     where it can't be read as a whole.
     """
     usual: Category = ""
-    name = source
+    name = where = source
     if source in BENCHMARKS:
         published, usual, _ = BENCHMARKS[source]
         rows, column = _published(published, column)
@@ -79,7 +81,7 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
     else:
         kind = _kind(path := Path(source))
         rows = _file(path, kind)
-        name = path.name
+        name, where = path.name, str(path.resolve())  # however it is named
 
     def one(where: str, row: Any) -> Row | Fault:
         if isinstance(row, Exception):
@@ -92,7 +94,15 @@ def read(source: str, column: str | None = None, category: Category = "") -> Ite
             return Fault(where, name, shorten(str(error), 200))
         return Row(where, name, question, category or said or usual)
 
-    return (one(f"{source}:{place}", row) for place, row in rows)
+    return (one(f"{where}:{place}", row) for place, row in rows)
+
+
+def raw(path: Path) -> Iterator[tuple[object, Any]]:
+    """The rows of a file as they are, each with its place in it; a row that can't be parsed is an exception.
+
+    Raises InputError where the file is not there or can't be read as a whole.
+    """
+    return _file(path, _kind(path))
 
 
 def licence(source: str) -> str:
@@ -163,26 +173,39 @@ def _jsonl(file: IO[bytes]) -> Found:
 
 
 def _csv(file: IO[bytes]) -> Found:
+    """Records, each at the line it begins on. A quote that is never closed costs its own line, not the rest."""
     csv.field_size_limit(LINE_LIMIT)
     # Bytes that are no UTF-8 are kept as lone surrogates, so that just their row is lost.
-    reader = csv.reader(line.decode("utf-8", "surrogateescape") for line in file)
-    names = [name.removeprefix("\ufeff") for name in next(reader, [])]
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield reader.line_num, ValueError(f"no CSV: {error}")
-            continue
-        if not cells:
-            continue
-        if any("\udc80" <= sign <= "\udcff" for cell in cells for sign in cell):
-            yield reader.line_num, ValueError("no UTF-8")
-        elif len(cells) != len(names):
-            yield reader.line_num, ValueError(f"{len(cells)} cells, where the first line names {len(names)}")
-        else:
-            yield reader.line_num, dict(zip(names, cells, strict=True))
+    lines = enumerate((line.decode("utf-8", "surrogateescape") for line in file), start=1)
+    back: deque[tuple[int, str]] = deque()
+    names: list[str] | None = None
+    delimiter = ","
+    while (line := back.popleft() if back else next(lines, None)) is not None:
+        if names is None:
+            line = (line[0], line[1].removeprefix("\ufeff"))
+            delimiter = max(",;\t", key=line[1].count)
+        record = [line]
+        while True:
+            try:
+                cells = next(csv.reader([text for _, text in record], strict=True, delimiter=delimiter), [])
+                break
+            except csv.Error as error:
+                more = len(record) < RECORD_LIMIT and "unexpected end" in str(error)
+                if more and (line := back.popleft() if back else next(lines, None)) is not None:
+                    record.append(line)
+                    continue
+                back.extendleft(reversed(record[1:]))
+                cells = []
+                yield record[0][0], ValueError(f"no CSV: {error}")
+                break
+        if names is None:
+            names = cells
+        elif any("\udc80" <= sign <= "\udcff" for cell in cells for sign in cell):
+            yield record[0][0], ValueError("no UTF-8")
+        elif cells and len(cells) != len(names):
+            yield record[0][0], ValueError(f"{len(cells)} cells, where the first line names {len(names)}")
+        elif cells:
+            yield record[0][0], dict(zip(names, cells, strict=True))
 
 
 def _json(content: bytes, path: Path) -> Found:
@@ -202,6 +225,7 @@ def _json(content: bytes, path: Path) -> Found:
 
 def _parquet(path: Path) -> Found:
     try:
+        import pyarrow
         import pyarrow.parquet as parquet
     except ImportError:
         raise InputError(f"reading {path} needs pyarrow: pip install 'matrix-align[tune]'") from None
@@ -212,7 +236,7 @@ def _parquet(path: Path) -> Found:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+    except (ValueError, OSError, pyarrow.lib.ArrowException) as error:
         raise InputError(f"can't read {path}: {shorten(str(error), 200)}") from None
 
 
@@ -235,7 +259,7 @@ def _published(where: str, column: str | None) -> tuple[Found, str | None]:
 def _streamed(rows: Any, name: str) -> Found:
     try:
         yield from enumerate(rows, start=1)
-    except OSError as error:  # the network's errors are OSErrors
+    except Exception as error:  # the library's, the network's, the files'
         raise InputError(f"reading {name} from the hub broke off: {shorten(str(error), 200)}") from None
 
 
@@ -248,10 +272,14 @@ def _question(row: Any, column: str | None) -> tuple[Question, Category]:
     if column and column not in row:
         raise ValueError(f"no column {column!r}; it has {shorten(', '.join(map(str, row)), 100) or 'none'}")
     name = column or next((each for each in COLUMNS if row.get(each)), None)
+    if not name and (empty := next((each for each in COLUMNS if each in row), None)):
+        raise ValueError(f"{empty} is empty")
     if not name:
         raise ValueError(f"no question in it; it has {shorten(', '.join(map(str, row)), 100)}; name one with --column")
-    value, said = row[name], row.get("category")
-    category: Category = said if said in ("helpful", "harmful") else ""
+    value, said = row[name], str(row.get("category")).lower()
+    category = cast(Category, said) if said in ("helpful", "harmful") else ""
+    if name == "instruction" and isinstance(value, str) and isinstance(row.get("input"), str):
+        value = f"{value}\n\n{row['input']}".strip()  # Alpaca's, of which the input may be empty
     system = row.get("system") if isinstance(row.get("system"), str) else None
     if isinstance(value, list):
         return _conversation(value, name, system), category

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from .endpoint import REPLIES, Model, Reply
-from .errors import BadReply, ContextOverflow, ModelError, StoreError
+from .errors import ContextOverflow, ModelError, StoreError
 from .replies import is_text, parse, schema_of
 from .types import Message, Sampling, Scene, Usage, clean, shorten
 
@@ -212,14 +212,25 @@ class Store:
         except (sqlite3.Error, ValueError) as error:
             raise self._unusable(error) from error
 
-    def packed_calls(self) -> str:
-        """All calls of this record as one text, for `put_calls` of another."""
-        return to_json(self.select("SELECT * FROM calls")).decode()
+    def packed(self) -> str:
+        """All calls of this record, and those that failed, as one text for `unpack` of another."""
+        failures = "SELECT key, model, request, error, message, reply, at FROM failures"
+        return to_json([self.select("SELECT * FROM calls"), self.select(failures)]).decode()
 
-    def put_calls(self, packed: str) -> None:
+    def unpack(self, packed: str) -> None:
         """Writes the calls of another record; the scene that comes with them rests on these, not on earlier ones."""
+        calls, failures = from_json(packed)
         with self.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", from_json(packed))
+            db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", calls)
+            db.executemany("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", failures)
+        for key, _, _, error, message, *_ in failures:
+            self._learn(key, error, message)
+
+    def _learn(self, key: str, error: str, message: str) -> None:
+        if error == "ContextOverflow":
+            self._overflowed[key] = message
+        elif error == "BadReply":
+            self._unusable_replies[key] += 1
 
     def forget(self, key: str) -> None:
         with self.transaction() as db:
@@ -229,15 +240,18 @@ class Store:
         """What was said if the prompt of this call was too long."""
         return self._overflowed.get(key)
 
-    def unusable_replies(self, key: str) -> int:
-        """How often this call has failed because no reply to it could be used."""
-        return self._unusable_replies[key]
+    def unusable_replies(self) -> Counter[str]:
+        """How often each call has failed because no reply to it could be used, by key; where it has at all."""
+        return self._unusable_replies
+
+    def forget_overflows(self) -> None:
+        """Lets calls whose prompts were too long be made again: the server may have been given more room."""
+        with self.transaction() as db:
+            db.execute("UPDATE failures SET error = 'ContextOverflow, earlier' WHERE error = 'ContextOverflow'")
+        self._overflowed.clear()
 
     def add_failure(self, key: str, model: str, request: str, error: ModelError) -> None:
-        if isinstance(error, ContextOverflow):
-            self._overflowed[key] = str(error)
-        if isinstance(error, BadReply):
-            self._unusable_replies[key] += 1
+        self._learn(key, type(error).__name__, str(error))
         row = (key, model, request, type(error).__name__, clean(str(error)), clean(error.reply[:2000]), _now())
         with self._guard():
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -330,7 +344,7 @@ class Recorded:
     async def _ask(
         self, key: str, request: str, messages: Sequence[Message], reply: type[T], sampling: Sampling
     ) -> Reply[T]:
-        if failed := self._store.unusable_replies(key):  # the same seed would bring the same again
+        if failed := self._store.unusable_replies()[key]:  # the same seed would bring the same again
             sampling = sampling.model_copy(update={"seed": (sampling.seed + failed * REPLIES) % 2**31})
         try:
             fresh = await self._model.ask(messages, reply, sampling)

@@ -25,6 +25,14 @@ def server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """A source of twelve."""
+    path = tmp_path / "questions.txt"
+    path.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(12)))
+    return path
+
+
+@pytest.fixture
 async def model(server: FakeServer) -> AsyncIterator[Endpoint]:
     async with Endpoint(server.url, server.name, attempts=3) as endpoint:
         yield endpoint

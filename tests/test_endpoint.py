@@ -250,7 +250,7 @@ BUSY = [408, 409, 429, 500, 502, 503]
 BROKEN: list[tuple[Any, type[ModelError]]] = [(sent(status, "warming up"), Overloaded) for status in BUSY]
 BROKEN += [(drop, Unreachable), (drop_mid_body, Unreachable)]
 BROKEN += [(sent(200, "not gzip", **{"Content-Encoding": "gzip"}), Unreachable)]
-BROKEN += [(sent(200, "<html>Bad gateway"), BadReply), (sent(200, '{"choices": [{"mess'), BadReply)]
+BROKEN += [(sent(200, "<html>Bad gateway"), Unreachable), (sent(200, '{"choices": [{"mess'), Unreachable)]
 
 
 @pytest.mark.parametrize(("broken", "kind"), BROKEN)
@@ -419,7 +419,7 @@ ECHOES = {
     "error object": (Refused, http(json.dumps({"error": {"headers": [f"Bearer {KEY}"]}}), status="400 Bad")),
     "reason phrase": (Refused, http("", status=f"403 {KEY} \xff")),
     "busy": (Overloaded, http(f"<html>Bearer {KEY}", status="503 Busy")),
-    "no JSON": (BadReply, http(f"<html>Bearer {KEY}")),
+    "no JSON": (Unreachable, http(f"<html>Bearer {KEY}")),
     "header": (Unreachable, http("", header=f"Bad\0Header: {KEY}")),
     "status line": (Unreachable, f"{KEY}\r\n\r\n".encode()),
 }

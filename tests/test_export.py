@@ -17,7 +17,7 @@ from matrix_align.servers import Server, Tally
 from matrix_align.sources import read
 
 from .conftest import Run as Cli
-from .fake import FakeServer
+from .fake import FakeServer, completion
 
 HELPFUL, HARMFUL = 12, 8
 
@@ -124,7 +124,9 @@ def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
 
 def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
     exported(cli, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
-    scene = lines(tmp_path / "scenes.jsonl")[0]
+    row = lines(tmp_path / "scenes.jsonl")[0]
+    assert row["revised"] and row["category"] == "helpful"
+    scene = json.loads(row["scene"])
     assert scene["events"] and scene["cast"]["roles"] and scene["calls"]
 
 
@@ -132,6 +134,7 @@ def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
     ("args", "words"),
     [
         (("--out", "a.txt"), ".jsonl or .parquet"),
+        (("--out", "a.json"), ".json for sharegpt"),
         (("--out", "a.jsonl", "--mix", "nice=1"), "helpful=1,harmful=1,simulation=1"),
         (("--out", "a.jsonl", "--mix", "helpful=0"), "takes nothing"),
         (("--out", "a.jsonl", "--mix", "helpful=inf"), "helpful=1,harmful=1,simulation=1"),
@@ -151,6 +154,44 @@ def test_readme_of_somebody_else_is_kept(cli: Cli, run: Path, tmp_path: Path) ->
     told = cli("export", str(run), "--out", str(tmp_path / "a.jsonl"))
     assert told.returncode == 2 and "--out a folder of its own" in told.stderr
     assert (tmp_path / "README.md").read_text() == "# My project\n"
+
+
+def test_other_files_are_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """What is no export of ours is not overwritten, and an earlier test file does not stay beside a whole export."""
+    (tmp_path / "mine.jsonl").write_text("mine")
+    told = cli("export", str(run), "--out", str(tmp_path / "mine.jsonl"))
+    assert told.returncode == 2 and "overwritten" in told.stderr
+    assert (tmp_path / "mine.jsonl").read_text() == "mine"
+    out = ("--out", str(tmp_path / "data/sft.jsonl"))
+    exported(cli, run, *out, "--test", "0.3")
+    assert (tmp_path / "data/sft-test.jsonl").exists()
+    exported(cli, run, *out)
+    assert not (tmp_path / "data/sft-test.jsonl").exists()
+    told = cli("export", str(run), "--out", str(tmp_path / "data/dpo.jsonl"), "--format", "dpo")
+    assert told.returncode == 2 and "a folder of its own" in told.stderr
+
+
+def test_answers_that_were_cut_off(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    """They end with their last whole sentence, or are left out; both are told."""
+
+    def text(body: dict[str, Any]) -> Any:
+        revises = "<effects>" in str(body)
+        said = "no sentence at all" if "Two?" in str(body) else "First this. Then that." if revises else "Once. And"
+        return completion(f"{said} And so", "length")
+
+    server.on["text"] = text
+    source = tmp_path / "questions.txt"
+    source.write_text("One?\nTwo?\n")
+    made = ("generate", str(source), "--out", str(tmp_path / "run"), "--roles", "2", "--steps", "1")
+    assert cli(*made, "--endpoint", server.url).returncode == 0
+    told = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "sft/a.jsonl"))
+    assert "left out: 1" in told.stderr
+    [row] = lines(tmp_path / "sft/a.jsonl")
+    assert row["messages"][-1]["content"] == "First this. Then that."
+    assert "1 answers had reached the longest length" in (tmp_path / "sft/README.md").read_text()
+    exported(cli, tmp_path / "run", "--out", str(tmp_path / "dpo/a.jsonl"), "--format", "dpo")
+    [pair] = lines(tmp_path / "dpo/a.jsonl")
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == ("First this. Then that.", "Once.")
 
 
 def test_nothing_to_export(cli: Cli, tmp_path: Path) -> None:
@@ -214,8 +255,8 @@ def test_trl_formats_the_rows(cli: Cli, run: Path, tmp_path: Path) -> None:
             return said + ("<assistant>" if _.get("add_generation_prompt") else "")
 
     for format in ("sft", "dpo"):
-        exported(cli, run, "--out", str(tmp_path / f"{format}.jsonl"), "--format", format)
-        for row in lines(tmp_path / f"{format}.jsonl"):
+        exported(cli, run, "--out", str(tmp_path / format / "rows.jsonl"), "--format", format)
+        for row in lines(tmp_path / format / "rows.jsonl"):
             assert is_conversational(row)
             text = apply_chat_template(row, Tokenizer())
             assert set(text) == ({"text"} if format == "sft" else {"prompt", "chosen", "rejected"})

@@ -28,8 +28,8 @@ PROMPTS = sorted((ROOT / "prompts").glob("*.md"))
 
 # From the bottom up; what stands on one line may not import from a later one. A folder's name stands for its modules.
 LAYERS = (
-    ("types", "errors"),
-    ("replies", "refusal"),
+    ("types", "errors", "gguf_files"),
+    ("replies", "refusal", "recipe"),
     ("endpoint", "embedded", "store", "sources"),
     ("slots",),
     ("models",),
@@ -37,7 +37,7 @@ LAYERS = (
     ("show", "run"),
     ("servers", "card"),
     ("generate", "ray_engine", "export", "publish"),
-    ("batch",),
+    ("batch", "tuning"),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,76 @@
+"""GGUF files of weights, read and written tensor by tensor.
+
+Owns the copying: all metadata as it is, each tensor as it is or with other values. Knows neither models nor adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# The values of a tensor, or None where it stays as it is. Given are its name and a function that reads its values.
+Change = Callable[[str, Callable[[], Any]], Any]
+
+
+def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> None:
+    """Writes `source` again as `made`, its tensors' values as `change` gives them, in the type they had.
+
+    With `to_q8`, or where gguf can't write that type (it reads more than it writes), changed tensors become Q8_0.
+    """
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
+
+    reader = GGUFReader(source)
+    writer = GGUFWriter(made, str(reader.fields["general.architecture"].contents()))
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture" or (to_q8 and name == "general.file_type"):
+            continue
+        kind, *inner = field.types
+        writer.add_key_value(name, field.contents(), kind, inner[-1] if kind == GGUFValueType.ARRAY else None)
+    if to_q8:
+        writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
+    for tensor in reader.tensors:
+        kind = tensor.tensor_type
+        values = change(tensor.name, partial(dequantize, tensor.data, kind))
+        if values is None:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=kind)
+        elif kind in plain:
+            writer.add_tensor(tensor.name, values.astype(plain[kind]))
+        else:
+            wanted = GGMLQuantizationType.Q8_0 if to_q8 else kind
+            try:
+                packed = quantize(values, wanted)
+            except NotImplementedError:
+                packed, wanted = quantize(values, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+            writer.add_tensor(tensor.name, packed, raw_dtype=wanted)
+    _finish(writer)
+
+
+def write_adapter(made: Path, architecture: str, alpha: float, tensors: Iterator[tuple[str, Any]]) -> None:
+    """Writes a LoRA as llama.cpp loads it beside a model (`adapter.lora.alpha` is divided by the rank there)."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(made, architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for name, values in tensors:
+        writer.add_tensor(name, values)
+    _finish(writer)
+
+
+def described(gguf: Path) -> dict[str, Any]:
+    """The file's metadata: plain values and short lists by key, `general.architecture` among them."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+    return {name: field.contents() for name, field in fields.items() if len(field.data) <= 64}
+
+
+def _finish(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,120 @@
+"""The base of a tuning: the bundled model, a GGUF file, a folder of a transformers model, or a name on the hub.
+
+Owns how each is named, told apart and loaded by transformers. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..embedded import NAME, weights
+from ..errors import InputError
+from ..types import shorten
+
+EMBEDDED = "embedded"
+INSTALL = "pip install 'matrix-align[tune]'"
+
+
+@dataclass(frozen=True)
+class Base:
+    """`name` is what a person calls it, `where` what transformers loads: a folder or a name; `gguf` is its file."""
+
+    name: str
+    where: str
+    digest: str
+    gguf: Path | None = None
+
+
+def named(base: str) -> Base:
+    """The base that `--base` names. Raises InputError for a file or folder that holds none."""
+    if base == EMBEDDED or base.endswith(".gguf"):
+        path = weights() if base == EMBEDDED else Path(base)
+        if not path.is_file():
+            raise InputError(f"--base {base}: there is no such file")
+        name = NAME if base == EMBEDDED else path.stem
+        return Base(name, str(path.parent), _digest([path]), path)
+    folder = Path(base)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(f"--base {base} holds no config.json; wanted the folder of a transformers model")
+        parts = [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]
+        return Base(folder.resolve().name, base, _digest(parts))
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise InputError(f"--base {base}: wanted embedded, a .gguf file, a folder, or a hub name like a/b")
+    return Base(base, base, "")
+
+
+def tokenizer(base: Base) -> Any:
+    """The base's tokenizer, with its chat template. Raises InputError where it can't be had or has none."""
+    with quiet():
+        transformers = _transformers()
+        given = {"gguf_file": base.gguf.name} if base.gguf else {}
+        loaded = _loaded(base, lambda: transformers.AutoTokenizer.from_pretrained(base.where, **given))
+    if not loaded.chat_template:
+        raise InputError(f"--base {base.name} has no chat template; take a model made for chats")
+    if loaded.pad_token is None:
+        loaded.pad_token = loaded.eos_token
+    return loaded
+
+
+def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
+    """The base as a transformers model, in `dtype`. Raises InputError where it can't be had."""
+    with quiet():
+        transformers = _transformers()
+        if base.gguf:
+            options["gguf_file"] = base.gguf.name
+        load = transformers.AutoModelForCausalLM.from_pretrained
+        loaded = _loaded(base, lambda: load(base.where, dtype=dtype, **options))
+    if base.gguf:  # it was unpacked on loading, and is an ordinary model from here on
+        loaded.hf_quantizer, loaded.is_quantized = None, False
+        if hasattr(loaded.config, "quantization_config"):
+            del loaded.config.quantization_config
+    return loaded
+
+
+def _loaded(base: Base, load: Any) -> Any:
+    try:
+        return load()
+    except Exception as error:  # whatever the library, the files, the network or the hub raise
+        raise InputError(f"can't load --base {base.name}: {shorten(str(error), 300)}") from None
+
+
+def _transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError:
+        raise InputError(f"tuning needs its libraries: {INSTALL}") from None
+    return transformers
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' own progress bars and advice, which are not about what the person asked for."""
+    for name in ("transformers", "trl", "peft", "accelerate", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with suppress(ImportError):
+        import datasets
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        datasets.disable_progress_bars()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _digest(parts: list[Path]) -> str:
+    """sha256 over the files' own, which for gigabytes takes seconds."""
+    whole = hashlib.sha256()
+    for part in parts:
+        with open(part, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

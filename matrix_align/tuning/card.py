@@ -1,0 +1,59 @@
+"""The model card of an adapter, as the Hugging Face hub has them: YAML, then text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .base import Base
+from .data import Data, Method
+
+WAYS = {"sft": "supervised fine-tuning on the answers alone", "dpo": "direct preference optimisation (DPO)"}
+
+
+def card(
+    method: Method,
+    base: Base,
+    figures: dict[str, Any],
+    settings: dict[str, dict[str, Any]],
+    train: Data,
+    test: Data | None,
+) -> str:
+    lines = ["---", "library_name: peft"]
+    if base.where == base.name:  # a name on the hub
+        lines.append(f"base_model: {base.name}")
+    lines += ["tags: [matrix-align, self-alignment, lora]", "---", "", f"# {base.name}, tuned by matrix-align", ""]
+    lines += [
+        f"A LoRA of {base.name}, made by {WAYS[method]}, on data that the model",
+        "wrote itself in social scenes (MATRIX, Pang et al., ICML 2024, arXiv 2402.05699).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| base | {base.name} {base.digest[:12]} |".replace("  ", " "),
+        f"| rows | {figures['rows']:,} of {train.path.name} ({train.digest[:12]}) |",
+        f"| test rows | {len(test.rows):,} of {test.path.name}, not trained on |" if test else "| test rows | none |",
+        f"| steps | {figures['steps']:,} |",
+    ]
+    if loss := figures["loss"]:
+        lines.append(f"| loss, first and last step | {loss['first']:.3f}, {loss['last']:.3f} |")
+    if test_loss := figures["test_loss"]:
+        lines.append(
+            f"| loss on the test rows, before and after | {test_loss['before']:.3f}, {test_loss['after']:.3f} |"
+        )
+    lines += [
+        f"| time | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
+        f"| peak memory | {figures['peak_memory_gb']:.1f} GB |",
+        "",
+        "Whether it answers better was not measured by tuning it; `matrix-align measure` does that.",
+        "",
+        "## Files",
+        "",
+        "`adapter_model.safetensors` is PEFT's (vLLM: `--enable-lora --lora-modules tuned=.`), `adapter.gguf` the",
+        "same for llama.cpp, `curves.png` the loss, `tune.toml` all settings.",
+        "",
+        "## Settings",
+        "",
+    ]
+    for table, values in settings.items():
+        lines += [f"- {table}: {name} = {json.dumps(value)}" for name, value in values.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,101 @@
+"""A PEFT LoRA for llama.cpp: as an adapter beside the base's GGUF, or merged into a copy of it.
+
+Owns how the two name and order the same weights. Llama's rotary embedding pairs rows of the query and key projections
+in another order in GGUF files than in transformers, so their B matrices are reordered (llama.cpp's convert_hf_to_gguf).
+Knows nothing of training. Needs numpy, gguf and safetensors, no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..gguf_files import described, rewrite, write_adapter
+
+REORDERED = ("llama",)  # architectures whose query and key rows are
+SAME_ORDER = ("qwen2", "qwen3")
+PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class Low:
+    """One weight's update, scale times B·A: A is (rank, in), B is (out, rank)."""
+
+    tensor: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A PEFT LoRA in GGUF's names and order; `scale` is alpha / rank, or alpha / √rank where it was trained so."""
+
+    architecture: str
+    rank: int
+    scale: float
+    updates: tuple[Low, ...]
+
+
+def read(folder: Path, base: Path) -> Lora:
+    """The adapter that PEFT wrote into `folder`, for the base's GGUF file.
+
+    Raises InputError where llama.cpp has no such adapter: another architecture, biases, DoRA, whole modules.
+    """
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    for name, plain in {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}}.items():
+        if config.get(name, plain) not in (plain, None):
+            raise InputError(f"{folder}: llama.cpp's adapters have no {name}; use --merge, and serve merged/")
+    about = described(base)
+    architecture = str(about["general.architecture"])
+    if architecture not in REORDERED + SAME_ORDER:
+        known = ", ".join(REORDERED + SAME_ORDER)
+        raise InputError(f"{base.name}: adapters for llama.cpp are written for {known}, not for {architecture}")
+    blocks = int(about[f"{architecture}.block_count"])
+    names = get_tensor_name_map(next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture), blocks)
+    heads = int(about[f"{architecture}.attention.head_count"])
+    key_heads = int(about.get(f"{architecture}.attention.head_count_kv", heads))
+    saved = load_file(folder / "adapter_model.safetensors")
+    updates = []
+    for key in sorted(name for name in saved if name.endswith(".lora_A.weight")):
+        module = key.removeprefix(PREFIX).removesuffix(".lora_A.weight")
+        if not (tensor := names.get_name(module)):
+            raise InputError(f"{folder}: the base's GGUF has no weight for {module}")
+        a, b = (saved[key.replace(".lora_A.", part)].astype("float32") for part in (".lora_A.", ".lora_B."))
+        if architecture in REORDERED and module.endswith(("q_proj", "k_proj")):
+            b = _reordered(b, heads if module.endswith("q_proj") else key_heads)
+        updates.append(Low(f"{tensor}.weight", a, b))
+    rank = int(config["r"])
+    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    return Lora(architecture, rank, scale, tuple(updates))
+
+
+def _reordered(rows: Any, heads: int) -> Any:
+    """Rows of a projection from transformers' order (halves of a head) to GGUF's (pairs)."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
+def adapter(lora: Lora, made: Path) -> None:
+    tensors = ((f"{low.tensor}.{part}", values) for low in lora.updates for part, values in _parts(low))
+    write_adapter(made, lora.architecture, lora.scale * lora.rank, tensors)
+
+
+def _parts(low: Low) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    return ("lora_a", low.a), ("lora_b", low.b)
+
+
+def merged(lora: Lora, base: Path, made: Path) -> None:
+    """Writes the base's GGUF with the update added to its weights, in the types they have there."""
+    updates = {low.tensor: low for low in lora.updates}
+
+    def change(name: str, values: Callable[[], Any]) -> Any:
+        low = updates.get(name)
+        return values() + lora.scale * (low.b @ low.a) if low else None
+
+    rewrite(base, made, change)

@@ -1,0 +1,52 @@
+"""How far a tuning is, on standard error: step, loss, tokens per second, time left. Quiet where that is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+
+def progress(tokens: int, console: Console) -> Any:
+    """A callback for transformers' trainers. `tokens` are those of one epoch."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        """Follows one training; `tokens_done` counts what was learned from since it was started."""
+
+        def __init__(self) -> None:
+            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+            self._bar = Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
+            self._loss = ""
+            self._began = time.monotonic()
+            self._from = (0, 0.0)  # step and epoch it was started at
+            self._epoch = 0.0
+
+        def tokens_done(self) -> float:
+            return (self._epoch - self._from[1]) * tokens
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._began, self._from, self._epoch = time.monotonic(), (state.global_step, state.epoch or 0.0), 0.0
+            if state.is_world_process_zero:
+                self._bar.start()
+            self._task = self._bar.add_task("", total=state.max_steps, completed=state.global_step, figures="")
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                self._loss = f"loss {float(logs['loss']):.3f} · "
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._epoch = state.epoch or 0.0
+            seconds = max(time.monotonic() - self._began, 1e-3)
+            steps = max(state.global_step - self._from[0], 1)
+            left = seconds / steps * (state.max_steps - state.global_step) / 60
+            told = f"{self._loss}{self.tokens_done() / seconds:,.0f} tokens/s · {left:,.0f} min left"
+            self._bar.update(self._task, completed=state.global_step, figures=told)
+            self._bar.refresh()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._bar.stop()
+
+    return Watch()

@@ -1,0 +1,263 @@
+"""One tuning, from a file of rows to an adapter: TRL's trainers over a LoRA of PEFT's.
+
+Owns the order of work and what is left in the output folder. A killed tuning goes on from its last checkpoint, a
+finished one is not done again. Knows no server and no scene. Several processes (`accelerate launch`) run all of it;
+what is written beside the trainer's own files, the first of them writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from .. import recipe
+from ..errors import InputError
+from ..models import ADAPTER
+from ..types import shorten
+from . import base as bases
+from . import config, llamacpp
+from .card import card
+from .curves import draw
+from .data import Data, Method, load, overlap
+from .memory import estimate, free
+from .progress import progress
+
+RECIPE = "tune.toml"
+NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
+HISTORY = "history.json"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `tune` was asked to do. `test` is a file of rows that are only measured; `parent` was tuned before."""
+
+    data: Path
+    base: str
+    out: Path
+    method: Method = "sft"
+    config: Path | None = None
+    test: Path | None = None
+    too_long: Literal["cut", "drop"] = "drop"
+    seed: int = 0
+    qlora: bool = False
+    merge: bool = False
+    gguf: bool = False
+
+
+def tune(asked: Tuning) -> dict[str, Any]:
+    """Trains what `asked` says, writes the adapter and what goes with it, and returns the figures.
+
+    Raises InputError for a base, a file or a setting that can't be used, and where `out` holds another tuning.
+    """
+    console, first = Console(stderr=True, highlight=False), os.environ.get("RANK", "0") == "0"
+    tell = console.print if first else lambda *_, **__: None
+    base = bases.named(asked.base)
+    if asked.gguf and not base.gguf:
+        raise InputError(f"--gguf goes with a base that is a GGUF file; {base.name} is none (--merge does its weights)")
+    tokenizer = bases.tokenizer(base)
+    with bases.quiet():
+        settings = config.resolved(asked.method, asked.config)
+        lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
+    longest = settings[asked.method].get("max_length") or sys.maxsize
+    train = load(asked.data, asked.method, tokenizer, longest, asked.too_long)
+    beside = asked.data.with_name(f"{asked.data.stem}-test{asked.data.suffix}")  # as `export --test` names it
+    test_path = asked.test or (beside if beside.exists() else None)
+    test = load(test_path, asked.method, tokenizer, longest, asked.too_long) if test_path else None
+    for data in filter(None, (train, test)):
+        for line in data.told():
+            tell(line, markup=False)
+    if test and (shared := overlap(train, test)):
+        raise InputError(
+            f"{len(shared):,} rows of {test.path} are asked in {train.path} too, the first at {shared[0]}; "
+            "`matrix-align export --test 0.1` splits by question"
+        )
+    if first:
+        _settle(asked, base, train, test, settings)
+    done = asked.out / HISTORY
+    if done.exists():
+        tell(f"{asked.out} is finished; it is not done again")
+        return dict(json.loads(done.read_text(encoding="utf-8"))["figures"])
+    figures, history = _train(asked, base, tokenizer, lora, settings[asked.method], train, test, tell)
+    if first:
+        _finish(asked, base, figures, history, settings, train, test)
+    return figures
+
+
+def _settle(
+    asked: Tuning, base: bases.Base, train: Data, test: Data | None, settings: dict[str, dict[str, Any]]
+) -> None:
+    """Notes what is done in the folder, which must be new or of this very tuning."""
+    if asked.out.exists() and any(asked.out.iterdir()) and not (asked.out / RECIPE).exists():
+        raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
+    mine: recipe.Tables = {
+        "tune": {"method": asked.method, "seed": asked.seed, "qlora": asked.qlora, "too_long": asked.too_long},
+        "base": {"name": base.name, "digest": base.digest},
+        "data": {"train": train.digest, "test": test.digest if test else ""},
+        **settings,
+    }
+    recipe.settle(asked.out / RECIPE, mine, NOTE, "tuning")
+
+
+def _train(
+    asked: Tuning,
+    base: bases.Base,
+    tokenizer: Any,
+    lora: Any,
+    values: dict[str, Any],
+    train: Data,
+    test: Data | None,
+    tell: Any,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The adapter in `out`; figures of the tuning, and what was logged on the way."""
+    import torch
+    from datasets import Dataset
+    from transformers import set_seed
+    from trl import DPOTrainer, SFTTrainer
+
+    gpu = torch.cuda.is_available()
+    set_seed(asked.seed)
+    checkpoints = asked.out / "checkpoints"
+    with bases.quiet():
+        args = config.made(
+            asked.method,
+            {
+                "gradient_checkpointing": gpu,  # on a CPU memory is less scarce than time
+                "dataloader_pin_memory": gpu,
+                "eval_strategy": "epoch" if test else "no",
+                "eval_on_start": bool(test),
+                **values,
+                "output_dir": str(checkpoints),
+                "seed": asked.seed,
+                "data_seed": asked.seed,
+                "use_cpu": not gpu,
+                "bf16": gpu,
+                "report_to": "none",
+                "disable_tqdm": True,
+            },
+        )
+        model = bases.model(base, "bfloat16" if gpu else "float32", **_quantised(asked.qlora, gpu))
+        batch = args.per_device_train_batch_size
+        needed = estimate(model, lora.r, batch, max(row.tokens for row in train.rows), len(tokenizer))
+        tell(f"memory: about {needed / 2**30:.1f} GB wanted, {free() / 2**30:.1f} GB free")
+        if needed > free():
+            tell("that may be too little: lower per_device_train_batch_size or max_length, or take --qlora on a GPU")
+        trainer_class: Any = SFTTrainer if asked.method == "sft" else DPOTrainer
+        sets = [Dataset.from_list([row.content(asked.method) for row in data.rows]) for data in (train, test) if data]
+        try:
+            trainer = trainer_class(
+                model=model,
+                args=args,
+                train_dataset=sets[0],
+                eval_dataset=sets[1] if test else None,
+                processing_class=tokenizer,
+                peft_config=lora,
+            )
+        except ValueError as error:  # target modules that the base has not, settings that contradict each other
+            raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
+        tokens = sum(row.tokens for row in train.rows)
+        trainer.add_callback(watch := progress(tokens, Console(stderr=True, highlight=False)))
+        last = _last(checkpoints)
+        if last:
+            tell(f"going on from step {last.name.split('-')[1]}")
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        seconds = time.monotonic() - began
+        trainer.save_model(str(asked.out))
+    history = trainer.state.log_history
+    figures = {
+        "rows": len(train.rows),
+        "steps": trainer.state.global_step,
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round(watch.tokens_done() / seconds) if seconds else 0,
+        "peak_memory_gb": round(_peak(gpu) / 2**30, 2),
+    }
+    losses = [each["loss"] for each in history if "loss" in each]
+    tests = [each["eval_loss"] for each in history if "eval_loss" in each]
+    figures["loss"] = {"first": losses[0], "last": losses[-1]} if losses else None
+    figures["test_loss"] = {"before": tests[0], "after": tests[-1]} if tests else None
+    if asked.merge and os.environ.get("RANK", "0") == "0":
+        _merge(asked, base, trainer, tokenizer)
+    return figures, history
+
+
+def _quantised(qlora: bool, gpu: bool) -> dict[str, Any]:
+    """4-bit weights under the LoRA (QLoRA: Dettmers et al. 2023)."""
+    if not qlora:
+        return {}
+    if not gpu:
+        raise InputError("--qlora needs a GPU; on a CPU tune without it")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise InputError("--qlora needs bitsandbytes: pip install bitsandbytes") from None
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": four}
+
+
+def _last(checkpoints: Path) -> Path | None:
+    """The newest whole checkpoint; one that a kill has cut lacks its last file."""
+    found = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _peak(gpu: bool) -> float:
+    """Bytes: the device's, or those of the process."""
+    if gpu:
+        import torch
+
+        return float(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def _merge(asked: Tuning, base: bases.Base, trainer: Any, tokenizer: Any) -> None:
+    """Whole weights in merged/, as any server loads them."""
+    if asked.qlora:  # into the base as it is, not into its 4-bit copy
+        from peft import PeftModel
+
+        whole = PeftModel.from_pretrained(bases.model(base, "bfloat16"), str(asked.out)).merge_and_unload()
+    else:
+        whole = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+    whole.save_pretrained(asked.out / "merged")
+    tokenizer.save_pretrained(asked.out / "merged")
+
+
+def _finish(
+    asked: Tuning,
+    base: bases.Base,
+    figures: dict[str, Any],
+    history: list[dict[str, Any]],
+    settings: dict[str, dict[str, Any]],
+    train: Data,
+    test: Data | None,
+) -> None:
+    """What goes with the adapter; the history last, by which a finished tuning is known."""
+    (asked.out / "training_args.bin").unlink(missing_ok=True)  # a pickle, and tune.toml says the same
+    described = asked.out / "adapter_config.json"
+    adapter = json.loads(described.read_text(encoding="utf-8"))
+    adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
+    described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if base.gguf:
+        lora = llamacpp.read(asked.out, base.gguf)
+        llamacpp.adapter(lora, asked.out / ADAPTER)
+        if asked.gguf:
+            llamacpp.merged(lora, base.gguf, asked.out / "merged.gguf")
+    draw(history, asked.out / "curves.png")
+    (asked.out / "README.md").write_text(card(asked.method, base, figures, settings, train, test), encoding="utf-8")
+    (asked.out / HISTORY).write_text(json.dumps({"figures": figures, "log": history}, indent=1), encoding="utf-8")
