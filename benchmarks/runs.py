@@ -29,7 +29,7 @@ import aiohttp
 
 from benchmarks.fast import fast_server
 from matrix_align import Endpoint, Message, Question, Sampling, Settings, Usage
-from matrix_align.cli import EMBEDDED
+from matrix_align.cli.options import EMBEDDED
 from matrix_align.embedded import serve
 from matrix_align.generate import generate
 from matrix_align.run import Run

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from matrix_align import Endpoint, MatrixAlignError, Message, Model, Question, Reply, Sampling, Scene, Settings, play
-from matrix_align.cli import EMBEDDED
+from matrix_align.cli.options import EMBEDDED
 from matrix_align.embedded import serve
 from matrix_align.replies import schema_of
 from matrix_align.simulation.roles import Reaction

@@ -9,7 +9,8 @@ import asyncio
 import re
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -68,6 +69,7 @@ class Batch:
     settings: Settings
     endpoints: tuple[str, ...]
     model: str | None
+    adapter: Path | None
     concurrency: int | None
     sequential: bool
     retry_failed: bool
@@ -86,7 +88,7 @@ class Batch:
         async with AsyncExitStack() as stack:
             urls = tuple(dict.fromkeys(self.endpoints)) or (None,)
             found = [read(source, self.column, self.category) for source in self.sources]
-            endpoints = [await stack.enter_async_context(opened(url, self.model)) for url in urls]
+            endpoints = [await stack.enter_async_context(opened(url, self.model, self.adapter)) for url in urls]
             if len(names := {(each.name, each.digest) for each in endpoints}) > 1:
                 told = ", ".join(sorted(name for name, _ in names))
                 raise InputError(f"the endpoints serve different models: {told}; a run is of one")
@@ -97,23 +99,17 @@ class Batch:
             counts = run.counts()
             self.tally.total = counts.get("waiting", 0) + counts.get("again", 0) if only is None else only
             self._heed_interrupts(console)
-            with _progress(console) as progress:
-                shown = asyncio.create_task(_show(progress, self.tally))
-                try:
-                    one_by_one = asyncio.Lock() if self.sequential else None
-                    if on_ray:
-                        from .ray_engine import generate_on_ray
+            async with showing(self.tally, console):
+                one_by_one = asyncio.Lock() if self.sequential else None
+                if on_ray:
+                    from .ray_engine import generate_on_ray
 
-                        await generate_on_ray(run, endpoints, self.tally, self.concurrency or 8, self.retry_failed)
-                    else:
-                        servers = [
-                            Server(each, self.tally, fixed=self.concurrency, one_by_one=one_by_one)
-                            for each in endpoints
-                        ]
-                        await generate(run, servers, self.tally, only_failed=self.retry_failed)
-                finally:
-                    shown.cancel()
-                    _update(progress, self.tally)
+                    await generate_on_ray(run, endpoints, self.tally, self.concurrency or 8, self.retry_failed)
+                else:
+                    servers = [
+                        Server(each, self.tally, fixed=self.concurrency, one_by_one=one_by_one) for each in endpoints
+                    ]
+                    await generate(run, servers, self.tally, only_failed=self.retry_failed)
             counts = run.counts()
             _summary(console, run, counts, self.tally)
         return counts
@@ -129,6 +125,18 @@ class Batch:
 
         if sys.platform != "win32":
             loop.add_signal_handler(signal.SIGINT, stop)
+
+
+@asynccontextmanager
+async def showing(tally: Tally, console: Console) -> AsyncIterator[None]:
+    """Shows how far the run is, until the block ends."""
+    with _progress(console) as progress:
+        shown = asyncio.create_task(_show(progress, tally))
+        try:
+            yield
+        finally:
+            shown.cancel()
+            _update(progress, tally)
 
 
 def _progress(console: Console) -> Progress:

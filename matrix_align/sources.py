@@ -286,10 +286,17 @@ def _question(row: Any, column: str | None) -> tuple[Question, Category]:
     if not isinstance(value, str):
         raise ValueError(f"{name} is {type(value).__name__}, not a text")
     if name in ("chosen", "rejected") and TURN.match(value):
-        parts = TURN.split(value)[1:]
-        turns = [(who, text.strip()) for who, text in zip(parts[::2], parts[1::2], strict=True)]
-        return _conversation([{"role": who, "content": text} for who, text in turns], name, system), category
+        return _conversation(dialogue(value), name, system), category
     return Question(text=value, system=system), category
+
+
+def dialogue(text: str) -> list[dict[str, str]]:
+    """The turns of a dialogue as HH-RLHF writes them, `\\n\\nHuman: …\\n\\nAssistant: …`."""
+    parts = TURN.split(text)[1:]
+    return [
+        {"role": SPEAKERS[who.lower()], "content": said.strip()}
+        for who, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def _conversation(turns: list[Any], name: str, system: str | None) -> Question:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ async def drop_mid_body(request: web.Request) -> web.StreamResponse:
 
 
 @contextmanager
-def fake_server() -> Iterator[FakeServer]:
+def fake_server(port: int = 0) -> Iterator[FakeServer]:
     server, loop, ready = FakeServer(), asyncio.new_event_loop(), threading.Event()
 
     async def start() -> web.AppRunner:
@@ -143,7 +144,7 @@ def fake_server() -> Iterator[FakeServer]:
         app.router.add_post("/v1/chat/completions", server.complete)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         return runner
@@ -164,3 +165,8 @@ def fake_server() -> Iterator[FakeServer]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+
+
+if __name__ == "__main__":  # python -m tests.fake PORT: as a process of its own, until it is stopped
+    with fake_server(int(sys.argv[1])):
+        threading.Event().wait()

@@ -29,7 +29,7 @@ PROMPTS = sorted((ROOT / "prompts").glob("*.md"))
 # From the bottom up; what stands on one line may not import from a later one. A folder's name stands for its modules.
 LAYERS = (
     ("types", "errors", "gguf_files"),
-    ("replies", "refusal", "recipe"),
+    ("replies", "refusal", "recipe", "stats"),
     ("endpoint", "embedded", "store", "sources"),
     ("slots",),
     ("models",),
@@ -37,7 +37,8 @@ LAYERS = (
     ("show", "run"),
     ("servers", "card"),
     ("generate", "ray_engine", "export", "publish"),
-    ("batch", "tuning"),
+    ("batch", "tuning", "measure"),
+    ("iterate",),
     ("cli",),
     ("__main__",),
 )

@@ -79,6 +79,16 @@ def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
     return loaded
 
 
+def with_adapter(model: Any, folder: Path) -> Any:
+    """The model with a PEFT adapter merged into it. Raises InputError where there is none for it."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except Exception as error:  # whatever PEFT raises for a folder, a shape, a name
+        raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
+
+
 def _loaded(base: Base, load: Any) -> Any:
     try:
         return load()
@@ -103,9 +113,11 @@ def quiet() -> Iterator[None]:
     with suppress(ImportError):
         import datasets
         import transformers
+        from transformers import modeling_gguf_pytorch_utils as unpacking
 
         transformers.utils.logging.disable_progress_bar()
         datasets.disable_progress_bars()
+        unpacking.tqdm = lambda things, **_: things  # it asks nobody whether it may draw
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

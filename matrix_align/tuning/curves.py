@@ -22,6 +22,7 @@ def draw(history: list[dict[str, Any]], made: Path) -> None:
             steps, values = zip(*points, strict=True)
             axes.plot(steps, values, style, label=label, linewidth=1)
     axes.set_xlabel("step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     if axes.lines:

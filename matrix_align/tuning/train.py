@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +58,11 @@ def tune(asked: Tuning) -> dict[str, Any]:
     Raises InputError for a base, a file or a setting that can't be used, and where `out` holds another tuning.
     """
     console, first = Console(stderr=True, highlight=False), os.environ.get("RANK", "0") == "0"
-    tell = console.print if first else lambda *_, **__: None
+
+    def tell(line: str) -> None:
+        if first:
+            console.print(line, markup=False, soft_wrap=True)
+
     base = bases.named(asked.base)
     if asked.gguf and not base.gguf:
         raise InputError(f"--gguf goes with a base that is a GGUF file; {base.name} is none (--merge does its weights)")
@@ -72,7 +77,7 @@ def tune(asked: Tuning) -> dict[str, Any]:
     test = load(test_path, asked.method, tokenizer, longest, asked.too_long) if test_path else None
     for data in filter(None, (train, test)):
         for line in data.told():
-            tell(line, markup=False)
+            tell(line)
     if test and (shared := overlap(train, test)):
         raise InputError(
             f"{len(shared):,} rows of {test.path} are asked in {train.path} too, the first at {shared[0]}; "
@@ -113,12 +118,12 @@ def _train(
     values: dict[str, Any],
     train: Data,
     test: Data | None,
-    tell: Any,
+    tell: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The adapter in `out`; figures of the tuning, and what was logged on the way."""
     import torch
     from datasets import Dataset
-    from transformers import set_seed
+    from transformers import PrinterCallback, set_seed
     from trl import DPOTrainer, SFTTrainer
 
     gpu = torch.cuda.is_available()
@@ -162,6 +167,7 @@ def _train(
         except ValueError as error:  # target modules that the base has not, settings that contradict each other
             raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
         tokens = sum(row.tokens for row in train.rows)
+        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(watch := progress(tokens, Console(stderr=True, highlight=False)))
         last = _last(checkpoints)
         if last:

@@ -1,0 +1,198 @@
+"""tune, measure and iterate: from training data to a tuned model, and what became of it."""
+
+import asyncio
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from .options import SOURCES, Adapter, AnswerTokens, AsJson, ModelName, Roles, Seed, Steps, print_json, settings_of
+
+if TYPE_CHECKING:
+    from ..measure import Measured
+    from ..types import Question, Settings
+
+Base = Annotated[
+    str, typer.Option(help="The model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
+]
+
+
+class Method(StrEnum):
+    sft = "sft"
+    dpo = "dpo"
+
+
+class TooLong(StrEnum):
+    cut = "cut"
+    drop = "drop"
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(help="Rows that `export` wrote; FILE-test beside it is only measured.")],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter and what goes with it.")] = ...,  # type: ignore[assignment]
+    base: Base = "embedded",
+    method: Annotated[
+        Method, typer.Option(help="sft: learn the answers; dpo: prefer chosen to rejected.")
+    ] = Method.sft,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with tables [sft], [dpo], [lora] for TRL's and PEFT's own settings.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Rows that are only measured, if not FILE-test.")] = None,
+    too_long: Annotated[
+        TooLong, typer.Option(help="What becomes of rows longer than max_length, 1024 tokens.")
+    ] = TooLong.drop,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same adapter.")] = 0,
+    qlora: Annotated[bool, typer.Option("--qlora", help="Base in 4 bits; needs a GPU, bitsandbytes.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Write whole weights too, into merged/.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Write merged.gguf too, where the base is a GGUF.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model on DATA with a LoRA: TRL's SFT or DPO, on a CPU, a GPU, or several by `accelerate launch`.
+
+    The same command again goes on from the last checkpoint. Defaults are the paper's.
+    """
+    from ..tuning.train import Tuning, tune
+
+    figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
+    if as_json:
+        print_json(json.dumps(figures))
+    elif figures["loss"]:
+        first, last = figures["loss"]["first"], figures["loss"]["last"]
+        typer.echo(
+            f"{figures['rows']:,} rows, {figures['steps']:,} steps, loss {first:.3f} to {last:.3f}, "
+            f"{figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s, "
+            f"{figures['peak_memory_gb']:.1f} GB: {out}",
+            err=True,
+        )
+
+
+def measure(
+    out: Annotated[Path, typer.Option(help="Folder for the measurement; the same command goes on.")] = ...,  # type: ignore[assignment]
+    harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions to be refused. {SOURCES}")] = None,
+    benign: Annotated[str | None, typer.Option(help="SOURCE of questions to be answered.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each.")] = None,
+    scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
+    preference: Annotated[
+        Path | None, typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
+    model: ModelName = None,
+    adapter: Adapter = None,
+    base: Annotated[str | None, typer.Option(help="Weights for --preference; else those that are served here.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier measurement of the same things: show the differences.")
+    ] = None,
+    roles: Roles = 3,
+    steps: Steps = 3,
+    seed: Seed = 0,
+    answer_tokens: AnswerTokens = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy."""
+    from .. import measure as measuring
+
+    if not (harmful or benign or preference):
+        raise InputError("nothing to measure; give --harmful, --benign or --preference")
+    if preference and endpoint and not base:
+        raise InputError("--preference needs the weights: give --base, the folder or the hub name of what is served")
+    earlier = measuring.load(against) if against else None
+    settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
+    sources = {"harmful": harmful, "benign": benign}
+    questions = {name: measuring.held_out(each, name, limit) for name, each in sources.items() if each}
+    measured = asyncio.run(_measured(out, questions, settings, scenes, endpoint, model, adapter))
+    if preference:
+        from ..tuning import base as bases
+        from ..tuning.preference import margins, pairs
+
+        rows, faults = pairs(preference)
+        for fault in faults[:5]:
+            typer.echo(fault, err=True)
+        told = margins(bases.named(base or model or bases.EMBEDDED), adapter, rows)
+        measured = measured.model_copy(update={"preferred": measuring.preferred(told)})
+    measuring.save(measured, out)
+    if as_json:
+        print_json(measuring.summary(measured))
+    else:
+        columns = {"before": earlier, "after": measured} if earlier else {"measured": measured}
+        typer.echo(measuring.table(columns))
+
+
+def iterate(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SOURCES)],
+    out: Annotated[Path, typer.Option(help="Folder of the rounds; the same command goes on with them.")] = ...,  # type: ignore[assignment]
+    rounds: Annotated[int, typer.Option(min=1, help="At most so many.")] = 2,
+    base: Base = "embedded",
+    category: Annotated[str, typer.Option(help="What the questions are: helpful or harmful; else as rows say.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions, held-out ones included.")] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the questions to measure by, never played for tuning.")
+    ] = 0.2,
+    preference: Annotated[
+        Path | None, typer.Option(help="Rows like HH-RLHF's, to measure preference accuracy.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=0, help="Scenes to play at each measurement.")] = 10,
+    mix: Annotated[str, typer.Option(help="Shares of the rows, as in export.")] = "",
+    config: Annotated[Path | None, typer.Option(help="TOML for the tuning, as in tune.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Where --serve serves.")] = None,
+    serve: Annotated[
+        str | None, typer.Option(help="Command that serves the weights {model}, as 'vllm serve {model} --port 8000'.")
+    ] = None,
+    roles: Roles = 5,
+    steps: Steps = 5,
+    seed: Seed = 0,
+    answer_tokens: AnswerTokens = None,
+) -> None:
+    """Go round: generate, export, tune, measure, again from the tuned model.
+
+    Stops by itself when a round has made something worse, beyond its 95 % interval. results.md and results.png in OUT
+    hold the measurements of the base and of all rounds.
+    """
+    from ..iterate import Loop, iterate
+    from ..measure import table
+    from .runs import shares_of
+
+    if category not in ("", "helpful", "harmful"):
+        raise InputError(f"--category is helpful or harmful (got {category})")
+    if bool(endpoint) != bool(serve):
+        raise InputError("--serve COMMAND starts the server, --endpoint URL says where it answers; give both")
+    settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
+    loop = Loop(
+        sources=tuple(sources),
+        category=category,
+        out=out,
+        rounds=rounds,
+        base=base,
+        settings=settings,
+        mix=shares_of(mix),
+        config=config,
+        held_out=held_out,
+        scenes=scenes,
+        preference=preference,
+        endpoint=endpoint,
+        serve=serve,
+        limit=limit,
+    )
+    typer.echo(table(asyncio.run(iterate(loop))))
+
+
+async def _measured(
+    out: Path,
+    questions: "dict[str, list[Question]]",
+    settings: "Settings",
+    scenes: int,
+    endpoint: str | None,
+    model: str | None,
+    adapter: Path | None,
+) -> "Measured":
+    from ..measure import Measured, measure
+    from ..models import opened
+    from ..store import Store
+
+    with Store(out / "record.db") as store:
+        async with opened(endpoint, model, adapter) as served:
+            if not questions:
+                return Measured(model=served.name, digest=served.digest)
+            return await measure(served, questions, settings, scenes, store)

@@ -1,0 +1,47 @@
+"""Shares with their intervals. SciPy does the mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+
+@dataclass(frozen=True)
+class Share:
+    """`part` of `n`, with the bounds of a 95 % interval (Wilson 1927)."""
+
+    part: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.part:.0%} ({self.low:.0%} to {self.high:.0%}) of {self.n}" if self.n else "not measured"
+
+
+def share(hits: Sequence[bool]) -> Share:
+    from scipy.stats import binomtest
+
+    if not hits:
+        return Share(0.0, 0.0, 1.0, 0)
+    bounds = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    return Share(sum(hits) / len(hits), float(bounds.low), float(bounds.high), len(hits))
+
+
+def difference(before: Sequence[bool], after: Sequence[bool]) -> Share:
+    """After less before on the same things, in the same order: the mean of the pairs' differences, with the bounds of
+    its 95 % interval (Student's t). Where no pair differs the interval is as wide as one pair that did would make it.
+    """
+    from scipy.stats import t
+
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} and {len(after)} are no pairs")
+    n = len(before)
+    if n < 2:
+        return Share(0.0, -1.0, 1.0, n)
+    differences = [int(b) - int(a) for a, b in zip(before, after, strict=True)]
+    mean = sum(differences) / n
+    spread = sum((each - mean) ** 2 for each in differences) / (n - 1) or 1 / n
+    half = float(t.ppf(0.975, n - 1)) * sqrt(spread / n)
+    return Share(mean, mean - half, mean + half, n)

@@ -1,0 +1,249 @@
+"""tune: TRL and PEFT for real, on a model of 300 tokens; the bundled model's turn is in test_tuned.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+from matrix_align.cli import main
+from matrix_align.tuning import base as bases
+from matrix_align.tuning.preference import _ids, margins, pairs
+from matrix_align.tuning.train import Tuning, tune
+
+from . import tiny
+from .conftest import Run as Cli
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+QUICK = "[sft]\nnum_train_epochs = 2\n[dpo]\nnum_train_epochs = 2\n"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    path = tmp_path / "quick.toml"
+    path.write_text(QUICK)
+    return path
+
+
+def history(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((out / "history.json").read_text())["log"]
+    return found
+
+
+def test_what_it_leaves(base: Path, quick: Path, tmp_path: Path) -> None:
+    """An adapter that PEFT reads, whole weights that transformers reads, settings, card, curves; no pickle."""
+    from transformers import AutoModelForCausalLM
+
+    out = tmp_path / "out"
+    figures = tune(Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), out, config=quick, merge=True))
+    assert figures["rows"] == 12 and figures["steps"] == 2
+    assert {path.name for path in out.iterdir()} >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "merged",
+        "tune.toml",
+        "README.md",
+        "curves.png",
+        "history.json",
+    }
+    assert not list(out.glob("*.bin"))
+    AutoModelForCausalLM.from_pretrained(out / "merged")
+    assert bases.with_adapter(bases.model(bases.named(str(base))), out)
+    described = (out / "tune.toml").read_text()
+    for words in ("learning_rate = 2e-05", "num_train_epochs = 2", "r = 8", "lora_alpha = 16", 'method = "sft"'):
+        assert words in described
+
+
+def test_loss_is_on_the_answer_alone(base: Path, tmp_path: Path) -> None:
+    """The first loss is the answers' mean negative log-likelihood, as transformers gives it row by row."""
+    import torch
+
+    config = tmp_path / "c.toml"
+    config.write_text(
+        "[sft]\nnum_train_epochs = 1\nper_device_train_batch_size = 12\ngradient_accumulation_steps = 1\n"
+    )
+    out = tmp_path / "out"
+    data = tiny.rows(tmp_path / "sft.jsonl")
+    tune(Tuning(data, str(base), out, config=config))
+    named = bases.named(str(base))
+    tokenizer, model = bases.tokenizer(named), bases.model(named).eval()
+    losses = []
+    for line in data.read_text().splitlines():
+        turns = json.loads(line)["messages"]
+        ids, start = _ids(tokenizer, turns[:1], turns[1]["content"])
+        with torch.inference_mode():
+            told = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        losses += [-float(told[place - 1, ids[place]]) for place in range(start, len(ids))]
+    assert history(out)[0]["loss"] == pytest.approx(
+        sum(losses) / len(losses), rel=0.02
+    )  # dropout of the LoRA is none yet
+
+
+def test_same_seed_same_adapter(base: Path, quick: Path, tmp_path: Path) -> None:
+    data = tiny.rows(tmp_path / "sft.jsonl")
+    made = {}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        tune(Tuning(data, str(base), tmp_path / name, config=quick, seed=seed))
+        made[name] = hashlib.sha256((tmp_path / name / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert made["one"] == made["again"] != made["other"]
+
+
+def test_dpo_learns_to_tell_pairs_apart(base: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[dpo]\nlearning_rate = 1e-2\nnum_train_epochs = 15\ngradient_accumulation_steps = 1\n")
+    out = tmp_path / "out"
+    tune(Tuning(tiny.pairs(tmp_path / "dpo.jsonl"), str(base), out, method="dpo", config=config))
+    accuracies = [each["rewards/accuracies"] for each in history(out) if "rewards/accuracies" in each]
+    losses = [each["loss"] for each in history(out) if "loss" in each]
+    assert accuracies[-1] == 1.0 and losses[-1] < 0.5 * losses[0]
+
+
+def test_test_rows_are_measured_and_not_learned(base: Path, quick: Path, tmp_path: Path) -> None:
+    """FILE-test beside FILE, as `export --test` names it."""
+    data = tiny.rows(tmp_path / "sft.jsonl", 8)
+    lines = [json.dumps(tiny.row(number)) for number in range(20, 24)]
+    (tmp_path / "sft-test.jsonl").write_text("\n".join(lines))
+    figures = tune(Tuning(data, str(base), tmp_path / "out", config=quick))
+    assert figures["rows"] == 8
+    assert figures["test_loss"]["before"] > figures["test_loss"]["after"] > 0
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
+    """From the last checkpoint, to the same adapter as one that was not killed."""
+    data = tiny.rows(tmp_path / "a.jsonl") if method == "sft" else tiny.pairs(tmp_path / "a.jsonl")
+    config = tmp_path / "c.toml"
+    config.write_text(f"[{method}]\nnum_train_epochs = 60\ngradient_accumulation_steps = 1\nsave_steps = 10\n")
+    out = tmp_path / "out"
+    options = ("tune", str(data), "--base", str(base), "--config", str(config), "--method", method)
+    command = [sys.executable, "-m", "matrix_align", *options, "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not list(out.glob("checkpoints/checkpoint-*/trainer_state.json")):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (out / "history.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    steps = [each["step"] for each in history(out) if "loss" in each]
+    assert steps == list(range(1, 181))
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "is finished" in again.stderr
+
+
+LONG = {"messages": [{"role": "user", "content": "x" * 3000}, {"role": "assistant", "content": "y"}]}
+EMPTY = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": " "}]}
+
+
+def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: Path) -> None:
+    """They are told by file and line, and the others are learned from."""
+    data = tiny.rows(tmp_path / "sft.jsonl", 6)
+    with open(data, "a") as file:
+        file.write("{broken\n" + json.dumps(EMPTY) + "\n" + json.dumps(LONG) + "\n" + json.dumps({"text": "?"}) + "\n")
+    command = ("tune", str(data), "--base", str(base), "--config", str(quick), "--json")
+    done = cli(*command, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 6
+    for words in ("sft.jsonl:7: no JSON", "sft.jsonl:8: messages holds an empty turn", "sft.jsonl:10: no messages"):
+        assert words in done.stderr.replace("\n", " ")
+    assert "1 rows are too long and left out" in done.stderr
+    told = cli(*command, "--out", str(tmp_path / "out"), "--seed", "5")
+    assert told.returncode == 2 and "tune.seed was 0, is 5" in told.stderr
+
+
+def test_mistakes(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line each, that names what is wrong. In this process: the libraries take seconds to load."""
+    data = tiny.rows(tmp_path / "sft.jsonl", 4)
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    (tmp_path / "same-test.jsonl").write_text(data.read_text())
+    (tmp_path / "same.jsonl").write_text(data.read_text())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/other.txt").write_text("mine")
+    for name, text in {
+        "key": "[sft]\nlerning_rate = 1",
+        "table": "[sfft]\na = 1",
+        "ours": '[sft]\noutput_dir = "x"',
+        "value": '[sft]\nlr_scheduler_type = "wavy"',
+        "modules": '[lora]\ntarget_modules = ["nothing"]',
+        "broken": "[sft",
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    wrong: list[tuple[tuple[str, ...], str]] = [
+        ((str(tmp_path / "none.jsonl"),), "none.jsonl"),
+        ((str(tmp_path / "bad.jsonl"),), "bad.jsonl:1"),
+        ((str(tmp_path / "same.jsonl"),), "4 rows of"),
+        ((str(data), "--base", "nowhere.gguf"), "no such file"),
+        ((str(data), "--base", str(tmp_path)), "no config.json"),
+        ((str(data), "--config", str(tmp_path / "key.toml")), "did you mean learning_rate"),
+        ((str(data), "--config", str(tmp_path / "table.toml")), "[sfft]"),
+        ((str(data), "--config", str(tmp_path / "ours.toml")), "output_dir"),
+        ((str(data), "--config", str(tmp_path / "value.toml")), "wavy"),
+        ((str(data), "--config", str(tmp_path / "broken.toml")), "no TOML"),
+        ((str(data), "--config", str(tmp_path / "modules.toml")), "do not fit the base"),
+        ((str(data), "--out", str(tmp_path / "full")), "holds other files"),
+        ((str(data), "--qlora"), "needs a GPU"),
+        ((str(data), "--gguf"), "--gguf goes with a base that is a GGUF"),
+        ((str(data), "--method", "dpo"), "no prompt"),
+    ]
+    for args, words in wrong:
+        given = ("--base", str(base)) if "--base" not in args else ()
+        out = ("--out", str(tmp_path / "out")) if "--out" not in args else ()
+        monkeypatch.setattr("sys.argv", ["matrix-align", "tune", *args, *given, *out])
+        with pytest.raises(SystemExit) as left:
+            main()
+        told = capsys.readouterr().err
+        assert left.value.code == 2, (args, told)
+        last = told.strip().splitlines()[-1]
+        assert last.startswith("matrix-align: ") and words in last, (args, told)
+
+
+# Preference accuracy. ----------------------------------------------------------------------------------------------
+
+
+def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
+    """In batches as one by one, of dialogues of any length."""
+    import torch
+
+    path = tmp_path / "hh.jsonl"
+    before = ["\n\nHuman: Why?", "\n\nHuman: How so?\n\nAssistant: Well, one day.\n\nHuman: And then?"]
+    rows = [
+        {"chosen": f"{asked}\n\nAssistant: {'yes ' * n}!", "rejected": f"{asked}\n\nAssistant: No {'.' * (9 - n)}"}
+        for n in range(1, 8)
+        for asked in before
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"chosen": "x"}\n')
+    found, faults = pairs(path)
+    assert len(found) == 14 and len(faults) == 1 and "hh.jsonl:15" in faults[0]
+    named = bases.named(str(base))
+    told = margins(named, None, found)
+    tokenizer, model = bases.tokenizer(named), bases.model(named).eval()
+    for pair, margin in zip(found, told, strict=True):
+        means = []
+        for reply in (pair.chosen, pair.rejected):
+            ids, start = _ids(tokenizer, pair.before, reply)
+            assert tokenizer.decode(ids[:start]).endswith("assistant\n")
+            with torch.inference_mode():
+                logs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            means.append(sum(float(logs[n - 1, ids[n]]) for n in range(start, len(ids))) / (len(ids) - start))
+        assert margin == pytest.approx(means[0] - means[1], abs=1e-4)
+        assert not math.isnan(margin)
