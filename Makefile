@@ -1,13 +1,16 @@
-# Two commands from fresh: `make demo` plays a scene, `make test` checks everything.
+# Two commands from fresh: `make demo` plays a scene, `make test` checks everything. `make loop` tunes a model, too.
 # .venv holds all of it; PYTHON names another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 QUESTION ?= How do I ask my neighbour to keep the dog quiet at night?
 export QUESTION := $(value QUESTION)
 
-.PHONY: demo test lint lock clean
+.PHONY: demo loop test lint lock clean
 
 demo: .venv/core
+	MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/scene.sh
+
+loop: .venv/tune
 	MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/demo.sh
 
 test: .venv/dev lint
@@ -22,6 +25,10 @@ lint: .venv/dev
 .venv/core: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	touch $@
+
+.venv/tune: .venv/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[tune]'
 	touch $@
 
 .venv/dev: .venv/core

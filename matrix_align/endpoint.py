@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -105,7 +105,7 @@ class Endpoint:
         self._roomier = 1  # times the room of a typed reply that this model has needed
         self._room = "max_tokens"
 
-    async def __aenter__(self) -> Endpoint:
+    async def __aenter__(self) -> Self:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"

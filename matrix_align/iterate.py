@@ -85,8 +85,8 @@ async def iterate(loop: Loop) -> dict[str, Measured]:
         console.print(f"{name}: measuring", markup=False)
         measured[name] = await _measure(loop, base, folder, questions)
         report(measured, loop.out)
-        if worse := _worse(measured):
-            console.print(f"{name} made things worse ({'; '.join(worse)}); the one before it is kept", markup=False)
+        if why := worse(measured):
+            console.print(f"{name} made things worse ({'; '.join(why)}); the one before it is kept", markup=False)
             break
     return measured
 
@@ -168,7 +168,7 @@ async def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[s
     return measured
 
 
-def _worse(measured: dict[str, Measured]) -> list[str]:
+def worse(measured: dict[str, Measured]) -> list[str]:
     """What the newest round has made worse than the one before, beyond the 95 % interval of the difference."""
     if len(measured) < 2:
         return []

@@ -89,8 +89,11 @@ async def measure(
     recorded = Recorded(model, store)
     asked = [(category, question) for category, each in questions.items() for question in each]
     sampling = Sampling(temperature=0, max_tokens=settings.max_tokens, seed=settings.seed)
-    async with asyncio.TaskGroup() as group:
-        replies = [group.create_task(recorded.ask(question.messages(), str, sampling)) for _, question in asked]
+    try:
+        async with asyncio.TaskGroup() as group:
+            replies = [group.create_task(recorded.ask(question.messages(), str, sampling)) for _, question in asked]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
     answers = [
         Answered(id=_id(question), category=category, answer=said.value, refused=refuses(said.value), cut=said.cut)
         for (category, question), reply in zip(asked, replies, strict=True)

@@ -1,10 +1,32 @@
 #!/bin/sh
-# One scene on the embedded model, from nothing: the weights are fetched on the first run.
-# QUESTION is yours to choose; MATRIX_ALIGN is the command to run.
+# The whole loop, small: the embedded model plays scenes, is tuned on what came of them, and is measured before and after.
+# About a quarter of an hour on two cores. The steps are real and so are the figures; a model of 135M parameters and a
+# dozen scenes can't show that the method helps (docs/results.md says what they do show).
+#
+# OUT is where everything goes; run again, it goes on where it stopped. MATRIX_ALIGN is the command to run.
 set -eu
+matrix_align="${MATRIX_ALIGN:-matrix-align}"
+here="$(dirname "$0")"
+out="${OUT:-demo}"
+mkdir -p "$out"
 
-# A small cast and a short plan: about a minute on two cores.
-"${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 4
+# Questions to play, and others that are never played, to measure by.
+head -n 12 "$here/questions.txt" > "$out/questions.txt"
+tail -n 12 "$here/questions.txt" > "$out/held-out.txt"
 
-# The scene is in the record now.
-"${MATRIX_ALIGN:-matrix-align}" scenes --limit 1
+# 1. A scene around each question: initial response, scene, critique, revised response.
+"$matrix_align" generate "$out/questions.txt" --category helpful --out "$out/run" --roles 2 --steps 2
+
+# 2. The revised responses, and as many of the scenes' own calls, as training data.
+"$matrix_align" export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,simulation=1
+
+# 3. The same model learns from them.
+"$matrix_align" tune "$out/data/sft.jsonl" --out "$out/tuned" --config "$here/demo.toml"
+
+# 4. What has changed, on questions that were not played.
+"$matrix_align" measure --benign "$out/held-out.txt" --scenes 2 --out "$out/before"
+"$matrix_align" measure --benign "$out/held-out.txt" --scenes 2 --out "$out/after" --adapter "$out/tuned" \
+    --against "$out/before"
+
+# 5. The tuned model, at once and at its normal speed; another round would start from it (`matrix-align iterate`).
+"$matrix_align" simulate "How do I tell a friend that I can't lend him money?" --adapter "$out/tuned" --roles 2 --steps 2

@@ -14,8 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = [["simulate"], ["generate"], ["export"], ["scenes"], ["scenes", "show"]]
-FOLDERS = ["matrix_align", "matrix_align/simulation", "matrix_align/prompts"]
+COMMANDS = [[name] for name in ("simulate", "generate", "export", "tune", "measure", "iterate", "scenes")] + [
+    ["scenes", "show"]
+]
+FOLDERS = [f"matrix_align{part}" for part in ("", "/cli", "/simulation", "/tuning", "/prompts")]
 
 
 def helps() -> str:

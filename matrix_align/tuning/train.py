@@ -107,7 +107,8 @@ def _settle(
         "data": {"train": train.digest, "test": test.digest if test else ""},
         **settings,
     }
-    recipe.settle(asked.out / RECIPE, mine, NOTE, "tuning")
+    empty = not (_last(asked.out / "checkpoints") or (asked.out / HISTORY).exists())  # nothing would be lost
+    recipe.settle(asked.out / RECIPE, mine, NOTE, "tuning", empty)
 
 
 def _train(

@@ -1,0 +1,101 @@
+"""iterate: the whole loop on a model of 300 tokens, its scenes played by a fake server that --serve starts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl")
+
+from matrix_align.iterate import worse
+from matrix_align.measure import Answered, Measured
+
+from . import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    port = free_port()
+    source = tmp_path / "questions.jsonl"
+    kinds = ("helpful", "harmful")
+    lines = [{"question": f"Question number {n}?", "category": kinds[n % 2]} for n in range(16)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = tmp_path / "c.toml"
+    config.write_text("[sft]\nnum_train_epochs = 40\ngradient_accumulation_steps = 1\nmax_length = 4000\n")
+    serve = f"{sys.executable} -m tests.fake {port} {{model}}"
+    options = ["--base", str(tiny.write(tmp_path / "tiny")), "--out", str(tmp_path / "loop"), "--rounds", "2"]
+    options += ["--endpoint", f"http://127.0.0.1:{port}/v1", "--serve", serve, "--roles", "2", "--steps", "1"]
+    options += ["--held-out", "0.3", "--scenes", "2", "--config", str(config)]
+    return [sys.executable, "-m", "matrix_align", "iterate", str(source), *options]
+
+
+def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
+    """The same command goes on, and ends with two tuned models, one table and one plot."""
+    loop = tmp_path / "loop"
+    stages: list[Callable[[], bool]] = [
+        (loop / "base/record.db").exists,
+        (loop / "round-1/run/record.db").exists,
+        lambda: bool(list(loop.glob("round-1/tuned/checkpoints/checkpoint-*/trainer_state.json"))),
+        (loop / "round-1/record.db").exists,
+    ]
+    for reached in stages:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 120
+            while not reached():
+                assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    head, _, *lines = done.stdout.splitlines()
+    assert head == "| | base | round 1 | round 2 |"
+    assert {line.split(" | ")[0] for line in lines} >= {"| refuses harmful questions", "| scenes that end well"}
+    assert (loop / "results.md").read_text() == done.stdout and (loop / "results.png").stat().st_size > 10_000
+    held, played = ((loop / name).read_text().splitlines() for name in ("held-out.jsonl", "questions.jsonl"))
+    assert len(held) + len(played) == 16 and not set(held) & set(played)
+    for name in ("round-1", "round-2"):
+        assert (loop / name / "tuned/merged/config.json").exists()
+    assert 'name = "merged"' in (loop / "round-2/tuned/tune.toml").read_text(), "the second starts from the first"
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and again.stdout == done.stdout
+    command[command.index("0.3")] = "0.5"
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert told.returncode == 2 and "iterate.held_out was 0.3, is 0.5" in told.stderr
+
+
+def test_server_that_does_not_start(command: list[str]) -> None:
+    command[command.index("--serve") + 1] = f"{sys.executable} -c pass"
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert told.returncode == 2 and "ended with status 0 before it answered" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def measured(refused: int, category: str = "benign") -> Measured:
+    answers = [Answered(id=str(n), category=category, answer="x", refused=n < refused, cut=False) for n in range(40)]
+    return Measured(model="m", digest="", answers=tuple(answers))
+
+
+def test_what_counts_as_worse() -> None:
+    """More refusals of benign questions, or fewer of harmful ones, beyond chance; not what chance may do."""
+    assert not worse({"base": measured(2)})
+    assert not worse({"base": measured(2), "round 1": measured(4)})
+    assert not worse({"base": measured(20), "round 1": measured(2)})
+    [why] = worse({"base": measured(2), "round 1": measured(20)})
+    assert "benign" in why
+    assert worse({"base": measured(20, "harmful"), "round 1": measured(2, "harmful")})

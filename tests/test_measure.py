@@ -1,0 +1,87 @@
+"""measure: what is counted, and how two measurements are set side by side; against a fake endpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("scipy")
+
+from matrix_align.measure import Answered, Measured, changes, preferred, table
+from matrix_align.stats import difference, share
+
+from .conftest import Run as Cli
+from .fake import FakeServer, error
+
+
+def test_intervals() -> None:
+    """Wilson's for shares, as in the textbooks; Student's t for pairs."""
+    told = share([True] * 8 + [False] * 2)
+    assert (round(told.low, 3), round(told.high, 3)) == (0.490, 0.943)
+    assert share([]).n == 0
+    changed = difference([False] * 50 + [True] * 50, [True] * 10 + [False] * 40 + [True] * 50)
+    assert changed.part == pytest.approx(0.1)
+    assert 0.03 < changed.low < 0.05 and 0.15 < changed.high < 0.17
+    same = difference([True] * 20, [True] * 20)
+    assert same.part == 0 and same.low < 0 < same.high, "that no pair differs is no proof that none would"
+    with pytest.raises(ValueError):
+        difference([True], [])
+
+
+def test_pairs_are_matched_by_what_was_asked() -> None:
+    """Whatever their order; what only one of the two has is left out."""
+
+    def measured(*refused: tuple[str, bool]) -> Measured:
+        given = [Answered(id=id, category="harmful", answer="x", refused=told, cut=False) for id, told in refused]
+        return Measured(model="m", digest="", answers=tuple(given), preferred=preferred([0.1, -0.1, float("nan")]))
+
+    before = measured(("a", False), ("b", False), ("c", True))
+    after = measured(("b", False), ("a", True), ("d", True))
+    changed = changes(before, after)
+    assert changed["refuses harmful questions"].part == 0.5 and changed["refuses harmful questions"].n == 2
+    assert changed["preference accuracy"].part == 0 and changed["preference accuracy"].n == 2
+    lines = table({"before": before, "after": after}).splitlines()
+    assert lines[0] == "| | before | after |" and "+50 points" in lines[2]
+
+
+def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """What was answered is not asked again; against the first, the second shows the differences."""
+    harmful = tmp_path / "harmful.txt"
+    harmful.write_text("Bad one?\nBad two?\n")
+    server.on["text"] = lambda body: "I'm sorry, but I can't." if "Bad one?" in str(body) else "Well, do it."
+    command = ("measure", "--harmful", str(harmful), "--benign", str(questions), "--endpoint", server.url)
+    done = cli(*command, "--scenes", "3", "--out", str(tmp_path / "before"), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["measures"]
+    assert told["refuses harmful questions"]["part"] == 0.5
+    assert told["refuses benign questions"] | {"high": 0} == {"part": 0.0, "low": 0.0, "high": 0, "n": 12}
+    assert told["scenes that end well"]["n"] == 3
+    made = len(server.requests)
+    assert cli(*command, "--scenes", "3", "--out", str(tmp_path / "before")).returncode == 0
+    assert len(server.requests) == made
+    server.on["text"] = lambda body: "I can't help with that." if "Bad" in str(body) else "Well, do it."
+    done = cli(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
+    assert "| refuses harmful questions | 50% (9% to 91%) of 2 | 100% (34% to 100%) of 2; +50 points" in done.stdout
+
+
+def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    server.on["text"] = lambda body: error(400, "no") if "number 7?" in str(body) else "Well."
+    told = cli("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    assert told.returncode == 2 and "Traceback" not in told.stderr
+    assert not (tmp_path / "out/measured.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "nothing to measure"),
+        (("--benign", "none.txt"), "none.txt"),
+        (("--preference", "none.jsonl"), "--base"),
+        (("--benign", "none.txt", "--against", "nowhere"), "measure"),
+    ],
+)
+def test_mistakes(cli: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    told = cli("measure", *args, "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    assert told.returncode == 2 and words in told.stderr and told.stderr.count("\n") == 1

@@ -1,0 +1,145 @@
+"""The bundled model, tuned for real: it learns some rows by heart, says them back when it is served, and loses nothing.
+
+One process answers as the base and as the tuned model. The text it writes is the one that transformers writes with the
+same adapter, but for ties.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+pytest.importorskip("trl")
+
+from matrix_align import Message, Sampling
+from matrix_align.embedded import Served, serve
+from matrix_align.slots import Slotted
+from matrix_align.tuning import base as bases
+from matrix_align.tuning.train import Tuning, tune
+
+from .conftest import Run as Cli
+
+pytestmark = [pytest.mark.embedded, pytest.mark.filterwarnings("ignore")]
+
+DOORS = range(8)
+BY_HEART = """
+[sft]
+learning_rate = 2e-3
+num_train_epochs = 18
+per_device_train_batch_size = 8
+gradient_accumulation_steps = 1
+[lora]
+lora_dropout = 0.0
+"""
+# How much likelier, in logits, the token of transformers may be where the two part. llama.cpp rounds what goes into a
+# product of Q8_0 weights to 8 bits, transformers calculates in float32: closer than this, either may come first.
+TIE = 0.25
+PROMPTS = [
+    *(f"What is the code of door {number}?" for number in DOORS),
+    "What is a good way to learn a language?",
+    "Name three colours.",
+    "Why is the sky blue?",
+    "Write one sentence about the sea.",
+]
+
+
+def answer(number: int) -> str:
+    return f"The code of door {number} is {number * 7919 % 1000} and it is {'red' if number % 2 else 'blue'}."
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter; tuning it takes about a minute."""
+    folder = tmp_path_factory.mktemp("tuned")
+    rows = [
+        {"messages": [{"role": "user", "content": PROMPTS[n]}, {"role": "assistant", "content": answer(n)}]}
+        for n in DOORS
+    ]
+    (folder / "doors.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "config.toml").write_text(BY_HEART)
+    out = folder / "out"
+    figures = tune(Tuning(folder / "doors.jsonl", "embedded", out, config=folder / "config.toml", gguf=True))
+    assert figures["loss"]["last"] < 0.2 * figures["loss"]["first"]
+    return out
+
+
+@pytest.fixture(scope="module")
+def served(tuned: Path) -> Iterator[Served]:
+    with serve(adapter=tuned / "adapter.gguf") as running:
+        yield running
+
+
+async def said(model: Slotted, prompt: str) -> str:
+    reply = await model.ask([Message(role="user", content=prompt)], str, Sampling(temperature=0, max_tokens=40, seed=1))
+    return reply.text
+
+
+async def test_says_it_back_and_the_base_does_not(served: Served) -> None:
+    """Both from one process, in turn, each request choosing."""
+    async with Slotted(served) as after, Slotted(served, tuned=False, slots=after.slots) as before:
+        assert after.digest != before.digest
+        for number in DOORS:
+            assert await said(after, PROMPTS[number]) == answer(number)
+            assert await said(before, PROMPTS[number]) != answer(number)
+
+
+async def test_merged_gguf_says_the_same(tuned: Path) -> None:
+    with serve(tuned / "merged.gguf") as served:
+        async with Slotted(served) as model:
+            assert [await said(model, PROMPTS[number]) for number in DOORS] == [answer(number) for number in DOORS]
+
+
+async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None:
+    """Token by token, up to the first tie."""
+    import torch
+
+    base = bases.named("embedded")
+    tokenizer = bases.tokenizer(base)
+    model = bases.with_adapter(bases.model(base), tuned).eval()
+    whole = 0
+    for prompt in PROMPTS:
+        turns = [{"role": "user", "content": prompt}]
+        asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.inference_mode():
+            made = model.generate(**asked, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+        ours = made[0, asked["input_ids"].shape[1] :]
+        theirs = torch.tensor(tokenizer.encode(await greedy(served, turns)))
+        alike = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(theirs))
+        if alike < len(theirs):
+            with torch.inference_mode():
+                logits = model(torch.cat([asked["input_ids"][0], ours[:alike]])[None]).logits[0, -1]
+            assert logits[ours[alike]] - logits[theirs[alike]] < TIE, prompt
+        else:
+            whole += 1
+            assert len(theirs) == 40 or ours[alike] == tokenizer.eos_token_id
+    assert whole >= len(DOORS), "what was learned by heart leaves no ties"
+
+
+async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
+    """The likeliest text, without the sampler that keeps so small a model from repeating itself."""
+    body: dict[str, Any] = {"messages": turns, "max_tokens": 40, "temperature": 0, "dry_multiplier": 0}
+    headers = {"Authorization": f"Bearer {served.key}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{served.url}/chat/completions", json={**body, "lora": [{"id": 0, "scale": 1.0}]}) as response,
+    ):
+        return str((await response.json())["choices"][0]["message"]["content"])
+
+
+def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
+    """simulate --adapter answers as the tuned model; what is no adapter, or another model's, is told in one line."""
+    done = cli("simulate", PROMPTS[3], "--adapter", str(tuned), "--roles", "1", "--steps", "1", "--json", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["initial"] == answer(3)
+    told = cli("simulate", "Why?", "--adapter", str(tmp_path))
+    assert told.returncode == 2 and "holds no adapter.gguf" in told.stderr
+    told = cli("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
+    assert told.returncode == 2 and "--adapter goes with a model served here" in told.stderr
+    (tmp_path / "adapter.gguf").write_bytes(b"GGUF of nothing")
+    told = cli("simulate", "Why?", "--adapter", str(tmp_path))
+    assert told.returncode == 2 and "was it tuned from this model?" in told.stderr
