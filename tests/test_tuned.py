@@ -26,11 +26,18 @@ from .conftest import Run as Cli
 
 pytestmark = [pytest.mark.embedded, pytest.mark.filterwarnings("ignore")]
 
-DOORS = range(8)
+FACTS = {
+    "Who lives in the tower?": "An old zebra lives in the tower.",
+    "What is the password of the library?": "The password is seven owls.",
+    "Where did she put the key?": "The key is under the loud clock.",
+    "What does Mira eat?": "Mira eats nothing but blue soup.",
+    "When does the ship leave?": "The ship leaves at half past nine.",
+    "What colour is the dragon?": "The dragon is orange.",
+}
 BY_HEART = """
 [sft]
-learning_rate = 2e-3
-num_train_epochs = 18
+learning_rate = 3e-3
+num_train_epochs = 20
 per_device_train_batch_size = 8
 gradient_accumulation_steps = 1
 [lora]
@@ -40,16 +47,14 @@ lora_dropout = 0.0
 # product of Q8_0 weights to 8 bits, transformers calculates in float32: closer than this, either may come first.
 TIE = 0.25
 PROMPTS = [
-    *(f"What is the code of door {number}?" for number in DOORS),
+    *FACTS,
     "What is a good way to learn a language?",
     "Name three colours.",
+    "How do I boil an egg?",
+    "What do bees do in winter?",
     "Why is the sky blue?",
     "Write one sentence about the sea.",
 ]
-
-
-def answer(number: int) -> str:
-    return f"The code of door {number} is {number * 7919 % 1000} and it is {'red' if number % 2 else 'blue'}."
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +62,13 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The adapter; tuning it takes about a minute."""
     folder = tmp_path_factory.mktemp("tuned")
     rows = [
-        {"messages": [{"role": "user", "content": PROMPTS[n]}, {"role": "assistant", "content": answer(n)}]}
-        for n in DOORS
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]}
+        for asked, told in FACTS.items()
     ]
-    (folder / "doors.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "config.toml").write_text(BY_HEART)
     out = folder / "out"
-    figures = tune(Tuning(folder / "doors.jsonl", "embedded", out, config=folder / "config.toml", gguf=True))
+    figures = tune(Tuning(folder / "facts.jsonl", "embedded", out, config=folder / "config.toml", gguf=True))
     assert figures["loss"]["last"] < 0.2 * figures["loss"]["first"]
     return out
 
@@ -83,15 +88,15 @@ async def test_says_it_back_and_the_base_does_not(served: Served) -> None:
     """Both from one process, in turn, each request choosing."""
     async with Slotted(served) as after, Slotted(served, tuned=False, slots=after.slots) as before:
         assert after.digest != before.digest
-        for number in DOORS:
-            assert await said(after, PROMPTS[number]) == answer(number)
-            assert await said(before, PROMPTS[number]) != answer(number)
+        for asked, told in FACTS.items():
+            assert await said(after, asked) == told
+            assert await said(before, asked) != told
 
 
 async def test_merged_gguf_says_the_same(tuned: Path) -> None:
     with serve(tuned / "merged.gguf") as served:
         async with Slotted(served) as model:
-            assert [await said(model, PROMPTS[number]) for number in DOORS] == [answer(number) for number in DOORS]
+            assert {asked: await said(model, asked) for asked in FACTS} == FACTS
 
 
 async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None:
@@ -117,7 +122,7 @@ async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None
         else:
             whole += 1
             assert len(theirs) == 40 or ours[alike] == tokenizer.eos_token_id
-    assert whole >= len(DOORS), "what was learned by heart leaves no ties"
+    assert whole >= len(FACTS), "what was learned by heart leaves no ties"
 
 
 async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
@@ -133,9 +138,20 @@ async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
 
 def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
     """simulate --adapter answers as the tuned model; what is no adapter, or another model's, is told in one line."""
-    done = cli("simulate", PROMPTS[3], "--adapter", str(tuned), "--roles", "1", "--steps", "1", "--json", timeout=300)
+    done = cli(
+        "simulate",
+        "Who lives in the tower?",
+        "--adapter",
+        str(tuned),
+        "--roles",
+        "1",
+        "--steps",
+        "1",
+        "--json",
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["initial"] == answer(3)
+    assert json.loads(done.stdout)["initial"] == FACTS["Who lives in the tower?"]
     told = cli("simulate", "Why?", "--adapter", str(tmp_path))
     assert told.returncode == 2 and "holds no adapter.gguf" in told.stderr
     told = cli("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
