@@ -35,7 +35,7 @@ from .sources import Fault, Row, read
 from .store import Store
 from .tuning import base as bases
 from .tuning.preference import margins, pairs
-from .tuning.train import Tuning, tune
+from .tuning.train import HISTORY, Tuning, tune
 from .types import Question, Settings
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
@@ -64,7 +64,7 @@ class Loop:
     limit: int | None
 
 
-async def iterate(loop: Loop) -> dict[str, Measured]:
+def iterate(loop: Loop) -> dict[str, Measured]:
     """All rounds, or those until one made things worse; the measurement of the base and of each round by name."""
     console = Console(stderr=True, highlight=False)
     base = bases.named(loop.base)
@@ -73,20 +73,25 @@ async def iterate(loop: Loop) -> dict[str, Measured]:
     _settle(loop, base)
     questions = _split(loop)
     measured: dict[str, Measured] = {}
+    kept = base
     for number in range(loop.rounds + 1):
         name = f"round {number}" if number else "base"
         folder = loop.out / name.replace(" ", "-")
         folder.mkdir(exist_ok=True)
         if number:
-            console.print(f"{name}: scenes", markup=False)
-            await _generate(loop, base, folder)
-            console.print(f"{name}: tuning", markup=False)
-            base = await asyncio.to_thread(_tune, loop, base, folder)
+            if not (folder / "tuned" / HISTORY).exists():
+                console.print(f"{name}: scenes", markup=False)
+                asyncio.run(_generate(loop, base, folder))
+                console.print(f"{name}: tuning", markup=False)
+            base = _tune(loop, base, folder)
         console.print(f"{name}: measuring", markup=False)
-        measured[name] = await _measure(loop, base, folder, questions)
-        report(measured, loop.out)
+        measured[name] = _measure(loop, base, folder, questions)
         if why := worse(measured):
-            console.print(f"{name} made things worse ({'; '.join(why)}); the one before it is kept", markup=False)
+            console.print(f"{name} made things worse: {'; '.join(why)}", markup=False, soft_wrap=True)
+        else:
+            kept = base
+        report(measured, kept, loop.out)
+        if why:
             break
     return measured
 
@@ -95,6 +100,7 @@ def _settle(loop: Loop, base: bases.Base) -> None:
     config = loop.config.read_text(encoding="utf-8") if loop.config else ""
     mix = ",".join(f"{kind}={share:g}" for kind, share in loop.mix.items())
     chosen = {"category": loop.category, "held_out": loop.held_out, "scenes": loop.scenes, "limit": loop.limit or 0}
+    chosen["preference"] = str(loop.preference or "")
     mine: recipe.Tables = {
         "iterate": {**chosen, "mix": mix, "config": config},
         "base": {"name": base.name, "digest": base.digest},
@@ -155,17 +161,21 @@ def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
     return bases.named(str(tuned / "merged.gguf" if base.gguf else tuned / "merged"))
 
 
-async def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measured:
+def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measured:
     if (folder / measuring.FILE).exists():
         return measuring.load(folder)
-    async with _served(loop, base) as model:
-        with Store(folder / "record.db") as store:
-            measured = await measuring.measure(model, questions, loop.settings, loop.scenes, store)
+    measured = asyncio.run(_asked(loop, base, folder, questions))
     if loop.preference:
-        told = await asyncio.to_thread(margins, base, None, pairs(loop.preference)[0])
+        told = margins(base, None, pairs(loop.preference)[0])
         measured = measured.model_copy(update={"preferred": measuring.preferred(told)})
     measuring.save(measured, folder)
     return measured
+
+
+async def _asked(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measured:
+    async with _served(loop, base) as model:
+        with Store(folder / "record.db") as store:
+            return await measuring.measure(model, questions, loop.settings, loop.scenes, store)
 
 
 def worse(measured: dict[str, Measured]) -> list[str]:
@@ -179,9 +189,10 @@ def worse(measured: dict[str, Measured]) -> list[str]:
     return fell + rose
 
 
-def report(measured: dict[str, Measured], out: Path) -> None:
-    """results.md and results.png: one table, one plot, of all rounds so far."""
-    (out / "results.md").write_text(measuring.table(measured) + "\n", encoding="utf-8")
+def report(measured: dict[str, Measured], kept: bases.Base, out: Path) -> None:
+    """results.md and results.png: one table, one plot, of all rounds so far, and which model they leave one with."""
+    best = kept.gguf or kept.where
+    (out / "results.md").write_text(f"{measuring.table(measured)}\n\nThe model to keep: {best}\n", encoding="utf-8")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=100)

@@ -63,9 +63,10 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    head, _, *lines = done.stdout.splitlines()
+    head, _, *lines, _, kept = done.stdout.splitlines()
     assert head == "| | base | round 1 | round 2 |"
     assert {line.split(" | ")[0] for line in lines} >= {"| refuses harmful questions", "| scenes that end well"}
+    assert kept.startswith("The model to keep: ")
     assert (loop / "results.md").read_text() == done.stdout and (loop / "results.png").stat().st_size > 10_000
     held, played = ((loop / name).read_text().splitlines() for name in ("held-out.jsonl", "questions.jsonl"))
     assert len(held) + len(played) == 16 and not set(held) & set(played)

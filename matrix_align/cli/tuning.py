@@ -151,7 +151,6 @@ def iterate(
     hold the measurements of the base and of all rounds.
     """
     from ..iterate import Loop, iterate
-    from ..measure import table
     from .runs import shares_of
 
     if category not in ("", "helpful", "harmful"):
@@ -175,7 +174,8 @@ def iterate(
         serve=serve,
         limit=limit,
     )
-    typer.echo(table(asyncio.run(iterate(loop))))
+    iterate(loop)
+    typer.echo((out / "results.md").read_text(encoding="utf-8"), nl=False)
 
 
 async def _measured(
