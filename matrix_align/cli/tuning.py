@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,8 @@ def tune(
     from ..tuning.train import Tuning, tune
 
     figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes the first one speaks
     if as_json:
         print_json(json.dumps(figures))
     elif figures["loss"]:
