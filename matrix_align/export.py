@@ -101,7 +101,7 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
 
 def _examples(run: Run, format: str, simulation: bool) -> Iterator[Example]:
     for scene, category, source in run.scenes():
-        kind, asked = category or "uncategorised", _asked(scene)
+        kind, asked = category or "uncategorised", hashlib.sha256(scene.question.opening().encode()).hexdigest()
         assert scene.initial and scene.revised
         if format == "scenes":
             whole = {"id": scene.id, "question": scene.question.text, "category": category}
@@ -129,12 +129,6 @@ def _examples(run: Run, format: str, simulation: bool) -> Iterator[Example]:
         if simulation:
             for messages, text in _calls(run, scene):
                 yield Example("simulation", source, asked, _conversation(messages, text, format), text)
-
-
-def _asked(scene: Scene) -> str:
-    """What rows are split by: how the conversation begins, which many a data set shares between its rows."""
-    first = next(message.content for message in scene.question.messages() if message.role == "user")
-    return hashlib.sha256(" ".join(first.casefold().split()).encode()).hexdigest()
 
 
 def whole_sentences(text: str) -> str:

@@ -10,13 +10,17 @@ import asyncio
 import ctypes
 import hashlib
 import json
+import os
 import shlex
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
@@ -31,14 +35,16 @@ from .measure import Measured
 from .models import key, opened
 from .run import Run
 from .servers import Server, Tally
-from .sources import Fault, Row, read
+from .sources import Category, Fault, Row, read
 from .store import Store
 from .tuning import base as bases
-from .tuning.preference import margins, pairs
-from .tuning.train import HISTORY, Tuning, tune
+from .tuning import config
+from .tuning.preference import pairs
+from .tuning.train import HISTORY
 from .types import Question, Settings
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
+HELD_OUT, PLAYED = "held-out.jsonl", "questions.jsonl"
 STARTS = 900.0  # seconds that a server may take to load a model
 GAINS = ("preference accuracy", "refuses harmful questions", "scenes that end well", "scenes whose rulings vary")
 LOSSES = ("refuses benign questions",)
@@ -70,8 +76,7 @@ def iterate(loop: Loop) -> dict[str, Measured]:
     base = bases.named(loop.base)
     if not base.gguf and not (loop.endpoint and loop.serve):
         raise InputError(f"{base.name} is no GGUF and can't be served here; give --endpoint URL and --serve COMMAND")
-    _settle(loop, base)
-    questions = _split(loop)
+    questions = _begin(loop, base)
     measured: dict[str, Measured] = {}
     kept = base
     for number in range(loop.rounds + 1):
@@ -96,38 +101,59 @@ def iterate(loop: Loop) -> dict[str, Measured]:
     return measured
 
 
-def _settle(loop: Loop, base: bases.Base) -> None:
-    config = loop.config.read_text(encoding="utf-8") if loop.config else ""
-    mix = ",".join(f"{kind}={share:g}" for kind, share in loop.mix.items())
-    chosen = {"category": loop.category, "held_out": loop.held_out, "scenes": loop.scenes, "limit": loop.limit or 0}
-    chosen["preference"] = str(loop.preference or "")
+def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
+    """Checks all that is asked before anything is played, and notes it in the folder; the held-out questions."""
+    with bases.quiet():
+        settings = config.resolved("sft", loop.config)
+    digest = ""
+    if loop.preference:
+        pairs(loop.preference)
+        digest = hashlib.sha256(loop.preference.read_bytes()).hexdigest()
     mine: recipe.Tables = {
-        "iterate": {**chosen, "mix": mix, "config": config},
+        "iterate": {
+            "sources": list(loop.sources),
+            "category": loop.category,
+            "limit": loop.limit or 0,
+            "held_out": loop.held_out,
+            "mix": loop.mix,
+            "scenes": loop.scenes,
+            "preference": digest,
+        },
         "base": {"name": base.name, "digest": base.digest},
         "settings": loop.settings.model_dump(),
+        **settings,
     }
-    recipe.settle(loop.out / "iterate.toml", mine, NOTE, "loop")
-
-
-def _split(loop: Loop) -> dict[str, list[Question]]:
-    """Writes the questions to play as a source of their own, once; the held-out ones by category."""
-    train, test = loop.out / "questions.jsonl", loop.out / "held-out.jsonl"
-    if not (train.exists() and test.exists()):
-        rows = [row for source in loop.sources for row in read(source, category=loop.category)]  # type: ignore[arg-type]
-        good = list({row.question: row for row in rows if isinstance(row, Row)}.values())[: loop.limit]
-        for fault in [row for row in rows if isinstance(row, Fault)]:
-            Console(stderr=True).print(f"{fault.place}: {fault.reason}", markup=False, soft_wrap=True)
-        drawn = {row.place: hashlib.sha256(row.question.text.encode()).digest()[0] / 256 for row in good}
-        held = [row for row in good if drawn[row.place] < loop.held_out]
-        if not held or len(held) == len(good):
-            raise InputError(f"{len(held)} of {len(good)} questions are held out; wanted some of each: see --held-out")
-        _write(test, held)
-        _write(train, [row for row in good if drawn[row.place] >= loop.held_out])
+    empty = not any(loop.out.glob("*/record.db"))  # nothing was asked yet
+    recipe.settle(loop.out / "iterate.toml", mine, NOTE, "loop", empty)
+    if empty:
+        _split(loop)
     found: dict[str, list[Question]] = {}
-    for row in read(str(test)):
+    for row in read(str(loop.out / HELD_OUT)):
         if isinstance(row, Row):
-            found.setdefault(row.category or "uncategorised", []).append(row.question)
+            kind = {"helpful": "benign", "harmful": "harmful"}.get(row.category, "uncategorised")
+            found.setdefault(kind, []).append(row.question)
     return found
+
+
+def _split(loop: Loop) -> None:
+    """Writes the questions to play and those held out as sources of their own."""
+    rows = [row for source in loop.sources for row in read(source, category=cast(Category, loop.category))]
+    for fault in [row for row in rows if isinstance(row, Fault)]:
+        Console(stderr=True).print(f"{fault.place}: {fault.reason}", markup=False, soft_wrap=True)
+    good = list({row.question: row for row in rows if isinstance(row, Row)}.values())[: loop.limit]
+    held, played = list[Row](), list[Row]()
+    for row in good:  # by how it begins, so that no dialogue has turns on both sides
+        drawn = int.from_bytes(hashlib.sha256(row.question.opening().encode()).digest()[:6]) / 2**48
+        (held if drawn < loop.held_out else played).append(row)
+    if not held or not played:
+        raise InputError(f"{len(held)} of {len(good)} questions are held out; wanted some of each: see --held-out")
+    there = {row.category for row in played} | {"simulation"}
+    if missing := [kind for kind, part in loop.mix.items() if part and kind not in there]:
+        raise InputError(
+            f"--mix wants {missing[0]} rows, and no question that is played is {missing[0]}: see --category"
+        )
+    _write(loop.out / HELD_OUT, held)
+    _write(loop.out / PLAYED, played)
 
 
 def _write(path: Path, rows: list[Row]) -> None:
@@ -142,7 +168,7 @@ def _write(path: Path, rows: list[Row]) -> None:
 async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
     async with _served(loop, base) as model:
         with Run(folder / "run", loop.settings, model.name, model.digest or base.digest) as run:
-            run.take(read(str(loop.out / "questions.jsonl")))
+            run.take(read(str(loop.out / PLAYED)))
             counts = run.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))
             async with showing(tally, Console(stderr=True, highlight=False)):
@@ -155,10 +181,26 @@ def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
     if not data.exists():
         with Run.there(folder / "run") as run:
             export(run, data, "sft", loop.mix, 0.0, loop.settings.seed)
-    whole = base.where if not base.gguf else str(base.gguf)
-    tuned, is_gguf = folder / "tuned", bool(base.gguf)
-    tune(Tuning(data, whole, tuned, config=loop.config, seed=loop.settings.seed, merge=not is_gguf, gguf=is_gguf))
+    tuned = folder / "tuned"
+    options = ["--base", _weights(base), "--out", str(tuned), "--seed", str(loop.settings.seed)]
+    options += ["--gguf"] if base.gguf else ["--merge"]
+    _command("tune", str(data), *options, *(["--config", str(loop.config)] if loop.config else []))
     return bases.named(str(tuned / "merged.gguf" if base.gguf else tuned / "merged"))
+
+
+def _weights(base: bases.Base) -> str:
+    return str(base.gguf or base.where)
+
+
+def _command(*words: str) -> None:
+    """A command of ours in a process of its own: the memory that it holds, on a GPU too, goes with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "matrix_align", *words],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=_with_us if sys.platform == "linux" else None,
+    )
+    if done.returncode:
+        raise InputError(f"`matrix-align {words[0]}` ended with status {done.returncode}; what it said stands above")
 
 
 def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measured:
@@ -166,8 +208,9 @@ def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, li
         return measuring.load(folder)
     measured = asyncio.run(_asked(loop, base, folder, questions))
     if loop.preference:
-        told = margins(base, None, pairs(loop.preference)[0])
-        measured = measured.model_copy(update={"preferred": measuring.preferred(told)})
+        there = folder / "preference"
+        _command("measure", "--preference", str(loop.preference), "--base", _weights(base), "--out", str(there))
+        measured = measured.model_copy(update={"preferred": measuring.load(there).preferred})
     measuring.save(measured, folder)
     return measured
 
@@ -218,20 +261,37 @@ async def _served(loop: Loop, base: bases.Base) -> AsyncIterator[Endpoint]:
         if not (loop.endpoint and loop.serve):
             yield await stack.enter_async_context(opened(None, str(base.gguf)))
             return
-        command = [part.replace("{model}", base.where) for part in shlex.split(loop.serve)]
-        endpoint = await stack.enter_async_context(Endpoint(loop.endpoint, base.where, key=key(), digest=base.digest))
+        parts = shlex.split(loop.serve, posix=sys.platform != "win32")
+        command = [part.replace("{model}", _weights(base)) for part in parts]
+        endpoint = await stack.enter_async_context(
+            Endpoint(loop.endpoint, _weights(base), key=key(), digest=base.digest)
+        )
         if await endpoint.answers() is not False:
             raise InputError(f"something answers at {loop.endpoint} already; stop it, --serve starts a server there")
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.DEVNULL, preexec_fn=_with_us if sys.platform == "linux" else None
-        )
+        process = _start(command)
         try:
             await _up(endpoint, process)
             yield endpoint
         finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+            _stop(process)
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    with_us = _with_us if sys.platform == "linux" else None
+    try:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=with_us, start_new_session=True)
+    except OSError as error:
+        raise InputError(f"--serve can't run {command[0]}: {error.strerror}") from None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server and what it has started, which may take its time to go, but not for ever."""
+    for sent, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 30)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
 
 
 def _with_us() -> None:
@@ -239,12 +299,12 @@ def _with_us() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-async def _up(endpoint: Endpoint, process: asyncio.subprocess.Process) -> None:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + STARTS
-    while await endpoint.answers() is not True:
-        if process.returncode is not None:
+async def _up(endpoint: Endpoint, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + STARTS
+    while (there := await endpoint.answers()) is not True:
+        if process.poll() is not None:
             raise InputError(f"the command of --serve ended with status {process.returncode} before it answered")
-        if loop.time() > until:
-            raise Unreachable(f"{endpoint.url} does not answer {STARTS:g} s after --serve was started")
+        if there is None or time.monotonic() > until:
+            why = "refuses a chat" if there is None else f"does not answer {STARTS:g} s after --serve was started"
+            raise Unreachable(f"{endpoint.url} {why}: is --endpoint where it serves {{model}} under that name?")
         await asyncio.sleep(1)

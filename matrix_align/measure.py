@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from .endpoint import Model
-from .errors import InputError
+from .endpoint import Model, Reply
+from .errors import BadReply, InputError, Refused
 from .generate import whole
 from .refusal import refuses
 from .sources import Fault, Row, read
@@ -26,6 +26,7 @@ from .store import Recorded, Store
 from .types import Frozen, Question, Sampling, Scene, Settings
 
 FILE = "measured.json"
+AT_ONCE = 32  # answers and scenes
 
 
 class Answered(Frozen):
@@ -48,15 +49,14 @@ class Played(Frozen):
 
 
 class Measured(Frozen):
-    """All that was measured of one model. `preferred`: for each pair, did it find the chosen reply likelier;
-    None where a pair was too long.
-    """
+    """All that was measured of one model. `preferred`: of each pair, by hash, whether the chosen reply was likelier."""
 
     model: str
     digest: str
+    settings: Settings
     answers: tuple[Answered, ...] = ()
     scenes: tuple[Played, ...] = ()
-    preferred: tuple[bool | None, ...] = ()
+    preferred: dict[str, bool] = Field(default_factory=dict)
 
 
 def held_out(source: str, category: str, limit: int | None) -> list[Question]:
@@ -83,15 +83,32 @@ async def measure(
 ) -> Measured:
     """Asks all `questions`, by category, and plays `scenes` of them, in turn of each category.
 
-    What was asked before is read from `store`. Raises ModelError where an answer can't be had; a scene that fails is a
-    result.
+    What was asked before is read from `store`. A scene that the model fails is a result. Raises ModelError where an
+    answer can't be had, and where a scene fails for its server.
     """
     recorded = Recorded(model, store)
+    at_once = asyncio.Semaphore(AT_ONCE)
     asked = [(category, question) for category, each in questions.items() for question in each]
     sampling = Sampling(temperature=0, max_tokens=settings.max_tokens, seed=settings.seed)
+
+    async def answer(question: Question) -> Reply[str]:
+        async with at_once:
+            return await recorded.ask(question.messages(), str, sampling)
+
+    async def scene(question: Question) -> Scene:
+        async with at_once:
+            played, error = await whole(question, recorded, settings)
+        if error and not (isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)):
+            raise error
+        return played
+
     try:
         async with asyncio.TaskGroup() as group:
-            replies = [group.create_task(recorded.ask(question.messages(), str, sampling)) for _, question in asked]
+            replies = [group.create_task(answer(question)) for _, question in asked]
+            lists = list(questions.values())
+            turns = range(max(map(len, lists), default=0))
+            chosen = [each[turn] for turn in turns for each in lists if turn < len(each)][:scenes]
+            played = [group.create_task(scene(question)) for question in chosen]
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
     answers = [
@@ -99,15 +116,8 @@ async def measure(
         for (category, question), reply in zip(asked, replies, strict=True)
         for said in [reply.result()]
     ]
-    lists = list(questions.values())
-    chosen = [each[turn] for turn in range(max(map(len, lists), default=0)) for each in lists if turn < len(each)]
-    played = await asyncio.gather(*(whole(question, recorded, settings) for question in chosen[:scenes]))
-    return Measured(
-        model=model.name,
-        digest=model.digest,
-        answers=tuple(answers),
-        scenes=tuple(_judged(scene) for scene, _ in played),
-    )
+    judged = tuple(_judged(each.result()) for each in played)
+    return Measured(model=model.name, digest=model.digest, settings=settings, answers=tuple(answers), scenes=judged)
 
 
 def _judged(scene: Scene) -> Played:
@@ -120,9 +130,10 @@ def _id(question: Question) -> str:
     return hashlib.sha256(question.model_dump_json().encode()).hexdigest()[:16]
 
 
-def preferred(margins: Sequence[float]) -> tuple[bool | None, ...]:
-    """Margins of log-probability as a measurement keeps them."""
-    return tuple(None if math.isnan(each) else each > 0 for each in margins)
+def preferred(pairs: Sequence[str], margins: Sequence[float]) -> dict[str, bool]:
+    """Margins of log-probability, one a pair, as a measurement keeps them; those of pairs too long are left out."""
+    keys = [hashlib.sha256(pair.encode()).hexdigest()[:16] for pair in pairs]
+    return {key: margin > 0 for key, margin in zip(keys, margins, strict=True) if not math.isnan(margin)}
 
 
 def load(folder: Path) -> Measured:
@@ -152,9 +163,8 @@ def signs(measured: Measured) -> dict[str, dict[str, bool]]:
     for played in measured.scenes:
         found.setdefault("scenes that end well", {})[played.id] = played.well
         found.setdefault("scenes whose rulings vary", {})[played.id] = played.varied
-    for number, told in enumerate(measured.preferred):
-        if told is not None:
-            found.setdefault("preference accuracy", {})[str(number)] = told
+    if measured.preferred:
+        found["preference accuracy"] = measured.preferred
     return found
 
 
@@ -163,8 +173,12 @@ def shares(measured: Measured) -> dict[str, Share]:
 
 
 def changes(before: Measured, after: Measured) -> dict[str, Share]:
-    """For each measure the difference on the things that both have, with its interval."""
+    """For each measure the difference on the things that both have, with its interval. Answers and scenes are the same
+    things only where they were made with the same settings.
+    """
     one, other = signs(before), signs(after)
+    if before.settings != after.settings:
+        one = {name: things for name, things in one.items() if name == "preference accuracy"}
     both = {name: [id for id in things if id in other.get(name, {})] for name, things in one.items()}
     return {
         name: difference([one[name][id] for id in ids], [other[name][id] for id in ids])

@@ -52,14 +52,25 @@ def _differences(there: Tables, mine: Tables) -> Iterator[str]:
                 yield f"{part}.{name} was {json.dumps(was)}, is {json.dumps(value)}"
 
 
+def _value(value: Any) -> str:
+    """A value as TOML spells it: as JSON does, but for tables and the odd numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_value(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan too
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _write(path: Path, parts: Tables, note: str) -> None:
-    """TOML of tables of plain values, which JSON spells the same way; whole or not at all."""
+    """TOML of tables of values; whole or not at all."""
     lines = [f"# {note}"]
     for part, fields in parts.items():
         lines += [
             f"\n[{part}]",
-            *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()),
+            *(f"{name} = {_value(value)}" for name, value in fields.items()),
         ]
-    half = path.with_suffix(".part")
+    half = path.with_name(f".{path.name}.part")
     half.write_text("\n".join(lines) + "\n", encoding="utf-8")
     half.replace(path)

@@ -31,7 +31,8 @@ def share(hits: Sequence[bool]) -> Share:
 
 def difference(before: Sequence[bool], after: Sequence[bool]) -> Share:
     """After less before on the same things, in the same order: the mean of the pairs' differences, with the bounds of
-    its 95 % interval (Student's t). Where no pair differs the interval is as wide as one pair that did would make it.
+    its 95 % interval (Student's t), within -1 and 1. Where all differences are alike, which is no proof that all would
+    be, the interval is that of one pair that is not.
     """
     from scipy.stats import t
 
@@ -44,4 +45,4 @@ def difference(before: Sequence[bool], after: Sequence[bool]) -> Share:
     mean = sum(differences) / n
     spread = sum((each - mean) ** 2 for each in differences) / (n - 1) or 1 / n
     half = float(t.ppf(0.975, n - 1)) * sqrt(spread / n)
-    return Share(mean, mean - half, mean + half, n)
+    return Share(mean, max(-1.0, mean - half), min(1.0, mean + half), n)

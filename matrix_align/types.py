@@ -95,6 +95,11 @@ class Question(Frozen):
             raise ValueError(f"the question has {len(text):,} characters; at most {QUESTION_LIMIT:,} are taken")
         return text
 
+    def opening(self) -> str:
+        """How the conversation begins, written plainly: what many a data set shares between its rows."""
+        first = next(message.content for message in self.messages() if message.role == "user")
+        return " ".join(first.casefold().split())
+
     def messages(self) -> list[Message]:
         """The chat a model answers when it is asked this question."""
         system = [Message(role="system", content=self.system)] if self.system else []

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("trl")
 
+from matrix_align import Settings
 from matrix_align.iterate import worse
 from matrix_align.measure import Answered, Measured
 
@@ -65,7 +66,8 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     head, _, *lines, _, kept = done.stdout.splitlines()
     assert head == "| | base | round 1 | round 2 |"
-    assert {line.split(" | ")[0] for line in lines} >= {"| refuses harmful questions", "| scenes that end well"}
+    names = {line.split(" | ")[0].removeprefix("| ") for line in lines}
+    assert names >= {"refuses harmful questions", "refuses benign questions", "scenes that end well"}
     assert kept.startswith("The model to keep: ")
     assert (loop / "results.md").read_text() == done.stdout and (loop / "results.png").stat().st_size > 10_000
     held, played = ((loop / name).read_text().splitlines() for name in ("held-out.jsonl", "questions.jsonl"))
@@ -80,16 +82,30 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     assert told.returncode == 2 and "iterate.held_out was 0.3, is 0.5" in told.stderr
 
 
-def test_server_that_does_not_start(command: list[str]) -> None:
-    command[command.index("--serve") + 1] = f"{sys.executable} -c pass"
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--serve", f"{sys.executable} -c pass", "ended with status 0 before it answered"),
+        ("--serve", "no-such-server", "--serve can't run no-such-server"),
+        ("--held-out", "0.01", "see --held-out"),
+        ("--config", "none.toml", "can't read none.toml"),
+        ("--base", "nowhere", "wanted embedded"),
+    ],
+)
+def test_mistakes(command: list[str], option: str, value: str, words: str) -> None:
+    """One line, before anything is played; and the same folder takes the command that is right."""
+    right = list(command)
+    command[command.index(option) + 1] = value
     told = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 2 and "ended with status 0 before it answered" in told.stderr
+    assert told.returncode == 2 and words in told.stderr, told.stderr
     assert "Traceback" not in told.stderr
+    if option == "--held-out":
+        assert "Traceback" not in subprocess.run([*right, "--rounds", "1"], capture_output=True, text=True).stderr
 
 
 def measured(refused: int, category: str = "benign") -> Measured:
     answers = [Answered(id=str(n), category=category, answer="x", refused=n < refused, cut=False) for n in range(40)]
-    return Measured(model="m", digest="", answers=tuple(answers))
+    return Measured(model="m", digest="", settings=Settings(), answers=tuple(answers))
 
 
 def test_what_counts_as_worse() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
+from matrix_align import Settings
 from matrix_align.measure import Answered, Measured, changes, preferred, table
 from matrix_align.stats import difference, share
 
@@ -35,7 +36,8 @@ def test_pairs_are_matched_by_what_was_asked() -> None:
 
     def measured(*refused: tuple[str, bool]) -> Measured:
         given = [Answered(id=id, category="harmful", answer="x", refused=told, cut=False) for id, told in refused]
-        return Measured(model="m", digest="", answers=tuple(given), preferred=preferred([0.1, -0.1, float("nan")]))
+        likelier = preferred(["one", "two", "three"], [0.1, -0.1, float("nan")])
+        return Measured(model="m", digest="", settings=Settings(), answers=tuple(given), preferred=likelier)
 
     before = measured(("a", False), ("b", False), ("c", True))
     after = measured(("b", False), ("a", True), ("d", True))
@@ -44,6 +46,8 @@ def test_pairs_are_matched_by_what_was_asked() -> None:
     assert changed["preference accuracy"].part == 0 and changed["preference accuracy"].n == 2
     lines = table({"before": before, "after": after}).splitlines()
     assert lines[0] == "| | before | after |" and "+50 points" in lines[2]
+    unlike = after.model_copy(update={"settings": Settings(roles=2)})
+    assert set(changes(before, unlike)) == {"preference accuracy"}, "answers at other settings are other things"
 
 
 def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -67,10 +71,20 @@ def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Pa
 
 
 def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
     server.on["text"] = lambda body: error(400, "no") if "number 7?" in str(body) else "Well."
-    told = cli("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    told = cli(*command, "--scenes", "2")
     assert told.returncode == 2 and "Traceback" not in told.stderr
     assert not (tmp_path / "out/measured.json").exists()
+    del server.on["text"]
+    server.on["Cast"] = lambda body: error(401, "key expired")
+    told = cli(*command, "--scenes", "2")
+    assert told.returncode == 2 and "key expired" in told.stderr
+    assert not (tmp_path / "out/measured.json").exists(), "a scene that its server broke off is no result"
+    server.on["Cast"] = lambda body: "no cast"
+    assert cli(*command, "--scenes", "2").returncode == 0
+    told = cli(*command, "--scenes", "3")
+    assert told.returncode == 2 and "measure.scenes was 2, is 3" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("trl")
+
+from safetensors.numpy import load_file
 
 from matrix_align.cli import main
 from matrix_align.tuning import base as bases
@@ -126,7 +129,7 @@ def test_test_rows_are_measured_and_not_learned(base: Path, quick: Path, tmp_pat
 
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
-    """From the last checkpoint, to the same adapter as one that was not killed."""
+    """From the last checkpoint, to the same adapter as one that was not killed, dropout included."""
     data = tiny.rows(tmp_path / "a.jsonl") if method == "sft" else tiny.pairs(tmp_path / "a.jsonl")
     config = tmp_path / "c.toml"
     config.write_text(f"[{method}]\nnum_train_epochs = 60\ngradient_accumulation_steps = 1\nsave_steps = 10\n")
@@ -145,8 +148,29 @@ def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
     assert "going on from step" in done.stderr
     steps = [each["step"] for each in history(out) if "loss" in each]
     assert steps == list(range(1, 181))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0 and "is finished" in again.stderr
+    straight = tune(Tuning(data, str(base), tmp_path / "straight", method=method, config=config))  # type: ignore[arg-type]
+    assert straight["steps"] == 180
+    one, other = (load_file(path / "adapter_model.safetensors") for path in (out, tmp_path / "straight"))
+    assert all((one[name] == other[name]).all() for name in other)
+
+
+def test_finished_it_is_not_done_again(base: Path, quick: Path, tmp_path: Path) -> None:
+    """But whole weights that are asked for later are written."""
+    asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), tmp_path / "out", config=quick)
+    first = tune(asked)
+    before = (tmp_path / "out/adapter_model.safetensors").stat().st_mtime_ns
+    assert tune(replace(asked, merge=True)) == first
+    assert (tmp_path / "out/merged/model.safetensors").exists()
+    assert (tmp_path / "out/adapter_model.safetensors").stat().st_mtime_ns == before
+
+
+def test_settings_that_are_tables(base: Path, tmp_path: Path) -> None:
+    """They are kept in tune.toml as they were given."""
+    config = tmp_path / "c.toml"
+    config.write_text("[sft]\nmax_steps = 1\nlr_scheduler_kwargs = { num_cycles = 0.25 }\n[lora]\nrank_pattern = {}\n")
+    asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), tmp_path / "out", config=config)
+    assert tune(asked) == tune(asked)
+    assert 'lr_scheduler_kwargs = {"num_cycles" = 0.25}' in (tmp_path / "out/tune.toml").read_text()
 
 
 LONG = {"messages": [{"role": "user", "content": "x" * 3000}, {"role": "assistant", "content": "y"}]}

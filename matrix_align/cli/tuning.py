@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,6 +97,7 @@ def measure(
 ) -> None:
     """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy."""
     from .. import measure as measuring
+    from .. import recipe
 
     if not (harmful or benign or preference):
         raise InputError("nothing to measure; give --harmful, --benign or --preference")
@@ -105,7 +107,9 @@ def measure(
     settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
     sources = {"harmful": harmful, "benign": benign}
     questions = {name: measuring.held_out(each, name, limit) for name, each in sources.items() if each}
-    measured = asyncio.run(_measured(out, questions, settings, scenes, endpoint, model, adapter))
+    if scenes and not questions:
+        raise InputError("--scenes are played around questions; give --harmful or --benign too")
+    likelier = None
     if preference:
         from ..tuning import base as bases
         from ..tuning.preference import margins, pairs
@@ -113,8 +117,20 @@ def measure(
         rows, faults = pairs(preference)
         for fault in faults[:5]:
             typer.echo(fault, err=True)
-        told = margins(bases.named(base or model or bases.EMBEDDED), adapter, rows)
-        measured = measured.model_copy(update={"preferred": measuring.preferred(told)})
+        weights = bases.named(base or model or bases.EMBEDDED)
+        bases.tokenizer(weights)  # so that libraries or weights that are missing are told before hours of work
+        likelier = partial(margins, weights, adapter, rows)
+    kept = {name: str(value or "") for name, value in {**sources, "preference": preference}.items()}
+    asked = {**kept, "limit": limit or 0, "scenes": scenes, "endpoint": endpoint or "", "model": model or ""}
+    mine: recipe.Tables = {
+        "measure": {**asked, "adapter": str(adapter or ""), "base": base or ""},
+        "settings": settings.model_dump(),
+    }
+    recipe.settle(out / "measure.toml", mine, "What is measured here.", "measurement")
+    measured = asyncio.run(_measured(out, questions, settings, scenes, endpoint, model, adapter))
+    if likelier:
+        told = measuring.preferred([str(row) for row in rows], likelier())
+        measured = measured.model_copy(update={"preferred": told})
     measuring.save(measured, out)
     if as_json:
         print_json(measuring.summary(measured))
@@ -194,8 +210,8 @@ async def _measured(
     from ..models import opened
     from ..store import Store
 
+    if not questions:
+        return Measured(model=model or "", digest="", settings=settings)
     with Store(out / "record.db") as store:
         async with opened(endpoint, model, adapter) as served:
-            if not questions:
-                return Measured(model=served.name, digest=served.digest)
             return await measure(served, questions, settings, scenes, store)

@@ -79,6 +79,15 @@ def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
     return loaded
 
 
+def dtype() -> str:
+    """What weights are loaded as: float32 on a CPU, bfloat16 on a GPU, float16 on one that has no bfloat16."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
 def with_adapter(model: Any, folder: Path) -> Any:
     """The model with a PEFT adapter merged into it. Raises InputError where there is none for it."""
     from peft import PeftModel

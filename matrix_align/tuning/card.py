@@ -20,7 +20,7 @@ def card(
     test: Data | None,
 ) -> str:
     lines = ["---", "library_name: peft"]
-    if base.where == base.name:  # a name on the hub
+    if base.where == base.name and not base.digest:  # a name on the hub
         lines.append(f"base_model: {base.name}")
     lines += ["tags: [matrix-align, self-alignment, lora]", "---", "", f"# {base.name}, tuned by matrix-align", ""]
     lines += [
@@ -48,8 +48,9 @@ def card(
         "",
         "## Files",
         "",
-        "`adapter_model.safetensors` is PEFT's (vLLM: `--enable-lora --lora-modules tuned=.`), `adapter.gguf` the",
-        "same for llama.cpp, `curves.png` the loss, `tune.toml` all settings.",
+        "`adapter_model.safetensors` is PEFT's (vLLM: `--enable-lora --lora-modules tuned=.`)"
+        f"{', `adapter.gguf` the same for llama.cpp' if base.gguf else ''},",
+        "`curves.png` the loss, `tune.toml` all settings.",
         "",
         "## Settings",
         "",

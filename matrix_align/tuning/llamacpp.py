@@ -40,23 +40,30 @@ class Lora:
     updates: tuple[Low, ...]
 
 
-def read(folder: Path, base: Path) -> Lora:
-    """The adapter that PEFT wrote into `folder`, for the base's GGUF file.
+def check(base: Path, lora: Any) -> None:
+    """Raises InputError where llama.cpp has no adapter such as this one (a LoraConfig) for the base's GGUF file."""
+    architecture = str(described(base)["general.architecture"])
+    if architecture not in REORDERED + SAME_ORDER:
+        known = ", ".join(REORDERED + SAME_ORDER)
+        raise InputError(f"{base.name}: adapters for llama.cpp are written for {known}, not for {architecture}")
+    unlike = {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}}
+    unlike |= {"lora_bias": False, "init_lora_weights": True}
+    for name, plain in unlike.items():
+        if getattr(lora, name, plain) not in (plain, None):
+            raise InputError(f"[lora] {name}: llama.cpp's adapters have no such thing; tune the model's folder instead")
 
-    Raises InputError where llama.cpp has no such adapter: another architecture, biases, DoRA, whole modules.
+
+def read(folder: Path, base: Path) -> Lora:
+    """The adapter that PEFT wrote into `folder`, for the base's GGUF file, as `check` lets it be.
+
+    Raises InputError for a weight that the GGUF does not have.
     """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from safetensors.numpy import load_file
 
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    for name, plain in {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}}.items():
-        if config.get(name, plain) not in (plain, None):
-            raise InputError(f"{folder}: llama.cpp's adapters have no {name}; use --merge, and serve merged/")
     about = described(base)
     architecture = str(about["general.architecture"])
-    if architecture not in REORDERED + SAME_ORDER:
-        known = ", ".join(REORDERED + SAME_ORDER)
-        raise InputError(f"{base.name}: adapters for llama.cpp are written for {known}, not for {architecture}")
     blocks = int(about[f"{architecture}.block_count"])
     names = get_tensor_name_map(next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture), blocks)
     heads = int(about[f"{architecture}.attention.head_count"])
@@ -71,6 +78,8 @@ def read(folder: Path, base: Path) -> Lora:
         if architecture in REORDERED and module.endswith(("q_proj", "k_proj")):
             b = _reordered(b, heads if module.endswith("q_proj") else key_heads)
         updates.append(Low(f"{tensor}.weight", a, b))
+    if 2 * len(updates) != len(saved):
+        raise InputError(f"{folder} updates more than the products of matrices that llama.cpp's adapters hold")
     rank = int(config["r"])
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     return Lora(architecture, rank, scale, tuple(updates))

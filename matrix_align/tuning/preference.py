@@ -24,7 +24,6 @@ TOKENS = 4096  # of a batch, padding included
 class Pair:
     """What stands before, and two replies to it."""
 
-    place: str
     before: list[dict[str, str]]
     chosen: str
     rejected: str
@@ -39,7 +38,7 @@ def pairs(path: Path) -> tuple[list[Pair], list[str]]:
             chosen, rejected = (_turns(row, name) for name in ("chosen", "rejected"))
             if chosen[:-1] != rejected[:-1] or not (chosen[-1]["content"] and rejected[-1]["content"]):
                 raise ValueError("chosen and rejected are no two replies to the same dialogue")
-            found.append(Pair(place, chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]))
+            found.append(Pair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]))
         except ValueError as error:
             faults.append(f"{place}: {error}")
     if not found:
@@ -52,12 +51,12 @@ def margins(base: bases.Base, adapter: Path | None, rows: Sequence[Pair]) -> lis
     """For each pair, the chosen reply's mean log-probability a token less the rejected one's; NaN where one is longer
     than LONGEST tokens. Raises InputError for a base or an adapter that can't be loaded.
     """
+    tokenizer = bases.tokenizer(base)
     import torch
 
     gpu = torch.cuda.is_available()
-    tokenizer = bases.tokenizer(base)
     with bases.quiet():
-        model = bases.model(base, "bfloat16" if gpu else "float32")
+        model = bases.model(base, bases.dtype())
         if adapter:
             model = bases.with_adapter(model, adapter)
     model = model.to("cuda" if gpu else "cpu").eval()

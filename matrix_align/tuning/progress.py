@@ -28,7 +28,8 @@ def progress(tokens: int, console: Console) -> Any:
             return (self._epoch - self._from[1]) * tokens
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._began, self._from, self._epoch = time.monotonic(), (state.global_step, state.epoch or 0.0), 0.0
+            self._began, self._epoch = time.monotonic(), state.epoch or 0.0
+            self._from = (state.global_step, self._epoch)
             if state.is_world_process_zero:
                 self._bar.start()
             self._task = self._bar.add_task("", total=state.max_steps, completed=state.global_step, figures="")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -70,7 +71,13 @@ def tune(asked: Tuning) -> dict[str, Any]:
     with bases.quiet():
         settings = config.resolved(asked.method, asked.config)
         lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
+    if base.gguf:
+        llamacpp.check(base.gguf, lora)
+    if asked.qlora:
+        _quantised(True)
     longest = settings[asked.method].get("max_length") or sys.maxsize
+    if not isinstance(longest, int):
+        raise InputError(f"[{asked.method}] max_length is a number of tokens (got {longest!r})")
     train = load(asked.data, asked.method, tokenizer, longest, asked.too_long)
     beside = asked.data.with_name(f"{asked.data.stem}-test{asked.data.suffix}")  # as `export --test` names it
     test_path = asked.test or (beside if beside.exists() else None)
@@ -87,7 +94,9 @@ def tune(asked: Tuning) -> dict[str, Any]:
         _settle(asked, base, train, test, settings)
     done = asked.out / HISTORY
     if done.exists():
-        tell(f"{asked.out} is finished; it is not done again")
+        tell(f"{asked.out} is finished; it is not tuned again")
+        if first:
+            _extras(asked, base)
         return dict(json.loads(done.read_text(encoding="utf-8"))["figures"])
     figures, history = _train(asked, base, tokenizer, lora, settings[asked.method], train, test, tell)
     if first:
@@ -99,7 +108,8 @@ def _settle(
     asked: Tuning, base: bases.Base, train: Data, test: Data | None, settings: dict[str, dict[str, Any]]
 ) -> None:
     """Notes what is done in the folder, which must be new or of this very tuning."""
-    if asked.out.exists() and any(asked.out.iterdir()) and not (asked.out / RECIPE).exists():
+    others = [path.name for path in asked.out.iterdir() if not path.name.startswith(".")] if asked.out.exists() else []
+    if others and not (asked.out / RECIPE).exists():
         raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
     mine: recipe.Tables = {
         "tune": {"method": asked.method, "seed": asked.seed, "qlora": asked.qlora, "too_long": asked.too_long},
@@ -143,15 +153,15 @@ def _train(
                 "seed": asked.seed,
                 "data_seed": asked.seed,
                 "use_cpu": not gpu,
-                "bf16": gpu,
+                "bf16": bases.dtype() == "bfloat16",
+                "fp16": bases.dtype() == "float16",
                 "report_to": "none",
                 "disable_tqdm": True,
             },
         )
-        model = bases.model(base, "bfloat16" if gpu else "float32", **_quantised(asked.qlora, gpu))
-        batch = args.per_device_train_batch_size
-        needed = estimate(model, lora.r, batch, max(row.tokens for row in train.rows), len(tokenizer))
-        tell(f"memory: about {needed / 2**30:.1f} GB wanted, {free() / 2**30:.1f} GB free")
+        model = bases.model(base, bases.dtype(), **(_quantised(True) if asked.qlora else {}))
+        needed = estimate(model, args, max(row.tokens for row in train.rows), len(tokenizer), asked.method == "dpo")
+        tell(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
         if needed > free():
             tell("that may be too little: lower per_device_train_batch_size or max_length, or take --qlora on a GPU")
         trainer_class: Any = SFTTrainer if asked.method == "sft" else DPOTrainer
@@ -174,46 +184,54 @@ def _train(
         if last:
             tell(f"going on from step {last.name.split('-')[1]}")
         began = time.monotonic()
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"out of memory: {shorten(str(error), 200)}; lower per_device_train_batch_size or max_length"
+            ) from None
         seconds = time.monotonic() - began
         trainer.save_model(str(asked.out))
     history = trainer.state.log_history
     figures = {
         "rows": len(train.rows),
         "steps": trainer.state.global_step,
-        "seconds": round(seconds, 1),
-        "tokens_per_second": round(watch.tokens_done() / seconds) if seconds else 0,
+        "seconds": round(seconds, 1),  # since it was last started
+        "tokens_per_second": round(watch.tokens_done() / seconds),
         "peak_memory_gb": round(_peak(gpu) / 2**30, 2),
     }
     losses = [each["loss"] for each in history if "loss" in each]
     tests = [each["eval_loss"] for each in history if "eval_loss" in each]
     figures["loss"] = {"first": losses[0], "last": losses[-1]} if losses else None
     figures["test_loss"] = {"before": tests[0], "after": tests[-1]} if tests else None
-    if asked.merge and os.environ.get("RANK", "0") == "0":
-        _merge(asked, base, trainer, tokenizer)
     return figures, history
 
 
-def _quantised(qlora: bool, gpu: bool) -> dict[str, Any]:
+def _quantised(qlora: bool) -> dict[str, Any]:
     """4-bit weights under the LoRA (QLoRA: Dettmers et al. 2023)."""
-    if not qlora:
-        return {}
-    if not gpu:
+    if bases.dtype() == "float32":
         raise InputError("--qlora needs a GPU; on a CPU tune without it")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
         raise InputError("--qlora needs bitsandbytes: pip install bitsandbytes") from None
-    import torch
     from transformers import BitsAndBytesConfig
 
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=bases.dtype())
     return {"quantization_config": four}
 
 
 def _last(checkpoints: Path) -> Path | None:
     """The newest whole checkpoint; one that a kill has cut lacks its last file."""
-    found = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+
+    def whole(path: Path) -> bool:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return True
+
+    found = [path for path in checkpoints.glob("checkpoint-*") if whole(path)]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
@@ -233,16 +251,33 @@ def _peak(gpu: bool) -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def _merge(asked: Tuning, base: bases.Base, trainer: Any, tokenizer: Any) -> None:
-    """Whole weights in merged/, as any server loads them."""
-    if asked.qlora:  # into the base as it is, not into its 4-bit copy
-        from peft import PeftModel
+def _extras(asked: Tuning, base: bases.Base) -> None:
+    """The adapter for llama.cpp, and the whole weights that are asked for, where they are not there yet."""
+    if base.gguf:
+        lora = llamacpp.read(asked.out, base.gguf)
+        _whole(asked.out / ADAPTER, lambda half: llamacpp.adapter(lora, half))
+        if asked.gguf:
+            _whole(asked.out / "merged.gguf", lambda half: llamacpp.merged(lora, base.gguf or half, half))
+    if asked.merge:
+        with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
+            model = bases.with_adapter(bases.model(base, bases.dtype()), asked.out)
 
-        whole = PeftModel.from_pretrained(bases.model(base, "bfloat16"), str(asked.out)).merge_and_unload()
-    else:
-        whole = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-    whole.save_pretrained(asked.out / "merged")
-    tokenizer.save_pretrained(asked.out / "merged")
+        def write(half: Path) -> None:
+            model.save_pretrained(half)
+            bases.tokenizer(base).save_pretrained(half)
+
+        _whole(asked.out / "merged", write)
+
+
+def _whole(made: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file or a folder that is there when it is whole, or not at all."""
+    if made.exists():
+        return
+    half = made.with_name(f".{made.name}.part")
+    if half.is_dir():
+        shutil.rmtree(half)
+    write(half)
+    half.replace(made)
 
 
 def _finish(
@@ -260,11 +295,12 @@ def _finish(
     adapter = json.loads(described.read_text(encoding="utf-8"))
     adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
     described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    if base.gguf:
-        lora = llamacpp.read(asked.out, base.gguf)
-        llamacpp.adapter(lora, asked.out / ADAPTER)
-        if asked.gguf:
-            llamacpp.merged(lora, base.gguf, asked.out / "merged.gguf")
+    _extras(asked, base)
     draw(history, asked.out / "curves.png")
     (asked.out / "README.md").write_text(card(asked.method, base, figures, settings, train, test), encoding="utf-8")
-    (asked.out / HISTORY).write_text(json.dumps({"figures": figures, "log": history}, indent=1), encoding="utf-8")
+    told = json.dumps({"figures": figures, "log": history}, indent=1)
+
+    def write(half: Path) -> None:
+        half.write_text(told, encoding="utf-8")
+
+    _whole(asked.out / HISTORY, write)
