@@ -132,7 +132,7 @@ def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
     """From the last checkpoint, to the same adapter as one that was not killed, dropout included."""
     data = tiny.rows(tmp_path / "a.jsonl") if method == "sft" else tiny.pairs(tmp_path / "a.jsonl")
     config = tmp_path / "c.toml"
-    config.write_text(f"[{method}]\nnum_train_epochs = 60\ngradient_accumulation_steps = 1\nsave_steps = 10\n")
+    config.write_text(f"[{method}]\nnum_train_epochs = 30\ngradient_accumulation_steps = 1\nsave_steps = 10\n")
     out = tmp_path / "out"
     options = ("tune", str(data), "--base", str(base), "--config", str(config), "--method", method)
     command = [sys.executable, "-m", "matrix_align", *options, "--out", str(out)]
@@ -147,9 +147,9 @@ def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stderr
     steps = [each["step"] for each in history(out) if "loss" in each]
-    assert steps == list(range(1, 181))
+    assert steps == list(range(1, 91))
     straight = tune(Tuning(data, str(base), tmp_path / "straight", method=method, config=config))  # type: ignore[arg-type]
-    assert straight["steps"] == 180
+    assert straight["steps"] == 90
     one, other = (load_file(path / "adapter_model.safetensors") for path in (out, tmp_path / "straight"))
     assert all((one[name] == other[name]).all() for name in other)
 
