@@ -9,6 +9,7 @@ from typing import Any
 def draw(history: list[dict[str, Any]], made: Path) -> None:
     """Writes a PNG of 800 x 450. DPO's share of pairs told apart is drawn too where it was logged."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4.5), dpi=100)
     axes = figure.subplots()
@@ -22,7 +23,7 @@ def draw(history: list[dict[str, Any]], made: Path) -> None:
             steps, values = zip(*points, strict=True)
             axes.plot(steps, values, style, label=label, linewidth=1)
     axes.set_xlabel("step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     if axes.lines:
