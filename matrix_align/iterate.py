@@ -39,6 +39,7 @@ from .sources import Category, Fault, Row, read
 from .store import Store
 from .tuning import base as bases
 from .tuning import config
+from .tuning.card import note_measured
 from .tuning.preference import pairs
 from .tuning.train import HISTORY
 from .types import Question, Settings
@@ -91,6 +92,9 @@ def iterate(loop: Loop) -> dict[str, Measured]:
             base = _tune(loop, base, folder)
         console.print(f"{name}: measuring", markup=False)
         measured[name] = _measure(loop, base, folder, questions)
+        if number:
+            before = {each: measured[each] for each in ("base", name)}
+            note_measured(folder / "tuned", measuring.table(before))
         if why := worse(measured):
             console.print(f"{name} made things worse: {'; '.join(why)}", markup=False, soft_wrap=True)
         else:
@@ -222,14 +226,21 @@ async def _asked(loop: Loop, base: bases.Base, folder: Path, questions: dict[str
 
 
 def worse(measured: dict[str, Measured]) -> list[str]:
-    """What the newest round has made worse than the one before, beyond the 95 % interval of the difference."""
-    if len(measured) < 2:
-        return []
-    before, after = list(measured.values())[-2:]
-    changed = measuring.changes(before, after)
-    fell = [f"{name} {changed[name].part:+.0%}" for name in GAINS if name in changed and changed[name].high < 0]
-    rose = [f"{name} {changed[name].part:+.0%}" for name in LOSSES if name in changed and changed[name].low > 0]
-    return fell + rose
+    """What the newest round has made worse than the round before or, round by round a little, than the base.
+
+    So much worse as chance alone has it in at most one round of twenty, all comparisons together (Bonferroni).
+    """
+    *earlier, newest = measured
+    found = []
+    others = dict.fromkeys([*earlier[-1:], *earlier[:1]])
+    watched = {*GAINS, *LOSSES} & measuring.signs(measured[newest]).keys()
+    confidence = 1 - 2 * 0.05 / max(1, len(watched) * len(others))  # only one side of an interval is worse
+    for name in others:
+        changed = measuring.changes(measured[name], measured[newest], confidence)
+        fell = [each for each in GAINS if each in changed and changed[each].high < 0]
+        rose = [each for each in LOSSES if each in changed and changed[each].low > 0]
+        found += [f"{each} {changed[each].part * 100:+.0f} points since {name}" for each in fell + rose]
+    return found
 
 
 def report(measured: dict[str, Measured], kept: bases.Base, out: Path) -> None:

@@ -172,7 +172,7 @@ def shares(measured: Measured) -> dict[str, Share]:
     return {name: share(list(things.values())) for name, things in signs(measured).items()}
 
 
-def changes(before: Measured, after: Measured) -> dict[str, Share]:
+def changes(before: Measured, after: Measured, confidence: float = 0.95) -> dict[str, Share]:
     """For each measure the difference on the things that both have, with its interval. Answers and scenes are the same
     things only where they were made with the same settings.
     """
@@ -181,7 +181,7 @@ def changes(before: Measured, after: Measured) -> dict[str, Share]:
         one = {name: things for name, things in one.items() if name == "preference accuracy"}
     both = {name: [id for id in things if id in other.get(name, {})] for name, things in one.items()}
     return {
-        name: difference([one[name][id] for id in ids], [other[name][id] for id in ids])
+        name: difference([one[name][id] for id in ids], [other[name][id] for id in ids], confidence)
         for name, ids in both.items()
         if ids
     }

@@ -29,10 +29,10 @@ def share(hits: Sequence[bool]) -> Share:
     return Share(sum(hits) / len(hits), float(bounds.low), float(bounds.high), len(hits))
 
 
-def difference(before: Sequence[bool], after: Sequence[bool]) -> Share:
+def difference(before: Sequence[bool], after: Sequence[bool], confidence: float = 0.95) -> Share:
     """After less before on the same things, in the same order: the mean of the pairs' differences, with the bounds of
-    its 95 % interval (Student's t), within -1 and 1. Where all differences are alike, which is no proof that all would
-    be, the interval is that of one pair that is not.
+    its interval (Student's t), within -1 and 1. Where all differences are alike, which is no proof that all would be,
+    the interval is that of one pair that is not.
     """
     from scipy.stats import t
 
@@ -44,5 +44,5 @@ def difference(before: Sequence[bool], after: Sequence[bool]) -> Share:
     differences = [int(b) - int(a) for a, b in zip(before, after, strict=True)]
     mean = sum(differences) / n
     spread = sum((each - mean) ** 2 for each in differences) / (n - 1) or 1 / n
-    half = float(t.ppf(0.975, n - 1)) * sqrt(spread / n)
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sqrt(spread / n)
     return Share(mean, max(-1.0, mean - half), min(1.0, mean + half), n)

@@ -8,6 +8,7 @@ set -eu
 model="${MODEL:?set MODEL to what vllm serves}"
 helpful="${HELPFUL:-hf:databricks/databricks-dolly-15k:train:instruction}"
 harmful="${HARMFUL:-pku-saferlhf}"
+held_out="${HELD_OUT:-hf:HuggingFaceH4/no_robots:test:prompt}" # benign questions that are in neither
 out="${OUT:-paper}"
 url=http://localhost:8000/v1
 
@@ -30,7 +31,7 @@ stopped() {
 served "$model"
 matrix-align generate "$helpful" --category helpful --limit 6000 --shuffle 0 --out "$out/run" --endpoint $url
 matrix-align generate "$harmful" --category harmful --limit 6000 --shuffle 0 --out "$out/run" --endpoint $url
-matrix-align measure --harmful advbench --benign "$helpful" --limit 500 --scenes 50 --endpoint $url --out "$out/before"
+matrix-align measure --harmful advbench --benign "$held_out" --limit 500 --scenes 50 --endpoint $url --out "$out/before"
 stopped
 
 # 2. 6,000 rows of each kind; the paper's LoRA and learning rate are the defaults of `tune`.
@@ -39,6 +40,6 @@ accelerate launch -m matrix_align tune "$out/data/sft.jsonl" --base "$model" --o
 
 # 3. The measurement after.
 served "$out/tuned/merged"
-matrix-align measure --harmful advbench --benign "$helpful" --limit 500 --scenes 50 --endpoint $url --out "$out/after" \
+matrix-align measure --harmful advbench --benign "$held_out" --limit 500 --scenes 50 --endpoint $url --out "$out/after" \
     --against "$out/before"
 stopped

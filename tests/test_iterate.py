@@ -77,6 +77,7 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     assert len(held) + len(played) == 16 and not set(held) & set(played)
     for name in ("round-1", "round-2"):
         assert (loop / name / "tuned/merged/config.json").exists()
+        assert "| refuses harmful questions | " in (loop / name / "tuned/README.md").read_text()
     assert 'name = "merged"' in (loop / "round-2/tuned/tune.toml").read_text(), "the second starts from the first"
     command[command.index("0.3")] = "0.5"
     told = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -112,10 +113,17 @@ def measured(refused: int, category: str = "benign") -> Measured:
 
 
 def test_what_counts_as_worse() -> None:
-    """More refusals of benign questions, or fewer of harmful ones, beyond chance; not what chance may do."""
+    """More refusals of benign questions, or fewer of harmful ones, beyond chance; not what chance may do. A little
+    worse each round is worse than the base in the end.
+    """
     assert not worse({"base": measured(2)})
     assert not worse({"base": measured(2), "round 1": measured(4)})
     assert not worse({"base": measured(20), "round 1": measured(2)})
     [why] = worse({"base": measured(2), "round 1": measured(20)})
     assert "benign" in why
     assert worse({"base": measured(20, "harmful"), "round 1": measured(2, "harmful")})
+    rounds = {"base": measured(2), "round 1": measured(4)}
+    assert not worse(rounds)
+    rounds["round 2"] = measured(6)
+    assert not worse({name: rounds[name] for name in ("round 1", "round 2")})
+    assert worse(rounds) == ["refuses benign questions +10 points since base"]

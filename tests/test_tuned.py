@@ -105,7 +105,7 @@ async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None
 
     base = bases.named("embedded")
     tokenizer = bases.tokenizer(base)
-    model = bases.with_adapter(bases.model(base), tuned).eval()
+    model = bases.with_adapter(base, bases.model(base), tuned).eval()
     whole = 0
     for prompt in PROMPTS:
         turns = [{"role": "user", "content": prompt}]
@@ -152,10 +152,21 @@ def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["initial"] == FACTS["Who lives in the tower?"]
+    told = cli("simulate", "Why?", "--adapter", str(tuned), "--model", str(tuned / "merged.gguf"))
+    assert told.returncode == 2 and "was not tuned from" in told.stderr
     told = cli("simulate", "Why?", "--adapter", str(tmp_path))
     assert told.returncode == 2 and "holds no adapter.gguf" in told.stderr
     told = cli("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
     assert told.returncode == 2 and "--adapter goes with a model served here" in told.stderr
+    (tmp_path / "one.txt").write_text("Why?\n")
+    measured = ("measure", "--benign", str(tmp_path / "one.txt"), "--answer-tokens", "16", "--out")
+    assert cli(*measured, str(tmp_path / "before")).returncode == 0
+    more = ("--adapter", str(tuned), "--against", str(tmp_path / "before"))
+    told = cli(*measured, str(tmp_path / "after"), *more)
+    assert told.stdout.startswith("| | before | after |")
+    for _ in range(2):  # once more, it is there once
+        assert (tuned / "README.md").read_text().count(f"{told.stdout}\n## Files") == 1
+        assert cli(*measured, str(tmp_path / "after"), *more).returncode == 0
     (tmp_path / "adapter.gguf").write_bytes(b"GGUF of nothing")
     told = cli("simulate", "Why?", "--adapter", str(tmp_path))
     assert told.returncode == 2 and "was it tuned from this model?" in told.stderr

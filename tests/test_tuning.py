@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ pytest.importorskip("trl")
 from safetensors.numpy import load_file
 
 from matrix_align.cli import main
+from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
 from matrix_align.tuning.preference import _ids, margins, pairs
 from matrix_align.tuning.train import Tuning, tune
@@ -67,7 +69,10 @@ def test_what_it_leaves(base: Path, quick: Path, tmp_path: Path) -> None:
     }
     assert not list(out.glob("*.bin"))
     AutoModelForCausalLM.from_pretrained(out / "merged")
-    assert bases.with_adapter(bases.model(bases.named(str(base))), out)
+    named = bases.named(str(base))
+    assert bases.with_adapter(named, bases.model(named), out)
+    with pytest.raises(InputError, match="was tuned from tiny"):
+        bases.with_adapter(replace(named, digest="other"), bases.model(named), out)
     described = (out / "tune.toml").read_text()
     for words in ("learning_rate = 2e-05", "num_train_epochs = 2", "r = 8", "lora_alpha = 16", 'method = "sft"'):
         assert words in described
@@ -196,7 +201,11 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
 def test_mistakes(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line each, that names what is wrong. In this process: the libraries take seconds to load."""
+    """One line each, that names what is wrong. In this process: the libraries take seconds to load.
+
+    Without a launcher one GPU is used of those that may be.
+    """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     data = tiny.rows(tmp_path / "sft.jsonl", 4)
     (tmp_path / "bad.jsonl").write_text("{\n")
     (tmp_path / "same-test.jsonl").write_text(data.read_text())
@@ -239,6 +248,7 @@ def test_mistakes(
         assert left.value.code == 2, (args, told)
         last = told.strip().splitlines()[-1]
         assert last.startswith("matrix-align: ") and words in last, (args, told)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
 # Preference accuracy. ----------------------------------------------------------------------------------------------
@@ -256,8 +266,17 @@ def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
         for asked in before
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"chosen": "x"}\n')
+    asked = before[0]
+    unlike = ["\n\nHuman: What?\n\nAssistant: This.", f"{asked}\n\nAssistant:"]
+    with open(path, "a") as file:
+        for rejected in unlike:
+            print(json.dumps({"chosen": f"{asked}\n\nAssistant: Well.", "rejected": rejected}), file=file)
     found, faults = pairs(path)
-    assert len(found) == 14 and len(faults) == 1 and "hh.jsonl:15" in faults[0]
+    assert len(found) == 14
+    for fault, words in zip(
+        faults, ("hh.jsonl:15: no chosen", "16: chosen and rejected are no", "17: one of"), strict=True
+    ):
+        assert words in fault
     named = bases.named(str(base))
     told = margins(named, None, found)
     tokenizer, model = bases.tokenizer(named), bases.model(named).eval()

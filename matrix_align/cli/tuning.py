@@ -56,6 +56,8 @@ def tune(
 
     The same command again goes on from the last checkpoint. Defaults are the paper's.
     """
+    if "WORLD_SIZE" not in os.environ:  # no launcher: one GPU, as on several the Trainer would multiply the batch
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from ..tuning.train import Tuning, tune
 
     figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
@@ -95,9 +97,13 @@ def measure(
     answer_tokens: AnswerTokens = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy."""
+    """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy.
+
+    With --adapter and --against, the table goes into the adapter's model card too.
+    """
     from .. import measure as measuring
     from .. import recipe
+    from ..tuning.card import note_measured
 
     if not (harmful or benign or preference):
         raise InputError("nothing to measure; give --harmful, --benign or --preference")
@@ -132,10 +138,12 @@ def measure(
         told = measuring.preferred([str(row) for row in rows], likelier())
         measured = measured.model_copy(update={"preferred": told})
     measuring.save(measured, out)
+    columns = {"before": earlier, "after": measured} if earlier else {"measured": measured}
+    if earlier and adapter:
+        note_measured(adapter, measuring.table(columns))
     if as_json:
         print_json(measuring.summary(measured))
     else:
-        columns = {"before": earlier, "after": measured} if earlier else {"measured": measured}
         typer.echo(measuring.table(columns))
 
 
@@ -166,7 +174,7 @@ def iterate(
 ) -> None:
     """Go round: generate, export, tune, measure, again from the tuned model.
 
-    Stops by itself when a round has made something worse, beyond its 95 % interval. results.md and results.png in OUT
+    Stops by itself when a round has made something worse, beyond what chance does. results.md and results.png in OUT
     hold the measurements of the base and of all rounds.
     """
     from ..iterate import Loop, iterate

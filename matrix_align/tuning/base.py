@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import recipe
 from ..embedded import NAME, weights
 from ..errors import InputError
 from ..types import shorten
 
 EMBEDDED = "embedded"
+RECIPE = "tune.toml"  # what `tune` notes beside an adapter
 INSTALL = "pip install 'matrix-align[tune]'"
 
 
@@ -88,10 +90,13 @@ def dtype() -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
-def with_adapter(model: Any, folder: Path) -> Any:
-    """The model with a PEFT adapter merged into it. Raises InputError where there is none for it."""
+def with_adapter(base: Base, model: Any, folder: Path) -> Any:
+    """`base`, loaded as `model`, with a PEFT adapter merged into it. Raises InputError where there is none for it."""
     from peft import PeftModel
 
+    was = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned says nothing
+    if was.get("digest") and base.digest and was["digest"] != base.digest:
+        raise InputError(f"{folder} was tuned from {was['name']}, not from this {base.name}: {base.gguf or base.where}")
     try:
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # whatever PEFT raises for a folder, a shape, a name

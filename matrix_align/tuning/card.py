@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .base import Base
 from .data import Data, Method
 
+CARD = "README.md"
+MEASURED = "## Measured, before and after"
 WAYS = {"sft": "supervised fine-tuning on the answers alone", "dpo": "direct preference optimisation (DPO)"}
+
+
+def note_measured(folder: Path, table: str) -> None:
+    """Puts a table of measurements, before and after, into the card of an adapter; of one that has our card."""
+    path = folder / CARD
+    with suppress(FileNotFoundError):
+        text = path.read_text(encoding="utf-8")
+        head, found, rest = text.partition(f"{MEASURED}\n\n")
+        if found:
+            tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
+            path.write_text(f"{head}{found}{table}\n{tail}", encoding="utf-8")
 
 
 def card(
@@ -44,7 +59,9 @@ def card(
         f"| time | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
         f"| peak memory | {figures['peak_memory_gb']:.1f} GB |",
         "",
-        "Whether it answers better was not measured by tuning it; `matrix-align measure` does that.",
+        MEASURED,
+        "",
+        "Not measured yet; `matrix-align measure --adapter` with `--against` writes its table here.",
         "",
         "## Files",
         "",

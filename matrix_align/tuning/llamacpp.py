@@ -90,9 +90,9 @@ def _reordered(rows: Any, heads: int) -> Any:
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def adapter(lora: Lora, made: Path) -> None:
+def adapter(lora: Lora, base: Path, made: Path) -> None:
     tensors = ((f"{low.tensor}.{part}", values) for low in lora.updates for part, values in _parts(low))
-    write_adapter(made, lora.architecture, lora.scale * lora.rank, tensors)
+    write_adapter(made, lora.architecture, lora.scale * lora.rank, base, tensors)
 
 
 def _parts(low: Low) -> tuple[tuple[str, Any], tuple[str, Any]]:

@@ -36,8 +36,10 @@ def pairs(path: Path) -> tuple[list[Pair], list[str]]:
         place = f"{path}:{number}"
         try:
             chosen, rejected = (_turns(row, name) for name in ("chosen", "rejected"))
-            if chosen[:-1] != rejected[:-1] or not (chosen[-1]["content"] and rejected[-1]["content"]):
+            if chosen[:-1] != rejected[:-1]:
                 raise ValueError("chosen and rejected are no two replies to the same dialogue")
+            if not (chosen[-1]["content"] and rejected[-1]["content"]):
+                raise ValueError("one of the two replies is empty")
             found.append(Pair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]))
         except ValueError as error:
             faults.append(f"{place}: {error}")
@@ -58,7 +60,7 @@ def margins(base: bases.Base, adapter: Path | None, rows: Sequence[Pair]) -> lis
     with bases.quiet():
         model = bases.model(base, bases.dtype())
         if adapter:
-            model = bases.with_adapter(model, adapter)
+            model = bases.with_adapter(base, model, adapter)
     model = model.to("cuda" if gpu else "cpu").eval()
     texts = [_ids(tokenizer, pair.before, reply) for pair in rows for reply in (pair.chosen, pair.rejected)]
     means = [float("nan")] * len(texts)

@@ -25,13 +25,12 @@ from ..models import ADAPTER
 from ..types import shorten
 from . import base as bases
 from . import config, llamacpp
-from .card import card
+from .card import CARD, card
 from .curves import draw
 from .data import Data, Method, load, overlap
 from .memory import estimate, free
 from .progress import progress
 
-RECIPE = "tune.toml"
 NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
 HISTORY = "history.json"
 
@@ -109,7 +108,7 @@ def _settle(
 ) -> None:
     """Notes what is done in the folder, which must be new or of this very tuning."""
     others = [path.name for path in asked.out.iterdir() if not path.name.startswith(".")] if asked.out.exists() else []
-    if others and not (asked.out / RECIPE).exists():
+    if others and not (asked.out / bases.RECIPE).exists():
         raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
     mine: recipe.Tables = {
         "tune": {"method": asked.method, "seed": asked.seed, "qlora": asked.qlora, "too_long": asked.too_long},
@@ -118,7 +117,7 @@ def _settle(
         **settings,
     }
     empty = not (_last(asked.out / "checkpoints") or (asked.out / HISTORY).exists())  # nothing would be lost
-    recipe.settle(asked.out / RECIPE, mine, NOTE, "tuning", empty)
+    recipe.settle(asked.out / bases.RECIPE, mine, NOTE, "tuning", empty)
 
 
 def _train(
@@ -254,13 +253,13 @@ def _peak(gpu: bool) -> float:
 def _extras(asked: Tuning, base: bases.Base) -> None:
     """The adapter for llama.cpp, and the whole weights that are asked for, where they are not there yet."""
     if base.gguf:
-        lora = llamacpp.read(asked.out, base.gguf)
-        _whole(asked.out / ADAPTER, lambda half: llamacpp.adapter(lora, half))
+        lora, file = llamacpp.read(asked.out, base.gguf), base.gguf
+        _whole(asked.out / ADAPTER, lambda half: llamacpp.adapter(lora, file, half))
         if asked.gguf:
-            _whole(asked.out / "merged.gguf", lambda half: llamacpp.merged(lora, base.gguf or half, half))
+            _whole(asked.out / "merged.gguf", lambda half: llamacpp.merged(lora, file, half))
     if asked.merge:
         with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
-            model = bases.with_adapter(bases.model(base, bases.dtype()), asked.out)
+            model = bases.with_adapter(base, bases.model(base, bases.dtype()), asked.out)
 
         def write(half: Path) -> None:
             model.save_pretrained(half)
@@ -297,7 +296,7 @@ def _finish(
     described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _extras(asked, base)
     draw(history, asked.out / "curves.png")
-    (asked.out / "README.md").write_text(card(asked.method, base, figures, settings, train, test), encoding="utf-8")
+    (asked.out / CARD).write_text(card(asked.method, base, figures, settings, train, test), encoding="utf-8")
     told = json.dumps({"figures": figures, "log": history}, indent=1)
 
     def write(half: Path) -> None:
