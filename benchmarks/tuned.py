@@ -15,7 +15,7 @@ from matrix_align import Message, Sampling
 from matrix_align.embedded import serve
 from matrix_align.slots import Slotted
 
-ROUNDS = 5
+ROUNDS = 11
 TOKENS = 128
 ASKED = ("Write a long story about the sea.", "Explain how bread is made.", "Describe a walk through a forest.")
 

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 
 from pydantic import Field, ValidationError
 
@@ -203,14 +203,17 @@ def table(columns: dict[str, Measured]) -> str:
         lines.append(f"| {measure_name} | {' | '.join(cells)} |")
     lengths = [_lengths(measured) for measured in columns.values()]
     if any(lengths):
-        lines.append(f"| words an answer, median | {' | '.join(lengths)} |")
+        lines.append(f"| words an answer, quartiles | {' | '.join(lengths)} |")
     return "\n".join(lines)
 
 
 def _lengths(measured: Measured) -> str:
     words = [len(each.answer.split()) for each in measured.answers]
     cut = sum(each.cut for each in measured.answers)
-    return f"{median(words):.0f}; {cut} of {len(words)} cut off" if words else ""
+    if not words:
+        return ""
+    low, middle, high = quantiles(words * 2, n=4, method="inclusive")  # twice each: one answer has quartiles too
+    return f"{low:.0f}, {middle:.0f}, {high:.0f}; {cut} of {len(words)} cut off"
 
 
 def summary(measured: Measured) -> str:

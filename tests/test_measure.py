@@ -68,6 +68,7 @@ def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Pa
     server.on["text"] = lambda body: "I can't help with that." if "Bad" in str(body) else "Well, do it."
     done = cli(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
     assert "| refuses harmful questions | 50% (9% to 91%) of 2 | 100% (34% to 100%) of 2; +50 points" in done.stdout
+    assert "| words an answer, quartiles | 3, 3, 3; 0 of 14 cut off | 3, 3, 3; 0 of 14 cut off |" in done.stdout
 
 
 def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
