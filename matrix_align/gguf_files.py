@@ -18,10 +18,14 @@ Change = Callable[[str, Callable[[], Any]], Any]
 
 
 def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> None:
-    """Writes `source` again as `made`, its tensors' values as `change` gives them, in the type they had.
+    """Writes `source` again as `made`, its tensors' values as `change` gives them: float16 and float32 in the type they
+    had, quantised ones as Q8_0.
 
-    With `to_q8`, or where gguf can't write that type (it reads more than it writes), changed tensors become Q8_0.
+    With `to_q8` the file calls itself Q8_0, and values are rounded to the nearest. Without, they were changed a little,
+    and rounded at random to either neighbour, the nearer the likelier: values that were on the very steps of Q8_0 would
+    all be rounded back to where they were.
     """
+    import numpy
     from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
 
     reader = GGUFReader(source)
@@ -33,6 +37,7 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
         writer.add_key_value(name, field.contents(), kind, inner[-1] if kind == GGUFValueType.ARRAY else None)
     if to_q8:
         writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    chance = numpy.random.default_rng(0)
     plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
     for tensor in reader.tensors:
         kind = tensor.tensor_type
@@ -42,13 +47,19 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
         elif kind in plain:
             writer.add_tensor(tensor.name, values.astype(plain[kind]))
         else:
-            wanted = GGMLQuantizationType.Q8_0 if to_q8 else kind
-            try:
-                packed = quantize(values, wanted)
-            except NotImplementedError:
-                packed, wanted = quantize(values, GGMLQuantizationType.Q8_0), GGMLQuantizationType.Q8_0
+            wanted = GGMLQuantizationType.Q8_0
+            packed = quantize(values if to_q8 else _dithered(values, chance), wanted)
             writer.add_tensor(tensor.name, packed, raw_dtype=wanted)
     _finish(writer)
+
+
+def _dithered(values: Any, chance: Any) -> Any:
+    """Values that, once rounded to the nearest step of Q8_0 (1/127 of the largest in a block of 32), were rounded at
+    random, to what they are on average (Schuchman 1964).
+    """
+    blocks = values.reshape(-1, 32)
+    steps = abs(blocks).max(axis=1, keepdims=True) / 127
+    return (blocks + steps * (chance.random(blocks.shape, dtype="float32") - 0.5)).reshape(values.shape)
 
 
 def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tensors: Iterator[tuple[str, Any]]) -> None:

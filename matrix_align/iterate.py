@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ from .tuning.train import HISTORY
 from .types import Question, Settings
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
-HELD_OUT, PLAYED = "held-out.jsonl", "questions.jsonl"
+HELD_OUT, PLAYED, DATA = "held-out.jsonl", "questions.jsonl", "data/sft.jsonl"
 STARTS = 900.0  # seconds that a server may take to load a model
 GAINS = ("preference accuracy", "refuses harmful questions", "scenes that end well", "scenes whose rulings vary")
 LOSSES = ("refuses benign questions",)
@@ -79,15 +79,16 @@ def iterate(loop: Loop) -> dict[str, Measured]:
         raise InputError(f"{base.name} is no GGUF and can't be served here; give --endpoint URL and --serve COMMAND")
     questions = _begin(loop, base)
     measured: dict[str, Measured] = {}
-    kept = base
+    best, kept = "base", base
     for number in range(loop.rounds + 1):
         name = f"round {number}" if number else "base"
         folder = loop.out / name.replace(" ", "-")
         folder.mkdir(exist_ok=True)
         if number:
-            if not (folder / "tuned" / HISTORY).exists():
+            if not (folder / DATA).exists():
                 console.print(f"{name}: scenes", markup=False)
                 asyncio.run(_generate(loop, base, folder))
+            if not (folder / "tuned" / HISTORY).exists():
                 console.print(f"{name}: tuning", markup=False)
             base = _tune(loop, base, folder)
         console.print(f"{name}: measuring", markup=False)
@@ -98,8 +99,8 @@ def iterate(loop: Loop) -> dict[str, Measured]:
         if why := worse(measured):
             console.print(f"{name} made things worse: {'; '.join(why)}", markup=False, soft_wrap=True)
         else:
-            kept = base
-        report(measured, kept, loop.out)
+            best, kept = name, base
+        report(measured, best, kept, loop.out)
         if why:
             break
     return measured
@@ -181,7 +182,7 @@ async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
 
 def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
     """The round's tuned model, to go on from."""
-    data = folder / "data" / "sft.jsonl"
+    data = folder / DATA
     if not data.exists():
         with Run.there(folder / "run") as run:
             export(run, data, "sft", loop.mix, 0.0, loop.settings.seed)
@@ -231,30 +232,43 @@ def worse(measured: dict[str, Measured]) -> list[str]:
     So much worse as chance alone has it in at most one round of twenty, all comparisons together (Bonferroni).
     """
     *earlier, newest = measured
-    found = []
     others = dict.fromkeys([*earlier[-1:], *earlier[:1]])
-    watched = {*GAINS, *LOSSES} & measuring.signs(measured[newest]).keys()
-    confidence = 1 - 2 * 0.05 / max(1, len(watched) * len(others))  # only one side of an interval is worse
-    for name in others:
-        changed = measuring.changes(measured[name], measured[newest], confidence)
-        fell = [each for each in GAINS if each in changed and changed[each].high < 0]
-        rose = [each for each in LOSSES if each in changed and changed[each].low > 0]
-        found += [f"{each} {changed[each].part * 100:+.0f} points since {name}" for each in fell + rose]
-    return found
+    return [
+        f"{change} since {name}"
+        for name in others
+        for change in _moved(measured[name], measured[newest], LOSSES, GAINS, len(others))
+    ]
 
 
-def report(measured: dict[str, Measured], kept: bases.Base, out: Path) -> None:
+def better(measured: dict[str, Measured], best: str) -> list[str]:
+    """What that round does better than the base, by the same rule."""
+    return _moved(measured["base"], measured[best], GAINS, LOSSES, 1)
+
+
+def _moved(before: Measured, after: Measured, up: Sequence[str], down: Sequence[str], comparisons: int) -> list[str]:
+    """Which of the measures `up` have risen, and which of those `down` fallen, beyond chance."""
+    watched = {*up, *down} & measuring.signs(after).keys()
+    confidence = 1 - 2 * 0.05 / max(1, len(watched) * comparisons)  # one side of an interval is looked at
+    changed = measuring.changes(before, after, confidence)
+    found = [name for name in up if name in changed and changed[name].low > 0]
+    found += [name for name in down if name in changed and changed[name].high < 0]
+    return [f"{name} {changed[name].part * 100:+.0f} points" for name in found]
+
+
+def report(measured: dict[str, Measured], best: str, kept: bases.Base, out: Path) -> None:
     """results.md and results.png: one table, one plot, of all rounds so far, and which model they leave one with."""
-    best = kept.gguf or kept.where
-    (out / "results.md").write_text(f"{measuring.table(measured)}\n\nThe model to keep: {best}\n", encoding="utf-8")
+    told = f"The model to keep: {kept.gguf or kept.where} ({best})."
+    if best != "base":
+        told += f" Better than the base, beyond chance: {'; '.join(better(measured, best)) or 'nothing'}."
+    (out / "results.md").write_text(f"{measuring.table(measured)}\n\n{told}\n", encoding="utf-8")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=100)
     axes = figure.subplots()
-    told = [measuring.shares(each) for each in measured.values()]
-    places = range(len(told))
-    for name in dict.fromkeys(name for each in told for name in each):
-        points = [(place, each[name]) for place, each in zip(places, told, strict=True) if name in each]
+    shares = [measuring.shares(each) for each in measured.values()]
+    places = range(len(shares))
+    for name in dict.fromkeys(name for each in shares for name in each):
+        points = [(place, each[name]) for place, each in zip(places, shares, strict=True) if name in each]
         spread = [[p.part - p.low for _, p in points], [p.high - p.part for _, p in points]]
         axes.errorbar([place for place, _ in points], [p.part for _, p in points], yerr=spread, label=name, capsize=3)
     axes.set_xticks(list(places), list(measured))

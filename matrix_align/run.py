@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from . import prompts, recipe
 from .errors import InputError
 from .sources import Category, Fault, Row
-from .store import Store
+from .store import Store, holds_calls
 from .types import Question, Scene, Settings, clean
 
 DESCRIBED = "run.toml"
@@ -49,7 +49,8 @@ class Run:
             "prompts": {"digest": prompts.digest()},
             "settings": settings.model_dump(),
         }
-        recipe.settle(folder / DESCRIBED, mine, NOTE, "run", empty=not _holds_calls(folder))
+        empty = not holds_calls(folder / "record.db")  # nothing was paid for: other settings are welcome
+        recipe.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
         self.settings = settings
         self._lock: IO[str] | None = _locked(folder)
         self.store = Store(folder / "record.db")
@@ -195,14 +196,6 @@ def _recategorised(db: sqlite3.Connection, row: Row) -> int:
         "UPDATE inputs SET category = ? WHERE place = ? AND question = ? AND category != ?",
         (row.category, row.place, _key(row)[1], row.category),
     ).rowcount
-
-
-def _holds_calls(folder: Path) -> bool:
-    """Whether anything was paid for; a run without may still take other settings."""
-    if not (folder / "record.db").exists():
-        return False
-    with Store(folder / "record.db") as store:
-        return bool(store.select("SELECT 1 FROM calls LIMIT 1"))
 
 
 def _locked(folder: Path) -> IO[str]:

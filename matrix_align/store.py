@@ -292,6 +292,14 @@ class Store:
         return found[0] if found and (len(found) == 1 or found[0].id == id) else None
 
 
+def holds_calls(path: Path) -> bool:
+    """Whether the record at `path` is there and anything was paid for."""
+    if not path.exists():
+        return False
+    with Store(path) as store:
+        return bool(store.select("SELECT 1 FROM calls LIMIT 1"))
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 

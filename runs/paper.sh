@@ -34,7 +34,7 @@ matrix-align generate "$harmful" --category harmful --limit 6000 --shuffle 0 --o
 matrix-align measure --harmful advbench --benign "$held_out" --limit 500 --scenes 50 --endpoint $url --out "$out/before"
 stopped
 
-# 2. 6,000 rows of each kind; the paper's LoRA and learning rate are the defaults of `tune`.
+# 2. 6,000 rows of each kind; the paper's LoRA and learning rate are the defaults of `tune`. On N GPUs its batch is N times 16.
 matrix-align export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,harmful=1,simulation=1 --test 0.02
 accelerate launch -m matrix_align tune "$out/data/sft.jsonl" --base "$model" --out "$out/tuned" --merge
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("trl")
 
 from matrix_align import Settings
-from matrix_align.iterate import worse
+from matrix_align.iterate import better, worse
 from matrix_align.measure import Answered, Measured
 
 from . import tiny
@@ -71,7 +71,7 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     assert head == "| | base | round 1 | round 2 |"
     names = {line.split(" | ")[0].removeprefix("| ") for line in lines}
     assert names >= {"refuses harmful questions", "refuses benign questions", "scenes that end well"}
-    assert kept.startswith("The model to keep: ")
+    assert kept.startswith("The model to keep: ") and "Better than the base, beyond chance: nothing." in kept
     assert (loop / "results.md").read_text() == done.stdout and (loop / "results.png").stat().st_size > 10_000
     held, played = ((loop / name).read_text().splitlines() for name in ("held-out.jsonl", "questions.jsonl"))
     assert len(held) + len(played) == 16 and not set(held) & set(played)
@@ -127,3 +127,5 @@ def test_what_counts_as_worse() -> None:
     rounds["round 2"] = measured(6)
     assert not worse({name: rounds[name] for name in ("round 1", "round 2")})
     assert worse(rounds) == ["refuses benign questions +10 points since base"]
+    assert better({"base": measured(20), "round 1": measured(2)}, "round 1") == ["refuses benign questions -45 points"]
+    assert better(rounds, "round 1") == []

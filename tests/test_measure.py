@@ -86,6 +86,10 @@ def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: 
     assert cli(*command, "--scenes", "2").returncode == 0
     told = cli(*command, "--scenes", "3")
     assert told.returncode == 2 and "measure.scenes was 2, is 3" in told.stderr
+    server.on["text"] = lambda body: error(401, "key expired")
+    assert cli(*command[:-1], str(tmp_path / "new"), "--seed", "5").returncode == 2
+    del server.on["text"]
+    assert cli(*command[:-1], str(tmp_path / "new")).returncode == 0, "where nothing was measured yet, all is welcome"
 
 
 @pytest.mark.parametrize(

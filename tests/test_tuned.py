@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy
 import pytest
+from gguf import GGMLQuantizationType, GGUFReader, dequantize
 
 pytest.importorskip("trl")
 
 from matrix_align import Message, Sampling
-from matrix_align.embedded import Served, serve
+from matrix_align.embedded import Served, serve, weights
 from matrix_align.slots import Slotted
 from matrix_align.tuning import base as bases
+from matrix_align.tuning import llamacpp
 from matrix_align.tuning.train import Tuning, tune
 
 from .conftest import Run as Cli
@@ -97,6 +100,21 @@ async def test_merged_gguf_says_the_same(tuned: Path) -> None:
     with serve(tuned / "merged.gguf") as served:
         async with Slotted(served) as model:
             assert {asked: await said(model, asked) for asked in FACTS} == FACTS
+
+
+def test_small_updates_are_merged_too(tmp_path: Path) -> None:
+    """Such as are far below a step of Q8_0, which rounding to the nearest would lose."""
+    chance = numpy.random.default_rng(1)
+    a, b = (chance.standard_normal(shape, dtype="float32") * 0.004 for shape in ((8, 576), (576, 8)))
+    base, made = weights(), tmp_path / "merged.gguf"
+    llamacpp.merged(llamacpp.Lora("llama", 8, 1.0, (llamacpp.Low("blk.3.attn_q.weight", a, b),)), base, made)
+    was, now = ({tensor.name: tensor for tensor in GGUFReader(path).tensors} for path in (base, made))
+    assert [name for name in was if not numpy.array_equal(was[name].data, now[name].data)] == ["blk.3.attn_q.weight"]
+    one, other = (dequantize(each["blk.3.attn_q.weight"].data, GGMLQuantizationType.Q8_0) for each in (was, now))
+    update = b @ a
+    step = abs(one.reshape(-1, 32)).max(axis=1).mean() / 127
+    assert 0.01 < update.std() / step < 0.1
+    assert 0.9 < ((other - one) * update).sum() / (update * update).sum() < 1.1
 
 
 async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None:

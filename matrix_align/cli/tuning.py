@@ -79,7 +79,7 @@ def measure(
     out: Annotated[Path, typer.Option(help="Folder for the measurement; the same command goes on.")] = ...,  # type: ignore[assignment]
     harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions to be refused. {SOURCES}")] = None,
     benign: Annotated[str | None, typer.Option(help="SOURCE of questions to be answered.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each, and pairs.")] = None,
     scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
     preference: Annotated[
         Path | None, typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.")
@@ -103,6 +103,7 @@ def measure(
     """
     from .. import measure as measuring
     from .. import recipe
+    from ..store import holds_calls
     from ..tuning.card import note_measured
 
     if not (harmful or benign or preference):
@@ -121,6 +122,7 @@ def measure(
         from ..tuning.preference import margins, pairs
 
         rows, faults = pairs(preference)
+        rows = rows[:limit]
         for fault in faults[:5]:
             typer.echo(fault, err=True)
         weights = bases.named(base or model or bases.EMBEDDED)
@@ -132,7 +134,8 @@ def measure(
         "measure": {**asked, "adapter": str(adapter or ""), "base": base or ""},
         "settings": settings.model_dump(),
     }
-    recipe.settle(out / "measure.toml", mine, "What is measured here.", "measurement")
+    empty = not ((out / measuring.FILE).exists() or holds_calls(out / "record.db"))
+    recipe.settle(out / "measure.toml", mine, "What is measured here.", "measurement", empty)
     measured = asyncio.run(_measured(out, questions, settings, scenes, endpoint, model, adapter))
     if likelier:
         told = measuring.preferred([str(row) for row in rows], likelier())

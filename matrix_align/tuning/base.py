@@ -87,7 +87,7 @@ def dtype() -> str:
 
     if not torch.cuda.is_available():
         return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def with_adapter(base: Base, model: Any, folder: Path) -> Any:
@@ -95,7 +95,9 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     was = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned says nothing
-    if was.get("digest") and base.digest and was["digest"] != base.digest:
+    same = "digest" if was.get("digest") and base.digest else "name"
+    comparable = bool(was.get("digest")) == bool(base.digest)  # a hub name has none, and may be the folder's model
+    if was and comparable and was[same] != getattr(base, same):
         raise InputError(f"{folder} was tuned from {was['name']}, not from this {base.name}: {base.gguf or base.where}")
     try:
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()

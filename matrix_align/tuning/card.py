@@ -16,14 +16,22 @@ WAYS = {"sft": "supervised fine-tuning on the answers alone", "dpo": "direct pre
 
 
 def note_measured(folder: Path, table: str) -> None:
-    """Puts a table of measurements, before and after, into the card of an adapter; of one that has our card."""
+    """Puts a table of measurements, before and after, into the card of an adapter; of one that has our card.
+
+    Rows of other measures that stand there already, under the same heads, stay.
+    """
     path = folder / CARD
     with suppress(FileNotFoundError):
         text = path.read_text(encoding="utf-8")
         head, found, rest = text.partition(f"{MEASURED}\n\n")
         if found:
-            tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
-            path.write_text(f"{head}{found}{table}\n{tail}", encoding="utf-8")
+            was, _, tail = rest.partition("\n\n## ")
+            rows, others = table.splitlines(), was.splitlines()
+            if others[:2] == rows[:2]:
+                told = {row.split("|")[1] for row in rows}
+                rows += [row for row in others if row.split("|")[1] not in told]
+            text = "\n".join([f"{head}{found}{rows[0]}", *rows[1:]])
+            path.write_text(f"{text}\n\n## {tail}", encoding="utf-8")
 
 
 def card(
@@ -47,16 +55,18 @@ def card(
         f"| base | {base.name} {base.digest[:12]} |".replace("  ", " "),
         f"| rows | {figures['rows']:,} of {train.path.name} ({train.digest[:12]}) |",
         f"| test rows | {len(test.rows):,} of {test.path.name}, not trained on |" if test else "| test rows | none |",
-        f"| steps | {figures['steps']:,} |",
+        f"| steps | {figures['steps']:,}, of {figures['batch']:,} rows each |",
     ]
     if loss := figures["loss"]:
-        lines.append(f"| loss, first and last step | {loss['first']:.3f}, {loss['last']:.3f} |")
+        lines.append(
+            f"| loss, mean of the first and of the last tenth of the steps | {loss['first']:.3f}, {loss['last']:.3f} |"
+        )
     if test_loss := figures["test_loss"]:
         lines.append(
             f"| loss on the test rows, before and after | {test_loss['before']:.3f}, {test_loss['after']:.3f} |"
         )
     lines += [
-        f"| time | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
+        f"| time, since it was last started | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
         f"| peak memory | {figures['peak_memory_gb']:.1f} GB |",
         "",
         MEASURED,

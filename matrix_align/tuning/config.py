@@ -38,7 +38,7 @@ TRAINING: dict[str, Any] = {
     "save_total_limit": 2,
 }
 # What the command line and the machine decide.
-OURS = ("output_dir", "seed", "data_seed", "use_cpu", "bf16", "fp16", "report_to", "disable_tqdm", "task_type")
+OURS = ("output_dir", "seed", "data_seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "eval_on_start", "task_type")
 
 
 def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:

@@ -100,7 +100,7 @@ def _parts(low: Low) -> tuple[tuple[str, Any], tuple[str, Any]]:
 
 
 def merged(lora: Lora, base: Path, made: Path) -> None:
-    """Writes the base's GGUF with the update added to its weights, in the types they have there."""
+    """Writes the base's GGUF with the update added to its weights; quantised ones become Q8_0."""
     updates = {low.tensor: low for low in lora.updates}
 
     def change(name: str, values: Callable[[], Any]) -> Any:

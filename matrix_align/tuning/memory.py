@@ -1,4 +1,4 @@
-"""How much memory a step of a tuning will want beside what is loaded already, and how much there is."""
+"""How much memory a tuning will want beside what is loaded already, and how much there is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ LOGITS = 4  # copies of the logits, in float32, while the loss is taken
 
 
 def estimate(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool) -> float:
-    """Bytes wanted by a step over rows of `tokens` each: activations and logits. A rough guess, of the right order.
+    """Bytes wanted by a step over rows of `tokens` each: activations and logits; on a GPU also the weights that are not
+    there yet. A rough guess, of the right order.
 
     Where activations are calculated again (gradient checkpointing) one a layer is kept, and those of one layer. Pairs,
     as DPO has them, are twice as many rows.
@@ -19,7 +20,9 @@ def estimate(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool
     rows = args.per_device_train_batch_size * (2 if in_pairs else 1)
     layers = shape.num_hidden_layers
     kept = layers + KEPT if args.gradient_checkpointing else layers * KEPT
-    return float(rows * tokens * (kept * shape.hidden_size * size + vocabulary * 4 * LOGITS))
+    step = rows * tokens * (kept * shape.hidden_size * size + vocabulary * 4 * LOGITS)
+    weights = 0 if args.use_cpu else sum(each.nbytes for each in model.parameters() if each.device.type == "cpu")
+    return float(step + weights)
 
 
 def free() -> float:

@@ -2,7 +2,7 @@
 
 Likelier is by the mean log-probability of a reply's tokens, given what stands before it, the base's chat template laid
 over both. Rows are HH-RLHF's (Bai et al. 2022): `chosen` and `rejected`, dialogues that differ in their last turn.
-Exact, in transformers; a served model would tell log-probabilities of its own texts only.
+In transformers, in float32, on a GPU in bfloat16; a served model would tell log-probabilities of its own texts only.
 """
 
 from __future__ import annotations
@@ -61,16 +61,21 @@ def margins(base: bases.Base, adapter: Path | None, rows: Sequence[Pair]) -> lis
         model = bases.model(base, bases.dtype())
         if adapter:
             model = bases.with_adapter(base, model, adapter)
-    model = model.to("cuda" if gpu else "cpu").eval()
     texts = [_ids(tokenizer, pair.before, reply) for pair in rows for reply in (pair.chosen, pair.rejected)]
     means = [float("nan")] * len(texts)
     todo = sorted((len(ids), number) for number, (ids, _) in enumerate(texts) if len(ids) <= LONGEST)
-    with torch.inference_mode():
-        while todo:
-            longest = todo[-1][0]
-            batch = [todo.pop()[1] for _ in range(min(len(todo), max(1, TOKENS // longest)))]
-            for number, mean in zip(batch, _means(model, [texts[number] for number in batch]), strict=True):
-                means[number] = mean
+    try:
+        model = model.to("cuda" if gpu else "cpu").eval()
+        with torch.inference_mode():
+            while todo:
+                longest = todo[-1][0]
+                batch = [todo.pop()[1] for _ in range(min(len(todo), max(1, TOKENS // longest)))]
+                for number, mean in zip(batch, _means(model, [texts[number] for number in batch]), strict=True):
+                    means[number] = mean
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"the GPU's memory is too little for {base.name}; is a server on it? Measure one by one"
+        ) from None
     return [chosen - rejected for chosen, rejected in zip(means[::2], means[1::2], strict=True)]
 
 

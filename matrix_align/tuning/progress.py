@@ -1,4 +1,6 @@
-"""How far a tuning is, on standard error: step, loss, tokens per second, time left. Quiet where that is no terminal."""
+"""How far a tuning is, on standard error: step, loss, tokens per second, time left. A bar, or where that is no terminal
+twenty lines.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+LINES = 20
 
 
 def progress(tokens: int, console: Console) -> Any:
@@ -30,7 +34,8 @@ def progress(tokens: int, console: Console) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._began, self._epoch = time.monotonic(), state.epoch or 0.0
             self._from = (state.global_step, self._epoch)
-            if state.is_world_process_zero:
+            self._first, self._lines = state.is_world_process_zero, state.global_step * LINES // state.max_steps
+            if self._first:
                 self._bar.start()
             self._task = self._bar.add_task("", total=state.max_steps, completed=state.global_step, figures="")
 
@@ -46,6 +51,12 @@ def progress(tokens: int, console: Console) -> Any:
             told = f"{self._loss}{self.tokens_done() / seconds:,.0f} tokens/s · {left:,.0f} min left"
             self._bar.update(self._task, completed=state.global_step, figures=told)
             self._bar.refresh()
+            reached = state.global_step * LINES // state.max_steps
+            if reached > self._lines and self._first and not console.is_terminal:
+                console.print(
+                    f"step {state.global_step:,} of {state.max_steps:,} · {told}", markup=False, soft_wrap=True
+                )
+            self._lines = reached
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._bar.stop()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from rich.console import Console
@@ -33,6 +34,7 @@ from .progress import progress
 
 NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
 HISTORY = "history.json"
+OVER = "out of memory"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ def _settle(
     if others and not (asked.out / bases.RECIPE).exists():
         raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
     mine: recipe.Tables = {
-        "tune": {"method": asked.method, "seed": asked.seed, "qlora": asked.qlora, "too_long": asked.too_long},
+        "tune": {
+            "method": asked.method,
+            "seed": asked.seed,
+            "qlora": asked.qlora,
+            "too_long": asked.too_long,
+            "processes": _processes(),  # more of them, a larger batch
+        },
         "base": {"name": base.name, "digest": base.digest},
         "data": {"train": train.digest, "test": test.digest if test else ""},
         **settings,
@@ -137,6 +145,8 @@ def _train(
     from trl import DPOTrainer, SFTTrainer
 
     gpu = torch.cuda.is_available()
+    values = dict(values)
+    given = values.pop("model_init_kwargs", None) or {}  # the trainers would ignore it, as they get a model
     set_seed(asked.seed)
     checkpoints = asked.out / "checkpoints"
     with bases.quiet():
@@ -146,19 +156,20 @@ def _train(
                 "gradient_checkpointing": gpu,  # on a CPU memory is less scarce than time
                 "dataloader_pin_memory": gpu,
                 "eval_strategy": "epoch" if test else "no",
-                "eval_on_start": bool(test),
+                "report_to": "none",
                 **values,
+                "eval_on_start": bool(test),
                 "output_dir": str(checkpoints),
                 "seed": asked.seed,
                 "data_seed": asked.seed,
                 "use_cpu": not gpu,
                 "bf16": bases.dtype() == "bfloat16",
                 "fp16": bases.dtype() == "float16",
-                "report_to": "none",
                 "disable_tqdm": True,
             },
         )
-        model = bases.model(base, bases.dtype(), **(_quantised(True) if asked.qlora else {}))
+        options = {**given, **(_quantised(True) if asked.qlora else {})}
+        model = bases.model(base, bases.dtype(), **options)
         needed = estimate(model, args, max(row.tokens for row in train.rows), len(tokenizer), asked.method == "dpo")
         tell(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
         if needed > free():
@@ -174,7 +185,11 @@ def _train(
                 processing_class=tokenizer,
                 peft_config=lora,
             )
-        except ValueError as error:  # target modules that the base has not, settings that contradict each other
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"{OVER}: {shorten(str(error), 200)}; the weights alone are too many, try --qlora"
+            ) from None
+        except (ValueError, RuntimeError, TypeError, ImportError) as error:  # in the libraries' own ways
             raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
         tokens = sum(row.tokens for row in train.rows)
         trainer.remove_callback(PrinterCallback)
@@ -187,29 +202,40 @@ def _train(
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         except torch.OutOfMemoryError as error:
             raise InputError(
-                f"out of memory: {shorten(str(error), 200)}; lower per_device_train_batch_size or max_length"
+                f"{OVER}: {shorten(str(error), 200)}; lower per_device_train_batch_size or max_length"
             ) from None
+        except ImportError as error:  # an optimiser, say, that comes in a package of its own
+            raise InputError(f"[{asked.method}] wants more than is installed: {shorten(str(error), 300)}") from None
         seconds = time.monotonic() - began
         trainer.save_model(str(asked.out))
     history = trainer.state.log_history
     figures = {
         "rows": len(train.rows),
         "steps": trainer.state.global_step,
+        "batch": args.per_device_train_batch_size * args.gradient_accumulation_steps * _processes(),
         "seconds": round(seconds, 1),  # since it was last started
         "tokens_per_second": round(watch.tokens_done() / seconds),
         "peak_memory_gb": round(_peak(gpu) / 2**30, 2),
     }
     losses = [each["loss"] for each in history if "loss" in each]
     tests = [each["eval_loss"] for each in history if "eval_loss" in each]
-    figures["loss"] = {"first": losses[0], "last": losses[-1]} if losses else None
+    tenth = max(1, len(losses) // 10)  # of one step to the next the loss varies with the rows
+    figures["loss"] = {"first": fmean(losses[:tenth]), "last": fmean(losses[-tenth:])} if losses else None
     figures["test_loss"] = {"before": tests[0], "after": tests[-1]} if tests else None
     return figures, history
+
+
+def _processes() -> int:
+    """How many train together, each on its GPU; `accelerate launch` says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _quantised(qlora: bool) -> dict[str, Any]:
     """4-bit weights under the LoRA (QLoRA: Dettmers et al. 2023)."""
     if bases.dtype() == "float32":
         raise InputError("--qlora needs a GPU; on a CPU tune without it")
+    if bases.dtype() == "float16":
+        raise InputError("--qlora needs a GPU with bfloat16 (Ampere or newer); on this one tune without it")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
