@@ -12,7 +12,8 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +61,25 @@ async def generate_on_ray(
         broken: list[dict[str, Any]] = []
         ended = 0
         results = _played(left, begun, endpoints, run, at_once)
-        while not tally.stopped() and (row := await asyncio.to_thread(_next, results)):
-            run.store.unpack(row["calls"])
-            tally.calls += row["asked"]
-            tally.usage += Usage.model_validate_json(row["usage"])
-            if row["fault"] == "all":
-                raise Refused(row["error"])
-            if row["fault"] in ("call", "server"):
-                begun[row["id"]] = to_json([from_json(row["calls"])[0], []]).decode()
-                tally.trouble = row["error"]
-                broken.append(row)
-            else:
-                ended += 1
-                _keep(run, left.pop(row["id"]), row, tally)
-            if row["asked"] or row["fault"] != "server":
-                tally.answered = time.monotonic()
+        try:
+            while not tally.stopped() and (row := await asyncio.to_thread(_next, results)):
+                run.store.unpack(row["calls"])
+                tally.calls += row["asked"]
+                tally.usage += Usage.model_validate_json(row["usage"])
+                if row["fault"] == "all":
+                    raise Refused(row["error"])
+                if row["fault"] in ("call", "server"):
+                    begun[row["id"]] = to_json([from_json(row["calls"])[0], []]).decode()
+                    tally.trouble = row["error"]
+                    broken.append(row)
+                else:
+                    ended += 1
+                    _keep(run, left.pop(row["id"]), row, tally)
+                if row["asked"] or row["fault"] != "server":
+                    tally.answered = time.monotonic()
+        finally:  # now, not when it is collected as garbage: it reports to the cluster, which may be gone by then
+            with suppress(ValueError):  # a thread that was waiting for a row has not come back yet
+                results.close()
         for row in broken:
             there = row["fault"] == "call" or ended > 0
             tries[row["id"]] = 0 if row["asked"] else tries[row["id"]] + there
@@ -88,7 +93,7 @@ async def generate_on_ray(
 
 def _played(
     left: dict[str, Input], begun: dict[str, str], endpoints: Sequence[Endpoint], run: Run, at_once: int
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """One pass over the cluster: a row for each question, a batch at a time as they end."""
     import ray
 
@@ -107,7 +112,7 @@ def _played(
     played = ray.data.from_items(rows, override_num_blocks=max(1, len(rows) // at_once)).map_batches(
         _Worker, fn_constructor_kwargs=given, batch_size=at_once, concurrency=(1, nodes), num_cpus=1
     )
-    return iter(played.iter_rows())
+    yield from played.iter_rows()
 
 
 def _next(results: Iterator[dict[str, Any]]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -25,8 +26,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Two nodes of two cores each; the first is the head, which a run can't lose."""
+def cluster(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
+    """Two nodes of two cores each; the first is the head, which a run can't lose. A run leaves nothing behind that
+    would still report to them once they are gone.
+    """
     import ray
     from ray.cluster_utils import Cluster
 
@@ -39,6 +42,8 @@ def cluster() -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
+    gc.collect()
+    assert not [record.message for record in caplog.records if "Ray is not initialized" in record.message]
 
 
 @pytest.mark.filterwarnings("ignore")
