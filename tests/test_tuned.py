@@ -102,6 +102,14 @@ async def test_merged_gguf_says_the_same(tuned: Path) -> None:
             assert {asked: await said(model, asked) for asked in FACTS} == FACTS
 
 
+def test_merged_gguf_is_a_base_as_it_is(tuned: Path) -> None:
+    """The next round's: the adapter that lies beside it is in it already, and is not put on it once more."""
+    base = bases.named(str(tuned / "merged.gguf"))
+    assert bases.tokenizer(base).chat_template
+    model = bases.model(base)
+    assert not [name for name, _ in model.named_parameters() if "lora" in name]
+
+
 def test_small_updates_are_merged_too(tmp_path: Path) -> None:
     """Such as are far below a step of Q8_0, which rounding to the nearest would lose."""
     chance = numpy.random.default_rng(1)

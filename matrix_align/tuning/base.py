@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,9 +57,7 @@ def named(base: str) -> Base:
 def tokenizer(base: Base) -> Any:
     """The base's tokenizer, with its chat template. Raises InputError where it can't be had or has none."""
     with quiet():
-        transformers = _transformers()
-        given = {"gguf_file": base.gguf.name} if base.gguf else {}
-        loaded = _loaded(base, lambda: transformers.AutoTokenizer.from_pretrained(base.where, **given))
+        loaded = _loaded(base, _transformers().AutoTokenizer)
     if not loaded.chat_template:
         raise InputError(f"--base {base.name} has no chat template; take a model made for chats")
     if loaded.pad_token is None:
@@ -69,11 +68,7 @@ def tokenizer(base: Base) -> Any:
 def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
     """The base as a transformers model, in `dtype`. Raises InputError where it can't be had."""
     with quiet():
-        transformers = _transformers()
-        if base.gguf:
-            options["gguf_file"] = base.gguf.name
-        load = transformers.AutoModelForCausalLM.from_pretrained
-        loaded = _loaded(base, lambda: load(base.where, dtype=dtype, **options))
+        loaded = _loaded(base, _transformers().AutoModelForCausalLM, dtype=dtype, **options)
     if base.gguf:  # it was unpacked on loading, and is an ordinary model from here on
         loaded.hf_quantizer, loaded.is_quantized = None, False
         if hasattr(loaded.config, "quantization_config"):
@@ -105,9 +100,12 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
         raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
 
 
-def _loaded(base: Base, load: Any) -> Any:
+def _loaded(base: Base, kind: Any, **options: Any) -> Any:
     try:
-        return load()
+        if not base.gguf:
+            return kind.from_pretrained(base.where, **options)
+        with tempfile.TemporaryDirectory() as empty:  # beside the file may lie an adapter's or another model's settings
+            return kind.from_pretrained(empty, gguf_file=str(base.gguf.resolve()), **options)
     except Exception as error:  # whatever the library, the files, the network or the hub raise
         raise InputError(f"can't load --base {base.name}: {shorten(str(error), 300)}") from None
 
