@@ -38,7 +38,7 @@ from .servers import Server, Tally
 from .sources import Category, Fault, Row, read
 from .store import Store
 from .tuning import base as bases
-from .tuning import config
+from .tuning import config, llamacpp
 from .tuning.card import note_measured
 from .tuning.preference import pairs
 from .tuning.train import HISTORY
@@ -108,8 +108,13 @@ def iterate(loop: Loop) -> dict[str, Measured]:
 
 def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     """Checks all that is asked before anything is played, and notes it in the folder; the held-out questions."""
+    bases.tokenizer(base)
     with bases.quiet():
         settings = config.resolved("sft", loop.config)
+        lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
+        config.made("sft", {**settings["sft"], "output_dir": str(loop.out), "use_cpu": True, "bf16": False})
+    if base.gguf:
+        llamacpp.check(base.gguf, lora)
     digest = ""
     if loop.preference:
         pairs(loop.preference)

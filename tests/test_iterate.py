@@ -91,12 +91,16 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
         ("--serve", "no-such-server", "--serve can't run no-such-server"),
         ("--held-out", "0.01", "see --held-out"),
         ("--config", "none.toml", "can't read none.toml"),
+        ("--config", "wavy.toml", "wavy"),
         ("--base", "nowhere", "wanted embedded"),
     ],
 )
 def test_mistakes(command: list[str], tmp_path: Path, option: str, value: str, words: str) -> None:
     """One line, before anything is played; and the same folder takes the command that is right."""
     right = list(command)
+    if value == "wavy.toml":
+        value = str(tmp_path / value)
+        Path(value).write_text('[sft]\nlr_scheduler_type = "wavy"\n')
     command[command.index(option) + 1] = value
     told = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert told.returncode == 2 and words in told.stderr, told.stderr
