@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 from matrix_align.cli import main
 from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
+from matrix_align.tuning import llamacpp
 from matrix_align.tuning.preference import _ids, margins, pairs
 from matrix_align.tuning.train import Tuning, tune
 
@@ -249,6 +250,24 @@ def test_mistakes(
         last = told.strip().splitlines()[-1]
         assert last.startswith("matrix-align: ") and words in last, (args, told)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_what_llamacpp_has_no_adapter_for(tmp_path: Path) -> None:
+    """Told before anything is trained."""
+    from gguf import GGUFWriter
+    from peft import LoraConfig
+
+    for name in ("llama", "gemma"):
+        writer = GGUFWriter(tmp_path / f"{name}.gguf", name)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    llamacpp.check(tmp_path / "llama.gguf", LoraConfig())
+    with pytest.raises(InputError, match="not for gemma"):
+        llamacpp.check(tmp_path / "gemma.gguf", LoraConfig())
+    with pytest.raises(InputError, match=r"\[lora\] use_dora"):
+        llamacpp.check(tmp_path / "llama.gguf", LoraConfig(use_dora=True))
 
 
 # Preference accuracy. ----------------------------------------------------------------------------------------------
