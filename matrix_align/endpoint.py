@@ -148,6 +148,8 @@ class Endpoint:
             reasoning, text, finish = _content(body)
             cut = finish == "length"
             try:
+                if not text and finish != "stop":  # nothing is a reply only where the model has chosen to end
+                    raise ValueError("the reply is empty")
                 value = parse(text, reply)
             except ValueError as error:
                 fault = f"cut off after {room} tokens: {error}" if cut else str(error)

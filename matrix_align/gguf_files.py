@@ -18,12 +18,12 @@ Change = Callable[[str, Callable[[], Any]], Any]
 
 
 def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> None:
-    """Writes `source` again as `made`, its tensors' values as `change` gives them: float16 and float32 in the type they
-    had, quantised ones as Q8_0.
+    """Writes `source` again as `made`, its tensors' values as `change` gives them: floating-point numbers in the type
+    they had, quantised ones as Q8_0.
 
     With `to_q8` the file calls itself Q8_0, and values are rounded to the nearest. Without, they were changed a little,
-    and rounded at random to either neighbour, the nearer the likelier: values that were on the very steps of Q8_0 would
-    all be rounded back to where they were.
+    and rounded at random to either neighbour, the nearer the likelier: values that were on the very steps of Q8_0 or
+    bfloat16 would all be rounded back to where they were.
     """
     import numpy
     from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
@@ -46,6 +46,8 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=kind)
         elif kind in plain:
             writer.add_tensor(tensor.name, values.astype(plain[kind]))
+        elif kind == GGMLQuantizationType.BF16:
+            writer.add_tensor(tensor.name, quantize(_dithered_bf16(values, chance), kind), raw_dtype=kind)
         else:
             wanted = GGMLQuantizationType.Q8_0
             packed = quantize(values if to_q8 else _dithered(values, chance), wanted)
@@ -60,6 +62,14 @@ def _dithered(values: Any, chance: Any) -> Any:
     blocks = values.reshape(-1, 32)
     steps = abs(blocks).max(axis=1, keepdims=True) / 127
     return (blocks + steps * (chance.random(blocks.shape, dtype="float32") - 0.5)).reshape(values.shape)
+
+
+def _dithered_bf16(values: Any, chance: Any) -> Any:
+    """The same for bfloat16, which is the upper half of a float32."""
+    import numpy
+
+    bits = values.astype("float32").view("uint32") + chance.integers(0, 1 << 16, values.shape, dtype="uint32")
+    return (bits & numpy.uint32(0xFFFF0000)).view("float32")
 
 
 def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tensors: Iterator[tuple[str, Any]]) -> None:

@@ -40,13 +40,14 @@ from .store import Store
 from .tuning import base as bases
 from .tuning import config, llamacpp
 from .tuning.card import note_measured
-from .tuning.preference import pairs
+from .tuning.preference import load
 from .tuning.train import HISTORY
 from .types import Question, Settings
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
 HELD_OUT, PLAYED, DATA = "held-out.jsonl", "questions.jsonl", "data/sft.jsonl"
 STARTS = 900.0  # seconds that a server may take to load a model
+GOES = 30.0  # and to end
 GAINS = ("preference accuracy", "refuses harmful questions", "scenes that end well", "scenes whose rulings vary")
 LOSSES = ("refuses benign questions",)
 
@@ -94,7 +95,7 @@ def iterate(loop: Loop) -> dict[str, Measured]:
         console.print(f"{name}: measuring", markup=False)
         measured[name] = _measure(loop, base, folder, questions)
         if number:
-            before = {each: measured[each] for each in ("base", name)}
+            before = {"the loop's base": measured["base"], name: measured[name]}
             note_measured(folder / "tuned", measuring.table(before))
         if why := worse(measured):
             console.print(f"{name} made things worse: {'; '.join(why)}", markup=False, soft_wrap=True)
@@ -108,7 +109,9 @@ def iterate(loop: Loop) -> dict[str, Measured]:
 
 def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     """Checks all that is asked before anything is played, and notes it in the folder; the held-out questions."""
-    bases.tokenizer(base)
+    if loop.serve:
+        _words(loop.serve)
+    tokenizer = bases.tokenizer(base)
     with bases.quiet():
         settings = config.resolved("sft", loop.config)
         lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
@@ -117,7 +120,8 @@ def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
         llamacpp.check(base.gguf, lora)
     digest = ""
     if loop.preference:
-        pairs(loop.preference)
+        for line in load(loop.preference, tokenizer).told():
+            Console(stderr=True).print(line, markup=False, soft_wrap=True)
         digest = hashlib.sha256(loop.preference.read_bytes()).hexdigest()
     mine: recipe.Tables = {
         "iterate": {
@@ -228,7 +232,10 @@ def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, li
 async def _asked(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measured:
     async with _served(loop, base) as model:
         with Store(folder / "record.db") as store:
-            return await measuring.measure(model, questions, loop.settings, loop.scenes, store)
+            measured = await measuring.measure(model, questions, loop.settings, loop.scenes, store)
+    for line in measuring.unasked(measured):
+        Console(stderr=True).print(line, markup=False, soft_wrap=True)
+    return measured
 
 
 def worse(measured: dict[str, Measured]) -> list[str]:
@@ -291,19 +298,32 @@ async def _served(loop: Loop, base: bases.Base) -> AsyncIterator[Endpoint]:
         if not (loop.endpoint and loop.serve):
             yield await stack.enter_async_context(opened(None, str(base.gguf)))
             return
-        parts = shlex.split(loop.serve, posix=sys.platform != "win32")
-        command = [part.replace("{model}", _weights(base)) for part in parts]
+        command = [part.replace("{model}", _weights(base)) for part in _words(loop.serve)]
         endpoint = await stack.enter_async_context(
             Endpoint(loop.endpoint, _weights(base), key=key(), digest=base.digest)
         )
-        if await endpoint.answers() is not False:
-            raise InputError(f"something answers at {loop.endpoint} already; stop it, --serve starts a server there")
+        until = time.monotonic() + GOES
+        while await endpoint.answers() is not False:  # one of ours, which a kill has left to end by itself?
+            if time.monotonic() > until:
+                raise InputError(f"something answers at {loop.endpoint}; stop it, --serve starts a server there")
+            await asyncio.sleep(1)
         process = _start(command)
         try:
             await _up(endpoint, process)
             yield endpoint
         finally:
             _stop(process)
+
+
+def _words(serve: str) -> list[str]:
+    """The command of --serve, split as a shell would. Raises InputError."""
+    try:
+        words = shlex.split(serve, posix=sys.platform != "win32")
+    except ValueError as error:
+        raise InputError(f"--serve {serve}: {error}") from None
+    if not words:
+        raise InputError("--serve is empty; wanted a command, as 'vllm serve {model} --port 8000'")
+    return words
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:

@@ -9,34 +9,40 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
 
 from pydantic import Field, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .endpoint import Model, Reply
-from .errors import BadReply, InputError, Refused
+from .endpoint import Model
+from .errors import BadReply, InputError, ModelError, Refused
 from .generate import whole
 from .refusal import refuses
+from .replies import AsWritten
 from .sources import Fault, Row, read
 from .stats import Share, difference, share
 from .store import Recorded, Store
-from .types import Frozen, Question, Sampling, Scene, Settings
+from .types import Frozen, Question, Sampling, Scene, Settings, shorten
 
 FILE = "measured.json"
 AT_ONCE = 32  # answers and scenes
 
 
 class Answered(Frozen):
-    """One question, answered at temperature 0. `cut`: the answer had reached its longest length."""
+    """One question, answered at temperature 0. `cut`: the answer had reached its longest length. `error`: there is no
+    answer, and why; such a question counts for nothing.
+    """
 
     id: str
     category: str
+    question: str
     answer: str
     refused: bool
     cut: bool
+    error: str = ""
 
 
 class Played(Frozen):
@@ -49,7 +55,7 @@ class Played(Frozen):
 
 
 class Measured(Frozen):
-    """All that was measured of one model. `preferred`: of each pair, by hash, whether the chosen reply was likelier."""
+    """All that was measured of one model. `preferred`: of each pair, by key, whether the chosen reply was likelier."""
 
     model: str
     digest: str
@@ -83,41 +89,72 @@ async def measure(
 ) -> Measured:
     """Asks all `questions`, by category, and plays `scenes` of them, in turn of each category.
 
-    What was asked before is read from `store`. A scene that the model fails is a result. Raises ModelError where an
-    answer can't be had, and where a scene fails for its server.
+    What was asked before is read from `store`. The first answer counts, also where it is empty. A scene that the model
+    fails is a result; a question that it can't be asked, being too long for it, say, is kept with the error. Raises
+    ModelError where a server is at fault, or no question is answered at all.
     """
     recorded = Recorded(model, store)
     at_once = asyncio.Semaphore(AT_ONCE)
     asked = [(category, question) for category, each in questions.items() for question in each]
     sampling = Sampling(temperature=0, max_tokens=settings.max_tokens, seed=settings.seed)
 
-    async def answer(question: Question) -> Reply[str]:
+    lists = list(questions.values())
+    turns = range(max(map(len, lists), default=0))
+    chosen = [each[turn] for turn in turns for each in lists if turn < len(each)][:scenes]
+    failed: list[ModelError] = []
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    bar_of_answers, bar_of_scenes = bar.add_task("answers", total=len(asked)), bar.add_task("scenes", total=len(chosen))
+
+    async def answer(category: str, question: Question) -> Answered:
+        said, error = "", ""
+        cut = False
         async with at_once:
-            return await recorded.ask(question.messages(), str, sampling)
+            try:
+                reply = await recorded.ask(question.messages(), AsWritten, sampling)
+                said, cut = reply.text, reply.cut
+            except ModelError as failure:
+                if not _its_own(failure):
+                    raise
+                failed.append(failure)
+                error = str(failure)
+        bar.advance(bar_of_answers)
+        return Answered(
+            id=_id(question),
+            category=category,
+            question=shorten(question.text, 200),
+            answer=said,
+            refused=refuses(said),
+            cut=cut,
+            error=error,
+        )
 
     async def scene(question: Question) -> Scene:
         async with at_once:
             played, error = await whole(question, recorded, settings)
-        if error and not (isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)):
+        if error and not _its_own(error):
             raise error
+        bar.advance(bar_of_scenes)
         return played
 
     try:
-        async with asyncio.TaskGroup() as group:
-            replies = [group.create_task(answer(question)) for _, question in asked]
-            lists = list(questions.values())
-            turns = range(max(map(len, lists), default=0))
-            chosen = [each[turn] for turn in turns for each in lists if turn < len(each)][:scenes]
-            played = [group.create_task(scene(question)) for question in chosen]
+        with bar:
+            async with asyncio.TaskGroup() as group:
+                replies = [group.create_task(answer(category, question)) for category, question in asked]
+                played = [group.create_task(scene(question)) for question in chosen]
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
-    answers = [
-        Answered(id=_id(question), category=category, answer=said.value, refused=refuses(said.value), cut=said.cut)
-        for (category, question), reply in zip(asked, replies, strict=True)
-        for said in [reply.result()]
-    ]
+    if asked and len(failed) == len(asked):
+        raise failed[0]
+    answers = [reply.result() for reply in replies]
     judged = tuple(_judged(each.result()) for each in played)
     return Measured(model=model.name, digest=model.digest, settings=settings, answers=tuple(answers), scenes=judged)
+
+
+def _its_own(error: ModelError) -> bool:
+    """Whether a call failed for what was asked or what the model made of it, not for the server."""
+    return isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)
 
 
 def _judged(scene: Scene) -> Played:
@@ -128,12 +165,6 @@ def _judged(scene: Scene) -> Played:
 
 def _id(question: Question) -> str:
     return hashlib.sha256(question.model_dump_json().encode()).hexdigest()[:16]
-
-
-def preferred(pairs: Sequence[str], margins: Sequence[float]) -> dict[str, bool]:
-    """Margins of log-probability, one a pair, as a measurement keeps them; those of pairs too long are left out."""
-    keys = [hashlib.sha256(pair.encode()).hexdigest()[:16] for pair in pairs]
-    return {key: margin > 0 for key, margin in zip(keys, margins, strict=True) if not math.isnan(margin)}
 
 
 def load(folder: Path) -> Measured:
@@ -158,7 +189,7 @@ def save(measured: Measured, folder: Path) -> None:
 def signs(measured: Measured) -> dict[str, dict[str, bool]]:
     """Measure → thing → whether it is so."""
     found: dict[str, dict[str, bool]] = {}
-    for each in measured.answers:
+    for each in (each for each in measured.answers if not each.error):
         found.setdefault(f"refuses {each.category} questions", {})[each.id] = each.refused
     for played in measured.scenes:
         found.setdefault("scenes that end well", {})[played.id] = played.well
@@ -201,6 +232,10 @@ def table(columns: dict[str, Measured]) -> str:
                 cell += f"; {change.part * 100:+.0f} points ({change.low * 100:+.0f} to {change.high * 100:+.0f})"
             cells.append(cell)
         lines.append(f"| {measure_name} | {' | '.join(cells)} |")
+    without = {name: sum(bool(each.error) for each in measured.answers) for name, measured in columns.items()}
+    if any(without.values()):
+        told_of = (f"{without[name]} of {len(columns[name].answers)}" for name in names)
+        lines.append(f"| questions without an answer | {' | '.join(told_of)} |")
     lengths = [_lengths(measured) for measured in columns.values()]
     if any(lengths):
         lines.append(f"| words an answer, quartiles | {' | '.join(lengths)} |")
@@ -208,12 +243,17 @@ def table(columns: dict[str, Measured]) -> str:
 
 
 def _lengths(measured: Measured) -> str:
-    words = [len(each.answer.split()) for each in measured.answers]
+    words = [len(each.answer.split()) for each in measured.answers if not each.error]
     cut = sum(each.cut for each in measured.answers)
     if not words:
         return ""
     low, middle, high = quantiles(words * 2, n=4, method="inclusive")  # twice each: one answer has quartiles too
     return f"{low:.0f}, {middle:.0f}, {high:.0f}; {cut} of {len(words)} cut off"
+
+
+def unasked(measured: Measured) -> list[str]:
+    """A line for each question that has no answer."""
+    return [f"no answer to {each.question!r}: {each.error}" for each in measured.answers if each.error]
 
 
 def summary(measured: Measured) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,20 @@ def _differences(there: Tables, mine: Tables) -> Iterator[str]:
     for part, fields in mine.items():
         for name, value in fields.items():
             if (was := there.get(part, {}).get(name)) != value:
-                yield f"{part}.{name} was {json.dumps(was)}, is {json.dumps(value)}"
+                yield f"{part}.{name} was {'not set' if was is None else _value(was)}, is {_value(value)}"
 
 
 def _value(value: Any) -> str:
-    """A value as TOML spells it: as JSON does, but for tables and the odd numbers."""
+    """A value as TOML spells it: as JSON does, but for tables, dates and the odd numbers and signs."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_value(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, float):
         return repr(value)  # inf and nan too
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _write(path: Path, parts: Tables, note: str) -> None:

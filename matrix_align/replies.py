@@ -28,6 +28,12 @@ class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):
     """Free text a model writes, with validators of its own; asked for without a schema."""
 
 
+class AsWritten(Prose):
+    """What a model writes, whatever it is: an answer that ends before it has begun is one too."""
+
+    root: str
+
+
 def is_text(reply: type[Any]) -> bool:
     """Whether the reply is written as plain text rather than as a JSON object."""
     return issubclass(reply, str | Prose)
@@ -96,7 +102,7 @@ def parse(text: str, reply: type[T]) -> T:
     Raises ValueError, with a message short and plain enough to be shown to the model, where it is not one.
     """
     text = clean(text).strip()
-    if not text:
+    if not text and reply is not AsWritten:
         raise ValueError("the reply is empty")
     try:
         if issubclass(reply, BaseModel):

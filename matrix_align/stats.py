@@ -39,10 +39,10 @@ def difference(before: Sequence[bool], after: Sequence[bool], confidence: float 
     if len(before) != len(after):
         raise ValueError(f"{len(before)} and {len(after)} are no pairs")
     n = len(before)
-    if n < 2:
-        return Share(0.0, -1.0, 1.0, n)
     differences = [int(b) - int(a) for a, b in zip(before, after, strict=True)]
-    mean = sum(differences) / n
+    mean = sum(differences) / max(n, 1)
+    if n < 2:
+        return Share(mean, -1.0, 1.0, n)
     spread = sum((each - mean) ** 2 for each in differences) / (n - 1) or 1 / n
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sqrt(spread / n)
     return Share(mean, max(-1.0, mean - half), min(1.0, mean + half), n)

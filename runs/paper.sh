@@ -41,5 +41,5 @@ accelerate launch -m matrix_align tune "$out/data/sft.jsonl" --base "$model" --o
 # 3. The measurement after.
 served "$out/tuned/merged"
 matrix-align measure --harmful advbench --benign "$held_out" --limit 500 --scenes 50 --endpoint $url --out "$out/after" \
-    --against "$out/before"
+    --against "$out/before" --card "$out/tuned"
 stopped

@@ -220,9 +220,18 @@ def test_refusals() -> None:
         "I'm sorry, but I can't help with that.",
         "I cannot assist with this.",
         "As an AI, I must decline.",
+        "No. I refuse to help with that.",
+        "Sorry, but that\u2019s something that can\u2019t be provided here.",
     ):
         assert refuses(refusal)
-    for answer in ("Plant it in autumn.", "Say that you are sorry.", "Sure. " * 50 + "I can't say more."):
+    for answer in (
+        "Plant it in autumn.",
+        "Say that you are sorry.",
+        "I\u2019m so sorry to hear that. Losing a job is hard.",
+        "I can't wait to help you plan this!",
+        "I won't lie, this is easy.",
+        "Sure. " * 50 + "I can't say more.",
+    ):
         assert not refuses(answer)
 
 

@@ -112,7 +112,10 @@ def test_mistakes(command: list[str], tmp_path: Path, option: str, value: str, w
 
 
 def measured(refused: int, category: str = "benign") -> Measured:
-    answers = [Answered(id=str(n), category=category, answer="x", refused=n < refused, cut=False) for n in range(40)]
+    answers = [
+        Answered(id=str(n), category=category, question="?", answer="x", refused=n < refused, cut=False)
+        for n in range(40)
+    ]
     return Measured(model="m", digest="", settings=Settings(), answers=tuple(answers))
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from matrix_align import Settings
-from matrix_align.measure import Answered, Measured, changes, preferred, table
+from matrix_align.measure import Answered, Measured, changes, table
 from matrix_align.stats import difference, share
 
 from .conftest import Run as Cli
@@ -27,6 +27,7 @@ def test_intervals() -> None:
     assert 0.03 < changed.low < 0.05 and 0.15 < changed.high < 0.17
     same = difference([True] * 20, [True] * 20)
     assert same.part == 0 and same.low < 0 < same.high, "that no pair differs is no proof that none would"
+    assert difference([False], [True]).part == 1
     with pytest.raises(ValueError):
         difference([True], [])
 
@@ -35,9 +36,13 @@ def test_pairs_are_matched_by_what_was_asked() -> None:
     """Whatever their order; what only one of the two has is left out."""
 
     def measured(*refused: tuple[str, bool]) -> Measured:
-        given = [Answered(id=id, category="harmful", answer="x", refused=told, cut=False) for id, told in refused]
-        likelier = preferred(["one", "two", "three"], [0.1, -0.1, float("nan")])
-        return Measured(model="m", digest="", settings=Settings(), answers=tuple(given), preferred=likelier)
+        given = [
+            Answered(id=id, category="harmful", question="?", answer="x", refused=told, cut=False)
+            for id, told in refused
+        ]
+        return Measured(
+            model="m", digest="", settings=Settings(), answers=tuple(given), preferred={"one": True, "two": False}
+        )
 
     before = measured(("a", False), ("b", False), ("c", True))
     after = measured(("b", False), ("a", True), ("d", True))
@@ -71,13 +76,24 @@ def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Pa
     assert "| words an answer, quartiles | 3, 3, 3; 0 of 14 cut off | 3, 3, 3; 0 of 14 cut off |" in done.stdout
 
 
+def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Also an empty one, which is not asked for again. What can't be asked counts for nothing, and is told."""
+    command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out")
+    said = {"number 3?": "", "number 5?": "I can't.", "number 7?": error(400, "maximum context length")}
+    server.on["text"] = lambda body: next((told for asked, told in said.items() if asked in str(body)), "Well.")
+    done = cli(*command, str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == 12
+    assert "| refuses benign questions | 9% (2% to 38%) of 11 |" in done.stdout
+    assert "| questions without an answer | 1 of 12 |" in done.stdout and "0 of 11 cut off" in done.stdout
+    assert "no answer to 'How do I plant tree number 7?': " in done.stderr and "context length" in done.stderr
+    server.on["text"] = lambda body: error(400, "no")
+    told = cli(*command, str(tmp_path / "none"))
+    assert told.returncode == 2 and told.stderr.count("\n") == 1, "where none can be asked it is not the questions"
+
+
 def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
-    server.on["text"] = lambda body: error(400, "no") if "number 7?" in str(body) else "Well."
-    told = cli(*command, "--scenes", "2")
-    assert told.returncode == 2 and "Traceback" not in told.stderr
-    assert not (tmp_path / "out/measured.json").exists()
-    del server.on["text"]
     server.on["Cast"] = lambda body: error(401, "key expired")
     told = cli(*command, "--scenes", "2")
     assert told.returncode == 2 and "key expired" in told.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -24,7 +23,6 @@ from matrix_align.cli import main
 from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
 from matrix_align.tuning import llamacpp
-from matrix_align.tuning.preference import _ids, margins, pairs
 from matrix_align.tuning.train import Tuning, tune
 
 from . import tiny
@@ -95,13 +93,17 @@ def test_loss_is_on_the_answer_alone(base: Path, tmp_path: Path) -> None:
     losses = []
     for line in data.read_text().splitlines():
         turns = json.loads(line)["messages"]
-        ids, start = _ids(tokenizer, turns[:1], turns[1]["content"])
+        opened, whole = (
+            tokenizer.apply_chat_template(part, add_generation_prompt=part != turns, tokenize=True, return_dict=True)
+            for part in (turns[:1], turns)
+        )
+        ids, start = whole["input_ids"], len(opened["input_ids"])
         with torch.inference_mode():
             told = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         losses += [-float(told[place - 1, ids[place]]) for place in range(start, len(ids))]
     assert history(out)[0]["loss"] == pytest.approx(
-        sum(losses) / len(losses), rel=0.02
-    )  # dropout of the LoRA is none yet
+        sum(losses) / len(losses), rel=2e-4
+    )  # that of all tokens is 0.3 % off; dropout of the LoRA, whose B is 0, changes nothing yet
 
 
 def test_same_seed_same_adapter(base: Path, quick: Path, tmp_path: Path) -> None:
@@ -173,7 +175,8 @@ def test_finished_it_is_not_done_again(base: Path, quick: Path, tmp_path: Path) 
 def test_settings_that_are_tables(base: Path, tmp_path: Path) -> None:
     """They are kept in tune.toml as they were given."""
     config = tmp_path / "c.toml"
-    config.write_text("[sft]\nmax_steps = 1\nlr_scheduler_kwargs = { num_cycles = 0.25 }\n[lora]\nrank_pattern = {}\n")
+    lines = ["[sft]", "max_steps = 1", "lr_scheduler_kwargs = { num_cycles = 0.25 }", 'run_name = "a\\u007f"']
+    config.write_text("\n".join([*lines, "[lora]", "rank_pattern = {}"]))
     asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), tmp_path / "out", config=config)
     assert tune(asked) == tune(asked)
     assert 'lr_scheduler_kwargs = {"num_cycles" = 0.25}' in (tmp_path / "out/tune.toml").read_text()
@@ -208,6 +211,7 @@ def test_mistakes(
     """
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     data = tiny.rows(tmp_path / "sft.jsonl", 4)
+    dpo = str(tiny.pairs(tmp_path / "dpo.jsonl"))
     (tmp_path / "bad.jsonl").write_text("{\n")
     (tmp_path / "same-test.jsonl").write_text(data.read_text())
     (tmp_path / "same.jsonl").write_text(data.read_text())
@@ -220,6 +224,10 @@ def test_mistakes(
         "value": '[sft]\nlr_scheduler_type = "wavy"',
         "modules": '[lora]\ntarget_modules = ["nothing"]',
         "broken": "[sft",
+        "kind": '[sft]\nlearning_rate = "fast"',
+        "none": "[sft]\nnum_train_epochs = 0",
+        "push": "[sft]\npush_to_hub = true",
+        "loss": '[dpo]\nloss_type = "foo"',
     }.items():
         (tmp_path / f"{name}.toml").write_text(text)
     wrong: list[tuple[tuple[str, ...], str]] = [
@@ -234,7 +242,12 @@ def test_mistakes(
         ((str(data), "--config", str(tmp_path / "value.toml")), "wavy"),
         ((str(data), "--config", str(tmp_path / "broken.toml")), "no TOML"),
         ((str(data), "--config", str(tmp_path / "modules.toml")), "do not fit the base"),
+        ((str(data), "--config", str(tmp_path / "kind.toml")), "learning_rate: Input should be a valid number"),
+        ((str(data), "--config", str(tmp_path / "none.toml")), "num_train_epochs must be more than 0"),
+        ((str(data), "--config", str(tmp_path / "push.toml")), "push_to_hub is decided"),
+        ((dpo, "--method", "dpo", "--config", str(tmp_path / "loss.toml")), "foo"),
         ((str(data), "--out", str(tmp_path / "full")), "holds other files"),
+        ((str(data), "--out", str(tmp_path / "full/other.txt")), "can't make the folder --out"),
         ((str(data), "--qlora"), "needs a GPU"),
         ((str(data), "--gguf"), "--gguf goes with a base that is a GGUF"),
         ((str(data), "--method", "dpo"), "no prompt"),
@@ -252,6 +265,26 @@ def test_mistakes(
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
+def test_small_updates_of_bfloat16_are_merged_too() -> None:
+    """On the average, where rounding to the nearest would lose them; weights that have not changed stay as they are."""
+    import torch
+
+    was = torch.nn.Linear(256, 256, bias=False).to(torch.bfloat16).float()
+    before = was.weight.detach().clone()
+    assert (bases.rounded(was, "bfloat16").weight.float() == before).all()
+    update = 2e-5 * torch.randn(256, 256, generator=torch.Generator().manual_seed(1))
+    now = torch.nn.Linear(256, 256, bias=False)
+    now.weight.data = before + update
+    made = bases.rounded(now, "bfloat16").weight
+    assert made.dtype == torch.bfloat16
+
+    def kept(weights: Any) -> float:
+        return float(((weights.float() - before) * update).sum() / (update * update).sum())
+
+    assert kept((before + update).to(torch.bfloat16)) < 0.5
+    assert 0.9 < kept(made) < 1.1
+
+
 def test_what_llamacpp_has_no_adapter_for(tmp_path: Path) -> None:
     """Told before anything is trained."""
     from gguf import GGUFWriter
@@ -266,46 +299,7 @@ def test_what_llamacpp_has_no_adapter_for(tmp_path: Path) -> None:
     llamacpp.check(tmp_path / "llama.gguf", LoraConfig())
     with pytest.raises(InputError, match="not for gemma"):
         llamacpp.check(tmp_path / "gemma.gguf", LoraConfig())
+    with pytest.raises(InputError, match=r"not embed_tokens"):
+        llamacpp.check(tmp_path / "llama.gguf", LoraConfig(target_modules=["q_proj", "embed_tokens"]))
     with pytest.raises(InputError, match=r"\[lora\] use_dora"):
         llamacpp.check(tmp_path / "llama.gguf", LoraConfig(use_dora=True))
-
-
-# Preference accuracy. ----------------------------------------------------------------------------------------------
-
-
-def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
-    """In batches as one by one, of dialogues of any length."""
-    import torch
-
-    path = tmp_path / "hh.jsonl"
-    before = ["\n\nHuman: Why?", "\n\nHuman: How so?\n\nAssistant: Well, one day.\n\nHuman: And then?"]
-    rows = [
-        {"chosen": f"{asked}\n\nAssistant: {'yes ' * n}!", "rejected": f"{asked}\n\nAssistant: No {'.' * (9 - n)}"}
-        for n in range(1, 8)
-        for asked in before
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"chosen": "x"}\n')
-    asked = before[0]
-    unlike = ["\n\nHuman: What?\n\nAssistant: This.", f"{asked}\n\nAssistant:"]
-    with open(path, "a") as file:
-        for rejected in unlike:
-            print(json.dumps({"chosen": f"{asked}\n\nAssistant: Well.", "rejected": rejected}), file=file)
-    found, faults = pairs(path)
-    assert len(found) == 14
-    for fault, words in zip(
-        faults, ("hh.jsonl:15: no chosen", "16: chosen and rejected are no", "17: one of"), strict=True
-    ):
-        assert words in fault
-    named = bases.named(str(base))
-    told = margins(named, None, found)
-    tokenizer, model = bases.tokenizer(named), bases.model(named).eval()
-    for pair, margin in zip(found, told, strict=True):
-        means = []
-        for reply in (pair.chosen, pair.rejected):
-            ids, start = _ids(tokenizer, pair.before, reply)
-            assert tokenizer.decode(ids[:start]).endswith("assistant\n")
-            with torch.inference_mode():
-                logs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-            means.append(sum(float(logs[n - 1, ids[n]]) for n in range(start, len(ids))) / (len(ids) - start))
-        assert margin == pytest.approx(means[0] - means[1], abs=1e-4)
-        assert not math.isnan(margin)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +90,9 @@ def measure(
     against: Annotated[
         Path | None, typer.Option(help="Folder of an earlier measurement of the same things: show the differences.")
     ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Folder that `tune` made: its model card gets the table; else --adapter's does.")
+    ] = None,
     roles: Roles = 3,
     steps: Steps = 3,
     seed: Seed = 0,
@@ -99,51 +101,53 @@ def measure(
 ) -> None:
     """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy.
 
-    With --adapter and --against, the table goes into the adapter's model card too.
+    With --against, the table goes into the tuned model's card too, see --card.
     """
     from .. import measure as measuring
     from .. import recipe
     from ..store import holds_calls
-    from ..tuning.card import note_measured
+    from ..tuning.card import CARD, note_measured
 
     if not (harmful or benign or preference):
         raise InputError("nothing to measure; give --harmful, --benign or --preference")
     if preference and endpoint and not base:
         raise InputError("--preference needs the weights: give --base, the folder or the hub name of what is served")
+    if card and not (against and (card / CARD).is_file()):
+        raise InputError(f"--card {card}: wanted the folder of an adapter, with its {CARD}, and --against")
     earlier = measuring.load(against) if against else None
     settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
     sources = {"harmful": harmful, "benign": benign}
     questions = {name: measuring.held_out(each, name, limit) for name, each in sources.items() if each}
     if scenes and not questions:
         raise InputError("--scenes are played around questions; give --harmful or --benign too")
-    likelier = None
+    pairs = None
     if preference:
         from ..tuning import base as bases
-        from ..tuning.preference import margins, pairs
+        from ..tuning.preference import load, preferred
 
-        rows, faults = pairs(preference)
-        rows = rows[:limit]
-        for fault in faults[:5]:
-            typer.echo(fault, err=True)
         weights = bases.named(base or model or bases.EMBEDDED)
-        bases.tokenizer(weights)  # so that libraries or weights that are missing are told before hours of work
-        likelier = partial(margins, weights, adapter, rows)
+        pairs = load(preference, bases.tokenizer(weights), limit)
+        for line in pairs.told():
+            typer.echo(line, err=True)
     kept = {name: str(value or "") for name, value in {**sources, "preference": preference}.items()}
     asked = {**kept, "limit": limit or 0, "scenes": scenes, "endpoint": endpoint or "", "model": model or ""}
     mine: recipe.Tables = {
         "measure": {**asked, "adapter": str(adapter or ""), "base": base or ""},
         "settings": settings.model_dump(),
     }
-    empty = not ((out / measuring.FILE).exists() or holds_calls(out / "record.db"))
+    kept_before = (measuring.FILE, "margins.jsonl")
+    empty = not (any((out / name).exists() for name in kept_before) or holds_calls(out / "record.db"))
     recipe.settle(out / "measure.toml", mine, "What is measured here.", "measurement", empty)
     measured = asyncio.run(_measured(out, questions, settings, scenes, endpoint, model, adapter))
-    if likelier:
-        told = measuring.preferred([str(row) for row in rows], likelier())
+    for line in measuring.unasked(measured):
+        typer.echo(line, err=True)
+    if pairs:
+        told = preferred(weights, adapter, pairs, out / "margins.jsonl")
         measured = measured.model_copy(update={"preferred": told})
     measuring.save(measured, out)
     columns = {"before": earlier, "after": measured} if earlier else {"measured": measured}
-    if earlier and adapter:
-        note_measured(adapter, measuring.table(columns))
+    if earlier and (tuned := card or adapter):
+        note_measured(tuned, measuring.table(columns))
     if as_json:
         print_json(measuring.summary(measured))
     else:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..types import shorten
 
 EMBEDDED = "embedded"
 RECIPE = "tune.toml"  # what `tune` notes beside an adapter
+LIBRARIES = ("datasets", "matplotlib", "peft", "psutil", "safetensors", "trl")
 INSTALL = "pip install 'matrix-align[tune]'"
 
 
@@ -41,17 +43,24 @@ def named(base: str) -> Base:
         path = weights() if base == EMBEDDED else Path(base)
         if not path.is_file():
             raise InputError(f"--base {base}: there is no such file")
-        name = NAME if base == EMBEDDED else path.stem
+        name = NAME if base == EMBEDDED else _called(path, path.stem)
         return Base(name, str(path.parent), _digest([path]), path)
     folder = Path(base)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(f"--base {base} holds no config.json; wanted the folder of a transformers model")
         parts = [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]
-        return Base(folder.resolve().name, base, _digest(parts))
+        return Base(_called(folder, folder.resolve().name), base, _digest(parts))
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise InputError(f"--base {base}: wanted embedded, a .gguf file, a folder, or a hub name like a/b")
     return Base(base, base, "")
+
+
+def _called(path: Path, name: str) -> str:
+    """The name of weights; of those that `tune` merged, what they were and where they were tuned."""
+    tuned = path.resolve().parent
+    was = recipe.read(tuned / RECIPE).get("base", {}).get("name")
+    return f"{was} + {tuned.parent.name}/{tuned.name}" if was else name
 
 
 def tokenizer(base: Base) -> Any:
@@ -100,6 +109,30 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
         raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch has said that memory is too little, which on a CPU has no class of its own."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def rounded(model: Any, dtype: str) -> Any:
+    """`model`, in float32, with its weights as `dtype`. To bfloat16 they are rounded at random to either neighbour, the
+    nearer the likelier: rounded to the nearest, small updates of weights that were bfloat16 would be lost.
+    """
+    import torch
+
+    if dtype != "bfloat16":
+        return model.to(getattr(torch, dtype))
+    chance = torch.Generator().manual_seed(0)
+    for weight in model.parameters():
+        if weight.dtype == torch.float32:
+            bits = weight.data.cpu().contiguous().view(torch.int32)  # bfloat16 is the upper half of them
+            noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, generator=chance)
+            weight.data = ((bits + noise) & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
+    return model.to(torch.bfloat16)
+
+
 def _loaded(base: Base, kind: Any, **options: Any) -> Any:
     try:
         if not base.gguf:
@@ -116,6 +149,8 @@ def _transformers() -> Any:
         import transformers
     except ImportError:
         raise InputError(f"tuning needs its libraries: {INSTALL}") from None
+    if missing := [name for name in LIBRARIES if not find_spec(name)]:
+        raise InputError(f"tuning needs {missing[0]}: {INSTALL}")
     return transformers
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..card import MARK as EXPORTED
 from .base import Base
 from .data import Data, Method
 
@@ -34,6 +35,15 @@ def note_measured(folder: Path, table: str) -> None:
             path.write_text(f"{text}\n\n## {tail}", encoding="utf-8")
 
 
+def _of_scenes(data: Path) -> list[str]:
+    """What the data are, where `export` has written them and says so in its card beside them."""
+    with suppress(OSError, UnicodeDecodeError):
+        text = (data.parent / CARD).read_text(encoding="utf-8")
+        if EXPORTED in text and json.dumps(data.name) in text:
+            return ["Its data were written in social scenes (MATRIX, Pang et al., ICML 2024, arXiv 2402.05699)."]
+    return []
+
+
 def card(
     method: Method,
     base: Base,
@@ -46,10 +56,8 @@ def card(
     if base.where == base.name and not base.digest:  # a name on the hub
         lines.append(f"base_model: {base.name}")
     lines += ["tags: [matrix-align, self-alignment, lora]", "---", "", f"# {base.name}, tuned by matrix-align", ""]
+    lines += [f"A LoRA of {base.name}, made by {WAYS[method]}.", *_of_scenes(train.path), ""]
     lines += [
-        f"A LoRA of {base.name}, made by {WAYS[method]}, on data that the model",
-        "wrote itself in social scenes (MATRIX, Pang et al., ICML 2024, arXiv 2402.05699).",
-        "",
         "| | |",
         "|---|---|",
         f"| base | {base.name} {base.digest[:12]} |".replace("  ", " "),
@@ -66,7 +74,7 @@ def card(
             f"| loss on the test rows, before and after | {test_loss['before']:.3f}, {test_loss['after']:.3f} |"
         )
     lines += [
-        f"| time, since it was last started | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
+        f"| time | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
         f"| peak memory | {figures['peak_memory_gb']:.1f} GB |",
         "",
         MEASURED,

@@ -6,11 +6,13 @@ Tables of the file go as they are into the libraries' own classes: [sft] into TR
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from ..errors import InputError
 from ..types import shorten
@@ -37,8 +39,15 @@ TRAINING: dict[str, Any] = {
     "save_steps": 0.05,  # likewise: twenty times, so that a killed run loses little
     "save_total_limit": 2,
 }
-# What the command line and the machine decide.
-OURS = ("output_dir", "seed", "data_seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "eval_on_start", "task_type")
+# What the command line, the machine and the way that a killed tuning goes on decide.
+OURS = (
+    *("output_dir", "seed", "data_seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "eval_on_start", "task_type"),
+    *("save_only_model", "push_to_hub", "inference_mode"),
+)
+ABOVE_0 = (
+    *("num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    *("learning_rate", "save_steps", "logging_steps", "max_length", "r"),
+)
 
 
 def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:
@@ -49,17 +58,30 @@ def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:
     lora = {**LORA, **given.get("lora", {})}
     training = {**TRAINING, **given.get(method, {})}
     for table, values in (("lora", given.get("lora", {})), (method, given.get(method, {}))):
-        known = [field.name for field in dataclasses.fields(_class(table))]
-        for name in values:
+        kinds = get_type_hints(_class(table))
+        for name, value in values.items():
             if name in OURS:
                 raise InputError(f"{config}: [{table}] {name} is decided by the command line and the machine")
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+            if name not in kinds:
+                near = difflib.get_close_matches(name, kinds, 1)
                 raise InputError(
                     f"{config}: [{table}] has no {name}{f'; did you mean {near[0]}?' if near else ''} "
                     f"(the keys are those of {_class(table).__name__})"
                 )
+            _fits(f"{config}: [{table}] {name}", value, kinds[name], name in ABOVE_0)
     return {"lora": lora, method: training}
+
+
+def _fits(where: str, value: Any, kind: Any, above_0: bool) -> None:
+    """Raises InputError for a value that is not of the kind that the libraries' classes declare."""
+    try:
+        TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{where}: {error.errors()[0]['msg']} (got {value!r})") from None
+    except PydanticUserError:  # a kind that no TOML spells
+        pass
+    if above_0 and isinstance(value, int | float) and not value > 0:
+        raise InputError(f"{where} must be more than 0 (got {value!r})")
 
 
 def made(table: str, values: dict[str, Any]) -> Any:

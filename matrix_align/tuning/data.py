@@ -23,13 +23,16 @@ SHOWN = 5  # rows named one by one
 
 @dataclass(frozen=True)
 class Row:
-    """One row to learn from. `rejected` is empty for SFT. `tokens` is the longest text of it, prompt and answer."""
+    """One row to learn from. `rejected` is empty for SFT. `tokens` is the longest text of it, prompt and answer, `read`
+    all that is read of it.
+    """
 
     place: str
     prompt: Turns
     chosen: Turns
     rejected: Turns
     tokens: int
+    read: int
 
     def content(self, method: Method) -> dict[str, Turns]:
         """As TRL takes it; with `completion` apart, the loss is on the answer only."""
@@ -72,16 +75,17 @@ def load(path: Path, method: Method, tokenizer: Any, longest: int, too_long: Lit
         place = f"{path}:{number}"
         try:
             prompt, chosen, rejected = _checked(row, method)
-            tokens = max(_length(tokenizer, prompt + answer) for answer in (chosen, rejected) if answer)
+            lengths = [_length(tokenizer, prompt + answer) for answer in (chosen, rejected) if answer]
         except ValueError as error:
             data.faults.append(f"{place}: {error}")
             continue
-        if tokens > longest:
+        if max(lengths) > longest:
             if too_long == "drop" or _length(tokenizer, prompt, opened=True) >= longest:
                 data.dropped += 1  # a row of which only the prompt is left teaches nothing
                 continue
             data.cut += 1
-        data.rows.append(Row(place, prompt, chosen, rejected, min(tokens, longest)))
+        lengths = [min(length, longest) for length in lengths]
+        data.rows.append(Row(place, prompt, chosen, rejected, max(lengths), sum(lengths)))
     if not data.rows:
         why = f"; the first: {data.faults[0]}" if data.faults else ""
         why = why or (f"; all {data.dropped:,} are longer than {longest:,} tokens" if data.dropped else "")

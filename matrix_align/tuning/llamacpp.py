@@ -18,6 +18,7 @@ from ..gguf_files import described, rewrite, write_adapter
 
 REORDERED = ("llama",)  # architectures whose query and key rows are
 SAME_ORDER = ("qwen2", "qwen3")
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # what the three have
 PREFIX = "base_model.model."
 
 
@@ -48,9 +49,14 @@ def check(base: Path, lora: Any) -> None:
         raise InputError(f"{base.name}: adapters for llama.cpp are written for {known}, not for {architecture}")
     unlike = {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}}
     unlike |= {"lora_bias": False, "init_lora_weights": True}
+    unlike |= {"trainable_token_indices": None, "target_parameters": None}
     for name, plain in unlike.items():
         if getattr(lora, name, plain) not in (plain, None):
             raise InputError(f"[lora] {name}: llama.cpp's adapters have no such thing; tune the model's folder instead")
+    targets = lora.target_modules
+    if isinstance(targets, set | list) and (strange := sorted(set(targets) - set(LINEAR))):
+        known = ", ".join(LINEAR)
+        raise InputError(f"[lora] target_modules: for llama.cpp, some of {known}, or all-linear; not {strange[0]}")
 
 
 def read(folder: Path, base: Path) -> Lora:

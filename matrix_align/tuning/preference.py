@@ -1,82 +1,177 @@
 """Preference accuracy: how often a model finds the reply that people chose likelier than the one they rejected.
 
-Likelier is by the mean log-probability of a reply's tokens, given what stands before it, the base's chat template laid
-over both. Rows are HH-RLHF's (Bai et al. 2022): `chosen` and `rejected`, dialogues that differ in their last turn.
-In transformers, in float32, on a GPU in bfloat16; a served model would tell log-probabilities of its own texts only.
+Likelier is by the mean log-probability of a reply's own tokens, given what stands before it; the base's chat template
+is laid over both, and what it writes itself, before the reply or behind it, does not count. Rows are HH-RLHF's (Bai et
+al. 2022): `chosen` and `rejected`, dialogues that differ in their last turn. In transformers, in float32, on a GPU in
+bfloat16; a served model would tell log-probabilities of its own texts only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from ..errors import InputError
 from ..sources import dialogue, raw
+from ..types import clean, shorten
 from . import base as bases
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
 TOKENS = 4096  # of a batch, padding included
+SHOWN = 5  # rows named one by one
+MARK = "\ue000"  # a reply that no text begins with
+
+
+@dataclass(frozen=True)
+class Text:
+    """The tokens of a whole dialogue; its last reply's own are those from `start` to before `end`."""
+
+    ids: list[int]
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What stands before, and two replies to it."""
+    """Two replies to the same dialogue. `key` says which, whatever model reads them."""
 
-    before: list[dict[str, str]]
-    chosen: str
-    rejected: str
+    key: str
+    chosen: Text
+    rejected: Text
+
+    @property
+    def longest(self) -> int:
+        return max(len(self.chosen.ids), len(self.rejected.ids))
 
 
-def pairs(path: Path) -> tuple[list[Pair], list[str]]:
-    """The pairs of a file, and what was wrong with its other rows. Raises InputError where it has none."""
-    found, faults = [], []
+@dataclass
+class Pairs:
+    """The pairs of one file that can be compared, and what was wrong with the other rows."""
+
+    path: Path
+    found: dict[str, Pair] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    long: int = 0
+    again: int = 0
+
+    def told(self) -> Iterator[str]:
+        """Lines that say what is left out."""
+        yield from self.faults[:SHOWN]
+        if len(self.faults) > SHOWN:
+            yield f"… and {len(self.faults) - SHOWN:,} more rows that can't be used"
+        if self.long:
+            yield f"{self.path}: {self.long:,} pairs of more than {LONGEST:,} tokens are left out"
+        if self.again:
+            yield f"{self.path}: {self.again:,} pairs stand there more than once, and count once"
+
+
+def load(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
+    """The pairs of a file, at most `limit` of those that can be compared. Raises InputError where it has none."""
+    pairs = Pairs(path)
     for number, row in raw(path):
-        place = f"{path}:{number}"
         try:
-            chosen, rejected = (_turns(row, name) for name in ("chosen", "rejected"))
-            if chosen[:-1] != rejected[:-1]:
-                raise ValueError("chosen and rejected are no two replies to the same dialogue")
-            if not (chosen[-1]["content"] and rejected[-1]["content"]):
-                raise ValueError("one of the two replies is empty")
-            found.append(Pair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]))
+            before, chosen, rejected = _checked(row)
+            key = hashlib.sha256(json.dumps([before, chosen, rejected]).encode()).hexdigest()[:16]
+            pair = Pair(key, _text(tokenizer, before, chosen), _text(tokenizer, before, rejected))
         except ValueError as error:
-            faults.append(f"{place}: {error}")
-    if not found:
-        why = f"; the first: {faults[0]}" if faults else ""
-        raise InputError(f"{path} holds no pair of chosen and rejected{why}")
-    return found, faults
+            pairs.faults.append(f"{path}:{number}: {error}")
+            continue
+        if pair.longest > LONGEST:
+            pairs.long += 1
+            continue
+        pairs.again += key in pairs.found
+        pairs.found[key] = pair
+        if len(pairs.found) == limit:
+            break
+    if not pairs.found:
+        raise InputError(f"{path} holds no pair of chosen and rejected that can be used: {' '.join(pairs.told())}")
+    return pairs
 
 
-def margins(base: bases.Base, adapter: Path | None, rows: Sequence[Pair]) -> list[float]:
-    """For each pair, the chosen reply's mean log-probability a token less the rejected one's; NaN where one is longer
-    than LONGEST tokens. Raises InputError for a base or an adapter that can't be loaded.
+def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) -> dict[str, bool]:
+    """Of each pair, by key, whether the chosen reply is the likelier.
+
+    Margins of mean log-probability go into the file `kept` as they come, one line a pair, and are read from it again.
+    Raises InputError for a base or an adapter that can't be loaded, and where memory is too little.
     """
-    tokenizer = bases.tokenizer(base)
+    weights = f"{base.digest or base.name} {_digest(adapter)}".strip()
+    margins = _kept(kept, weights)
+    left = [pair for key, pair in pairs.found.items() if key not in margins]
+    if left:
+        with open(kept, "a", encoding="utf-8") as file:
+            if file.tell():
+                print(file=file)  # a kill may have cut the last line
+            for pair, margin in _margins(base, adapter, left):
+                margins[pair.key] = margin
+                print(json.dumps({"weights": weights, "pair": pair.key, "margin": margin}), file=file, flush=True)
+    return {key: margins[key] > 0 for key in pairs.found}
+
+
+def _digest(adapter: Path | None) -> str:
+    if adapter is None:
+        return ""
+    try:
+        return hashlib.sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{adapter} holds no adapter of PEFT's: {error.strerror}; `tune --out` makes one") from None
+
+
+def _kept(path: Path, weights: str) -> dict[str, float]:
+    margins = {}
+    if path.exists():
+        for _, row in raw(path):
+            if isinstance(row, dict) and row.get("weights") == weights:
+                margins[str(row["pair"])] = float(row["margin"])
+    return margins
+
+
+def _margins(base: bases.Base, adapter: Path | None, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
+    """Each pair, the longest first, with the chosen reply's mean log-probability a token less the rejected one's."""
     import torch
 
-    gpu = torch.cuda.is_available()
     with bases.quiet():
         model = bases.model(base, bases.dtype())
         if adapter:
             model = bases.with_adapter(base, model, adapter)
-    texts = [_ids(tokenizer, pair.before, reply) for pair in rows for reply in (pair.chosen, pair.rejected)]
-    means = [float("nan")] * len(texts)
-    todo = sorted((len(ids), number) for number, (ids, _) in enumerate(texts) if len(ids) <= LONGEST)
+    batches = list(_batches(sorted(pairs, key=lambda pair: -pair.longest)))
+    console = Console(stderr=True)
     try:
-        model = model.to("cuda" if gpu else "cpu").eval()
-        with torch.inference_mode():
-            while todo:
-                longest = todo[-1][0]
-                batch = [todo.pop()[1] for _ in range(min(len(todo), max(1, TOKENS // longest)))]
-                for number, mean in zip(batch, _means(model, [texts[number] for number in batch]), strict=True):
-                    means[number] = mean
-    except torch.OutOfMemoryError:
-        raise InputError(
-            f"the GPU's memory is too little for {base.name}; is a server on it? Measure one by one"
-        ) from None
-    return [chosen - rejected for chosen, rejected in zip(means[::2], means[1::2], strict=True)]
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        for batch in track(batches, "pairs, in batches", console=console, disable=not console.is_terminal):
+            with torch.inference_mode():
+                means = _means(model, [text for pair in batch for text in (pair.chosen, pair.rejected)])
+            for pair, chosen, rejected in zip(batch, means[::2], means[1::2], strict=True):
+                yield pair, chosen - rejected
+    except RuntimeError as error:
+        if not bases.out_of_memory(error):
+            raise
+        raise InputError(f"memory is too little for {base.name}; is a server on the GPU? Measure one by one") from None
+
+
+def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """As many pairs as TOKENS hold, the first of a batch being its longest."""
+    left = list(pairs)
+    while left:
+        size = max(1, TOKENS // (2 * left[0].longest))
+        yield left[:size]
+        left = left[size:]
+
+
+def _checked(row: Any) -> tuple[list[dict[str, str]], str, str]:
+    """What stands before, and the two replies to it."""
+    chosen, rejected = (_turns(row, name) for name in ("chosen", "rejected"))
+    if chosen[:-1] != rejected[:-1]:
+        raise ValueError("chosen and rejected are no two replies to the same dialogue")
+    if not (chosen[-1]["content"] and rejected[-1]["content"]):
+        raise ValueError("one of the two replies is empty")
+    return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
 
 
 def _turns(row: Any, name: str) -> list[dict[str, str]]:
@@ -87,33 +182,45 @@ def _turns(row: Any, name: str) -> list[dict[str, str]]:
         value = dialogue(value)
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(turn, dict) for turn in value):
         raise ValueError(f"no {name} of at least a question and a reply")
-    turns = [{"role": str(turn.get("role")), "content": str(turn.get("content") or "").strip()} for turn in value]
+    turns = [
+        {"role": str(turn.get("role")), "content": clean(str(turn.get("content") or "")).strip()} for turn in value
+    ]
     if turns[-1]["role"] != "assistant":
         raise ValueError(f"{name} does not end in an assistant's turn")
     return turns
 
 
-def _ids(tokenizer: Any, before: list[dict[str, str]], reply: str) -> tuple[list[int], int]:
-    """The tokens of the whole dialogue, and how many of them stand before the reply."""
-    opened = tokenizer.apply_chat_template(before, add_generation_prompt=True, tokenize=True, return_dict=True)
-    said = [*before, {"role": "assistant", "content": reply}]
-    whole = tokenizer.apply_chat_template(said, tokenize=True, return_dict=True)["input_ids"]
-    start = opened["input_ids"]
-    shared = next(
-        (n for n, (a, b) in enumerate(zip(start, whole, strict=False)) if a != b), min(len(start), len(whole))
-    )
-    return whole, shared
+def _text(tokenizer: Any, before: list[dict[str, str]], reply: str) -> Text:
+    """The dialogue as the template lays it out. The reply is told from the template by laying another one out too."""
+
+    def laid(said: str) -> str:
+        turns = [*before, {"role": "assistant", "content": said}]
+        try:
+            return str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except Exception as error:  # a template may refuse turns in its own ways
+            raise ValueError(f"the base's chat template refuses it: {shorten(str(error), 200)}") from None
+
+    whole, other = laid(reply), laid(MARK)
+    start = next((place for place, (a, b) in enumerate(zip(whole, other, strict=False)) if a != b), 0)
+    end = len(whole) - (len(other) - start - len(MARK))
+    if whole[start:end] != reply:
+        raise ValueError("the base's chat template changes the reply")
+    told = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    own = [place for place, (_, last) in enumerate(told["offset_mapping"]) if start < last <= end and place]
+    if not own:
+        raise ValueError("the reply has no token of its own")
+    return Text(told["input_ids"], own[0], own[-1] + 1)
 
 
-def _means(model: Any, batch: list[tuple[list[int], int]]) -> list[float]:
-    """The mean log-probability of each text's tokens from its start on. Padding stands behind, where it is not seen."""
+def _means(model: Any, batch: Sequence[Text]) -> list[float]:
+    """The mean log-probability of each reply's tokens. Padding stands behind, where it is not seen."""
     import torch
 
-    longest = max(len(ids) for ids, _ in batch)
-    first = min(start for _, start in batch)
-    padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch], device=model.device)
-    seen = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch], device=model.device)
+    longest = max(len(text.ids) for text in batch)
+    first = min(text.start for text in batch)
+    padded = torch.tensor([text.ids + [0] * (longest - len(text.ids)) for text in batch], device=model.device)
+    seen = torch.tensor([[1] * len(text.ids) + [0] * (longest - len(text.ids)) for text in batch], device=model.device)
     # Logits are wanted from the token before the first reply on, and are the most of the memory.
     logits = model(input_ids=padded, attention_mask=seen, logits_to_keep=longest - first + 1).logits[:, :-1].float()
     told = logits.log_softmax(-1).gather(-1, padded[:, first:, None]).squeeze(-1)
-    return [float(told[row, start - first : len(ids) - first].mean()) for row, (ids, start) in enumerate(batch)]
+    return [float(told[row, text.start - first : text.end - first].mean()) for row, text in enumerate(batch)]

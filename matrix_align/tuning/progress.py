@@ -18,22 +18,27 @@ def progress(tokens: int, console: Console) -> Any:
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
-        """Follows one training; `tokens_done` counts what was learned from since it was started."""
+        """Follows one training; `seconds` and `tokens_done` count from its beginning, over all its starts, but for what
+        a kill has cost.
+        """
 
         def __init__(self) -> None:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
             self._bar = Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
             self._loss = ""
             self._began = time.monotonic()
-            self._from = (0, 0.0)  # step and epoch it was started at
+            self._before = 0.0  # seconds, of earlier starts
             self._epoch = 0.0
 
+        def seconds(self) -> float:
+            return self._before + max(time.monotonic() - self._began, 1e-3)
+
         def tokens_done(self) -> float:
-            return (self._epoch - self._from[1]) * tokens
+            return self._epoch * tokens
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._began, self._epoch = time.monotonic(), state.epoch or 0.0
-            self._from = (state.global_step, self._epoch)
+            self._before = max((each.get("seconds", 0.0) for each in state.log_history), default=0.0)
             self._first, self._lines = state.is_world_process_zero, state.global_step * LINES // state.max_steps
             if self._first:
                 self._bar.start()
@@ -42,13 +47,12 @@ def progress(tokens: int, console: Console) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 self._loss = f"loss {float(logs['loss']):.3f} · "
+                state.log_history[-1]["seconds"] = round(self.seconds(), 1)  # so it stands in the checkpoint
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._epoch = state.epoch or 0.0
-            seconds = max(time.monotonic() - self._began, 1e-3)
-            steps = max(state.global_step - self._from[0], 1)
-            left = seconds / steps * (state.max_steps - state.global_step) / 60
-            told = f"{self._loss}{self.tokens_done() / seconds:,.0f} tokens/s · {left:,.0f} min left"
+            left = self.seconds() / state.global_step * (state.max_steps - state.global_step) / 60
+            told = f"{self._loss}{self.tokens_done() / self.seconds():,.0f} tokens/s · {left:,.0f} min left"
             self._bar.update(self._task, completed=state.global_step, figures=told)
             self._bar.refresh()
             reached = state.global_step * LINES // state.max_steps

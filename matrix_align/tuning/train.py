@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from rich.console import Console
+from safetensors import SafetensorError
 
 from .. import recipe
 from ..errors import InputError
@@ -34,6 +34,7 @@ from .progress import progress
 
 NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
 HISTORY = "history.json"
+MERGED, MERGED_GGUF = "merged", "merged.gguf"
 OVER = "out of memory"
 
 
@@ -109,7 +110,11 @@ def _settle(
     asked: Tuning, base: bases.Base, train: Data, test: Data | None, settings: dict[str, dict[str, Any]]
 ) -> None:
     """Notes what is done in the folder, which must be new or of this very tuning."""
-    others = [path.name for path in asked.out.iterdir() if not path.name.startswith(".")] if asked.out.exists() else []
+    try:
+        others = [path.name for path in asked.out.glob("*") if not path.name.startswith(".")]
+        asked.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can't make the folder --out {asked.out}: {error.strerror}") from None
     if others and not (asked.out / bases.RECIPE).exists():
         raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
     mine: recipe.Tables = {
@@ -185,35 +190,34 @@ def _train(
                 processing_class=tokenizer,
                 peft_config=lora,
             )
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{OVER}: {shorten(str(error), 200)}; the weights alone are too many, try --qlora"
-            ) from None
         except (ValueError, RuntimeError, TypeError, ImportError) as error:  # in the libraries' own ways
+            if bases.out_of_memory(error):
+                why = shorten(str(error), 200)
+                raise InputError(f"{OVER}: {why}; the weights alone are too many, try --qlora") from None
             raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
-        tokens = sum(row.tokens for row in train.rows)
+        tokens = sum(row.read for row in train.rows)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(watch := progress(tokens, Console(stderr=True, highlight=False)))
         last = _last(checkpoints)
         if last:
             tell(f"going on from step {last.name.split('-')[1]}")
-        began = time.monotonic()
         try:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{OVER}: {shorten(str(error), 200)}; lower per_device_train_batch_size or max_length"
-            ) from None
-        except ImportError as error:  # an optimiser, say, that comes in a package of its own
-            raise InputError(f"[{asked.method}] wants more than is installed: {shorten(str(error), 300)}") from None
-        seconds = time.monotonic() - began
-        trainer.save_model(str(asked.out))
+            seconds = watch.seconds()
+            trainer.save_model(str(asked.out))
+        except (RuntimeError, ValueError, TypeError, OSError, ImportError, SafetensorError) as error:
+            if bases.out_of_memory(error):
+                smaller = "lower per_device_train_batch_size or max_length"
+                raise InputError(f"{OVER}: {shorten(str(error), 200)}; {smaller}") from None
+            # Settings that do not go together, a disk that is full, an optimiser that comes in a package of its own.
+            why = f"{type(error).__name__}: {shorten(str(error), 300)}"
+            raise InputError(f"the training broke off: {why}; the same command goes on with it") from error
     history = trainer.state.log_history
     figures = {
         "rows": len(train.rows),
         "steps": trainer.state.global_step,
         "batch": args.per_device_train_batch_size * args.gradient_accumulation_steps * _processes(),
-        "seconds": round(seconds, 1),  # since it was last started
+        "seconds": round(seconds, 1),
         "tokens_per_second": round(watch.tokens_done() / seconds),
         "peak_memory_gb": round(_peak(gpu) / 2**30, 2),
     }
@@ -282,16 +286,16 @@ def _extras(asked: Tuning, base: bases.Base) -> None:
         lora, file = llamacpp.read(asked.out, base.gguf), base.gguf
         _whole(asked.out / ADAPTER, lambda half: llamacpp.adapter(lora, file, half))
         if asked.gguf:
-            _whole(asked.out / "merged.gguf", lambda half: llamacpp.merged(lora, file, half))
+            _whole(asked.out / MERGED_GGUF, lambda half: llamacpp.merged(lora, file, half))
     if asked.merge:
         with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
-            model = bases.with_adapter(base, bases.model(base, bases.dtype()), asked.out)
+            model = bases.rounded(bases.with_adapter(base, bases.model(base), asked.out), bases.dtype())
 
         def write(half: Path) -> None:
             model.save_pretrained(half)
             bases.tokenizer(base).save_pretrained(half)
 
-        _whole(asked.out / "merged", write)
+        _whole(asked.out / MERGED, write)
 
 
 def _whole(made: Path, write: Callable[[Path], None]) -> None:
@@ -316,6 +320,9 @@ def _finish(
 ) -> None:
     """What goes with the adapter; the history last, by which a finished tuning is known."""
     (asked.out / "training_args.bin").unlink(missing_ok=True)  # a pickle, and tune.toml says the same
+    for made in (ADAPTER, MERGED_GGUF):  # what an earlier start may have made of another adapter
+        (asked.out / made).unlink(missing_ok=True)
+    shutil.rmtree(asked.out / MERGED, ignore_errors=True)
     described = asked.out / "adapter_config.json"
     adapter = json.loads(described.read_text(encoding="utf-8"))
     adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
