@@ -45,6 +45,20 @@ async def whole(model: Model, question: str = "How do I ask for a raise?", **set
 
 
 @pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a model of 300 tokens, here and in processes that are started: two threads would wait for each other, and on
+    a busy machine do nothing else.
+    """
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def cli(tmp_path: Path) -> Run:
     """Runs `matrix-align …` as a process of its own, with a store of its own; returns what it did."""
 

@@ -167,6 +167,8 @@ def fake_server(port: int = 0) -> Iterator[FakeServer]:
         thread.join(10)
 
 
-if __name__ == "__main__":  # python -m tests.fake PORT: as a process of its own, until it is stopped
-    with fake_server(int(sys.argv[1])):
+if __name__ == "__main__":  # python -m tests.fake PORT [MODEL [WORD]]: as a process of its own, until it is stopped
+    with fake_server(int(sys.argv[1])) as running:
+        if len(sys.argv) > 3 and sys.argv[3] in sys.argv[2]:  # models with WORD in their names refuse whatever one asks
+            running.on["text"] = lambda body: "I'm sorry, but I can't help with that."
         threading.Event().wait()

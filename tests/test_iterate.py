@@ -21,7 +21,7 @@ from matrix_align.measure import Answered, Measured
 
 from . import tiny
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 
 def free_port() -> int:
@@ -78,10 +78,27 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     for name in ("round-1", "round-2"):
         assert (loop / name / "tuned/merged/config.json").exists()
         assert "| refuses harmful questions | " in (loop / name / "tuned/README.md").read_text()
-    assert 'name = "merged"' in (loop / "round-2/tuned/tune.toml").read_text(), "the second starts from the first"
+    described = (loop / "round-2/tuned/tune.toml").read_text()
+    assert 'name = "tiny + round-1/tuned"' in described, "the second starts from the first"
     command[command.index("0.3")] = "0.5"
     told = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert told.returncode == 2 and "iterate.held_out was 0.3, is 0.5" in told.stderr
+
+
+def test_stops_by_itself(command: list[str], tmp_path: Path) -> None:
+    """Where the first round's model refuses whatever one asks there is no second, and the base is the one to keep."""
+    kinds = ("helpful", "harmful")
+    lines = [{"question": f"Question number {n}?", "category": kinds[n % 2]} for n in range(40)]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "c.toml").write_text("[sft]\nmax_steps = 2\nmax_length = 4000\n")
+    for option, value in (("--held-out", "0.5"), ("--scenes", "0")):
+        command[command.index(option) + 1] = value
+    command[command.index("--serve") + 1] += " round-1"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "round 1 made things worse: refuses benign questions +100 points since base" in done.stderr
+    assert f"The model to keep: {tmp_path / 'tiny'} (base)." in done.stdout
+    assert not (tmp_path / "loop/round-2").exists()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,7 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     [
         ("--serve", f"{sys.executable} -c pass", "ended with status 0 before it answered"),
         ("--serve", "no-such-server", "--serve can't run no-such-server"),
+        ("--serve", "vllm 'serve", "No closing quotation"),
         ("--held-out", "0.01", "see --held-out"),
         ("--config", "none.toml", "can't read none.toml"),
         ("--config", "wavy.toml", "wavy"),

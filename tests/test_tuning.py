@@ -28,7 +28,7 @@ from matrix_align.tuning.train import Tuning, tune
 from . import tiny
 from .conftest import Run as Cli
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 QUICK = "[sft]\nnum_train_epochs = 2\n[dpo]\nnum_train_epochs = 2\n"
 
