@@ -92,7 +92,8 @@ def iterate(loop: Loop) -> dict[str, Measured]:
             if not (folder / "tuned" / HISTORY).exists():
                 console.print(f"{name}: tuning", markup=False)
             base = _tune(loop, base, folder)
-        console.print(f"{name}: measuring", markup=False)
+        if not (folder / measuring.FILE).exists():
+            console.print(f"{name}: measuring", markup=False)
         measured[name] = _measure(loop, base, folder, questions)
         if number:
             before = {"the loop's base": measured["base"], name: measured[name]}
@@ -155,12 +156,20 @@ def _split(loop: Loop) -> None:
     for fault in [row for row in rows if isinstance(row, Fault)]:
         Console(stderr=True).print(f"{fault.place}: {fault.reason}", markup=False, soft_wrap=True)
     good = list({row.question: row for row in rows if isinstance(row, Row)}.values())[: loop.limit]
+    drawn: set[str] = set()
+    for kind in dict.fromkeys(row.category for row in good):
+        # By how they begin, so that no dialogue has turns on both sides.
+        openings = {row.question.opening() for row in good if row.category == kind}
+        count = round(loop.held_out * len(openings))
+        if not 0 < count < len(openings):
+            which = f"{kind} questions".strip()
+            raise InputError(
+                f"{count} of {len(openings)} {which} would be held out; wanted some of each: see --held-out"
+            )
+        drawn.update(sorted(openings, key=lambda each: hashlib.sha256(each.encode()).digest())[:count])
     held, played = list[Row](), list[Row]()
-    for row in good:  # by how it begins, so that no dialogue has turns on both sides
-        drawn = int.from_bytes(hashlib.sha256(row.question.opening().encode()).digest()[:6]) / 2**48
-        (held if drawn < loop.held_out else played).append(row)
-    if not held or not played:
-        raise InputError(f"{len(held)} of {len(good)} questions are held out; wanted some of each: see --held-out")
+    for row in good:
+        (held if row.question.opening() in drawn else played).append(row)
     there = {row.category for row in played} | {"simulation"}
     if missing := [kind for kind, part in loop.mix.items() if part and kind not in there]:
         raise InputError(
@@ -274,19 +283,23 @@ def report(measured: dict[str, Measured], best: str, kept: bases.Base, out: Path
         told += f" Better than the base, beyond chance: {'; '.join(better(measured, best)) or 'nothing'}."
     (out / "results.md").write_text(f"{measuring.table(measured)}\n\n{told}\n", encoding="utf-8")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(8, 4.5), dpi=100)
     axes = figure.subplots()
     shares = [measuring.shares(each) for each in measured.values()]
-    places = range(len(shares))
-    for name in dict.fromkeys(name for each in shares for name in each):
-        points = [(place, each[name]) for place, each in zip(places, shares, strict=True) if name in each]
+    names = list(dict.fromkeys(name for each in shares for name in each))
+    for number, name in enumerate(names):
+        points = [(place, each[name]) for place, each in enumerate(shares) if name in each]
+        places = [place + 0.06 * (number - (len(names) - 1) / 2) for place, _ in points]  # beside each other
         spread = [[p.part - p.low for _, p in points], [p.high - p.part for _, p in points]]
-        axes.errorbar([place for place, _ in points], [p.part for _, p in points], yerr=spread, label=name, capsize=3)
-    axes.set_xticks(list(places), list(measured))
-    axes.set_ylim(0, 1)
+        axes.errorbar(places, [p.part for _, p in points], yerr=spread, label=name, capsize=3, marker="o", markersize=4)
+    axes.set_xticks(range(len(shares)), list(measured))
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel("share, with 95 % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
     figure.tight_layout()
     figure.savefig(out / "results.png")
 

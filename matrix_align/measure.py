@@ -256,7 +256,13 @@ def unasked(measured: Measured) -> list[str]:
     return [f"no answer to {each.question!r}: {each.error}" for each in measured.answers if each.error]
 
 
-def summary(measured: Measured) -> str:
-    """The shares as one JSON object."""
-    told = {name: vars(each) for name, each in shares(measured).items()}
-    return json.dumps({"model": measured.model, "digest": measured.digest, "measures": told})
+def summary(measured: Measured, earlier: Measured | None) -> str:
+    """The shares as one JSON object, with the differences to an earlier measurement of the same things."""
+    told = {
+        "model": measured.model,
+        "digest": measured.digest,
+        "measures": {name: vars(each) for name, each in shares(measured).items()},
+    }
+    if earlier:
+        told["differences"] = {name: vars(each) for name, each in changes(earlier, measured).items()}
+    return json.dumps(told)

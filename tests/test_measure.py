@@ -113,7 +113,8 @@ def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: 
     [
         ((), "nothing to measure"),
         (("--benign", "none.txt"), "none.txt"),
-        (("--preference", "none.jsonl"), "--base"),
+        (("--preference", "none.jsonl"), "none.jsonl"),
+        (("--preference", __file__), "--base"),
         (("--benign", "none.txt", "--against", "nowhere"), "measure"),
     ],
 )

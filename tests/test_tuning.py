@@ -250,7 +250,9 @@ def test_mistakes(
         ((str(data), "--out", str(tmp_path / "full/other.txt")), "can't make the folder --out"),
         ((str(data), "--qlora"), "needs a GPU"),
         ((str(data), "--gguf"), "--gguf goes with a base that is a GGUF"),
-        ((str(data), "--method", "dpo"), "no prompt"),
+        ((str(data), "--method", "dpo"), "rows of messages go with --method sft"),
+        ((dpo,), "rows of prompt, chosen and rejected go with --method dpo"),
+        ((str(data), "--test", str(tmp_path)), "is a directory"),
     ]
     for args, words in wrong:
         given = ("--base", str(base)) if "--base" not in args else ()

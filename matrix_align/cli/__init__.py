@@ -64,7 +64,7 @@ def main() -> None:
             _leave(f"can't write the output: {error.strerror}", 1)
         return
     if code == INTERRUPTED:
-        _leave("stopped; completed calls are kept, the same command goes on from there", INTERRUPTED)
+        _leave("stopped; what is done is kept, and the same command goes on from there", INTERRUPTED)
 
 
 def _leave(message: str, code: int) -> None:

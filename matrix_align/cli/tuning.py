@@ -5,7 +5,7 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ Base = Annotated[
 ]
 
 
+# Checked before the libraries are loaded, which takes seconds.
+THERE: dict[str, Any] = {"exists": True, "dir_okay": False}
+
+
 class Method(StrEnum):
     sft = "sft"
     dpo = "dpo"
@@ -32,16 +36,19 @@ class TooLong(StrEnum):
 
 
 def tune(
-    data: Annotated[Path, typer.Argument(help="Rows that `export` wrote; FILE-test beside it is only measured.")],
+    data: Annotated[
+        Path, typer.Argument(help="Rows that `export` wrote; FILE-test beside it is only measured.", **THERE)
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the adapter and what goes with it.")] = ...,  # type: ignore[assignment]
     base: Base = "embedded",
     method: Annotated[
         Method, typer.Option(help="sft: learn the answers; dpo: prefer chosen to rejected.")
     ] = Method.sft,
     config: Annotated[
-        Path | None, typer.Option(help="TOML with tables [sft], [dpo], [lora] for TRL's and PEFT's own settings.")
+        Path | None,
+        typer.Option(help="TOML with tables [sft], [dpo], [lora] for TRL's and PEFT's own settings.", **THERE),
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Rows that are only measured, if not FILE-test.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Rows that are only measured, if not FILE-test.", **THERE)] = None,
     too_long: Annotated[
         TooLong, typer.Option(help="What becomes of rows longer than max_length, 1024 tokens.")
     ] = TooLong.drop,
@@ -81,7 +88,8 @@ def measure(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each, and pairs.")] = None,
     scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
     preference: Annotated[
-        Path | None, typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.")
+        Path | None,
+        typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.", **THERE),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
@@ -143,13 +151,14 @@ def measure(
         typer.echo(line, err=True)
     if pairs:
         told = preferred(weights, adapter, pairs, out / "margins.jsonl")
-        measured = measured.model_copy(update={"preferred": told})
+        named = {} if questions else {"model": weights.name, "digest": weights.digest}
+        measured = measured.model_copy(update={"preferred": told, **named})
     measuring.save(measured, out)
     columns = {"before": earlier, "after": measured} if earlier else {"measured": measured}
     if earlier and (tuned := card or adapter):
         note_measured(tuned, measuring.table(columns))
     if as_json:
-        print_json(measuring.summary(measured))
+        print_json(measuring.summary(measured, earlier))
     else:
         typer.echo(measuring.table(columns))
 
@@ -165,11 +174,13 @@ def iterate(
         float, typer.Option(min=0.01, max=0.9, help="Share of the questions to measure by, never played for tuning.")
     ] = 0.2,
     preference: Annotated[
-        Path | None, typer.Option(help="Rows like HH-RLHF's, to measure preference accuracy.")
+        Path | None, typer.Option(help="Rows like HH-RLHF's, to measure preference accuracy.", **THERE)
     ] = None,
     scenes: Annotated[int, typer.Option(min=0, help="Scenes to play at each measurement.")] = 10,
-    mix: Annotated[str, typer.Option(help="Shares of the rows, as in export.")] = "",
-    config: Annotated[Path | None, typer.Option(help="TOML for the tuning, as in tune.")] = None,
+    mix: Annotated[
+        str, typer.Option(help="Shares of the rows, as in export; else all answers, and no simulation rows.")
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="TOML for the tuning, as in tune.", **THERE)] = None,
     endpoint: Annotated[str | None, typer.Option(help="Where --serve serves.")] = None,
     serve: Annotated[
         str | None, typer.Option(help="Command that serves the weights {model}, as 'vllm serve {model} --port 8000'.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .base import Base
 from .data import Data, Method
 
 CARD = "README.md"
+MADE_BY = ("trl", "peft", "transformers", "torch")
 MEASURED = "## Measured, before and after"
 WAYS = {"sft": "supervised fine-tuning on the answers alone", "dpo": "direct preference optimisation (DPO)"}
 
@@ -51,6 +53,7 @@ def card(
     settings: dict[str, dict[str, Any]],
     train: Data,
     test: Data | None,
+    seed: int,
 ) -> str:
     lines = ["---", "library_name: peft"]
     if base.where == base.name and not base.digest:  # a name on the hub
@@ -84,11 +87,14 @@ def card(
         "## Files",
         "",
         "`adapter_model.safetensors` is PEFT's (vLLM: `--enable-lora --lora-modules tuned=.`)"
-        f"{', `adapter.gguf` the same for llama.cpp' if base.gguf else ''},",
-        "`curves.png` the loss, `tune.toml` all settings.",
+        f"{', `adapter.gguf` the same for llama.cpp' if base.gguf else ''};",
+        "`merged/` and `merged.gguf`, where they are, the whole weights; `curves.png` the loss,",
+        "`history.json` every step, `tune.toml` all settings.",
         "",
         "## Settings",
         "",
+        f"- matrix-align {version('matrix-align')}, " + ", ".join(f"{name} {version(name)}" for name in MADE_BY),
+        f"- seed = {seed}",
     ]
     for table, values in settings.items():
         lines += [f"- {table}: {name} = {json.dumps(value)}" for name, value in values.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+ACCURACY = "rewards/accuracies"  # as DPOTrainer calls it
+
 
 def draw(history: list[dict[str, Any]], made: Path) -> None:
     """Writes a PNG of 800 x 450. DPO's share of pairs told apart is drawn too where it was logged."""
@@ -13,16 +15,18 @@ def draw(history: list[dict[str, Any]], made: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), dpi=100)
     axes = figure.subplots()
-    lines = {
-        "loss": ("training loss", "-"),
-        "eval_loss": ("test loss", "o-"),
-        "rewards/accuracies": ("pairs told apart", ":"),
-    }
+    lines = {"loss": ("training loss", "-"), "eval_loss": ("test loss", "o-")}
     for name, (label, style) in lines.items():
         if points := [(each["step"], each[name]) for each in history if name in each]:
-            steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, style, label=label, linewidth=1)
+            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
+    if points := [(each["step"], each[ACCURACY]) for each in history if ACCURACY in each]:
+        shares = axes.twinx()
+        axes.plot([], [], "g:", label="pairs told apart")  # for the legend, which is that of the other axes
+        shares.plot(*zip(*points, strict=True), "g:", linewidth=1)
+        shares.set_ylim(0, 1.03)
+        shares.set_ylabel("share of pairs told apart")
     axes.set_xlabel("step")
+    axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

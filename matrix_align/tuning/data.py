@@ -104,6 +104,10 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
         raise ValueError(str(row))
     if not isinstance(row, dict):
         raise ValueError(f"a row is an object, not {type(row).__name__}")
+    if method == "sft" and "messages" not in row and "chosen" in row:
+        raise ValueError("no messages; rows of prompt, chosen and rejected go with --method dpo")
+    if method == "dpo" and "chosen" not in row and "messages" in row:
+        raise ValueError("no prompt, chosen and rejected; rows of messages go with --method sft")
     if method == "sft":
         turns = _turns(row, "messages")
         if len(turns) < 2 or turns[-1]["role"] != "assistant":

@@ -25,7 +25,6 @@ def progress(tokens: int, console: Console) -> Any:
         def __init__(self) -> None:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
             self._bar = Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
-            self._loss = ""
             self._began = time.monotonic()
             self._before = 0.0  # seconds, of earlier starts
             self._epoch = 0.0
@@ -46,13 +45,15 @@ def progress(tokens: int, console: Console) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
-                self._loss = f"loss {float(logs['loss']):.3f} · "
                 state.log_history[-1]["seconds"] = round(self.seconds(), 1)  # so it stands in the checkpoint
+                self._tell(state, f"loss {float(logs['loss']):.3f} · ")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._epoch = state.epoch or 0.0
+
+        def _tell(self, state: Any, loss: str) -> None:
             left = self.seconds() / state.global_step * (state.max_steps - state.global_step) / 60
-            told = f"{self._loss}{self.tokens_done() / self.seconds():,.0f} tokens/s · {left:,.0f} min left"
+            told = f"{loss}{self.tokens_done() / self.seconds():,.0f} tokens/s · {left:,.0f} min left"
             self._bar.update(self._task, completed=state.global_step, figures=told)
             self._bar.refresh()
             reached = state.global_step * LINES // state.max_steps

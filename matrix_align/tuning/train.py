@@ -319,17 +319,22 @@ def _finish(
     test: Data | None,
 ) -> None:
     """What goes with the adapter; the history last, by which a finished tuning is known."""
-    (asked.out / "training_args.bin").unlink(missing_ok=True)  # a pickle, and tune.toml says the same
+    described = asked.out / "adapter_config.json"
+    # PEFT's card is a form to fill in; the other is a pickle, and tune.toml says the same.
+    for theirs in (CARD, "training_args.bin"):
+        (asked.out / theirs).unlink(missing_ok=True)
+    (asked.out / "adapter_model.safetensors").chmod(described.stat().st_mode)  # which would be for its owner alone
     for made in (ADAPTER, MERGED_GGUF):  # what an earlier start may have made of another adapter
         (asked.out / made).unlink(missing_ok=True)
     shutil.rmtree(asked.out / MERGED, ignore_errors=True)
-    described = asked.out / "adapter_config.json"
     adapter = json.loads(described.read_text(encoding="utf-8"))
     adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
     described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _extras(asked, base)
     draw(history, asked.out / "curves.png")
-    (asked.out / CARD).write_text(card(asked.method, base, figures, settings, train, test), encoding="utf-8")
+    (asked.out / CARD).write_text(
+        card(asked.method, base, figures, settings, train, test, asked.seed), encoding="utf-8"
+    )
     told = json.dumps({"figures": figures, "log": history}, indent=1)
 
     def write(half: Path) -> None:
