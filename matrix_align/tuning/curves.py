@@ -28,7 +28,7 @@ def draw(history: list[dict[str, Any]], made: Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.dataLim.y1 * 1.05 if axes.lines else 1)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(frameon=False)
