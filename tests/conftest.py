@@ -62,7 +62,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def cli(tmp_path: Path) -> Run:
     """Runs `matrix-align …` as a process of its own, with a store of its own; returns what it did."""
 
-    def run(*args: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*args: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
         kept = {k: v for k, v in os.environ.items() if k not in ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")}
         given = {**kept, "MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}
         command = [sys.executable, "-m", "matrix_align", *args]
