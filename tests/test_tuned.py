@@ -47,8 +47,8 @@ gradient_accumulation_steps = 1
 lora_dropout = 0.0
 """
 # How much likelier, in logits, the token of transformers may be where the two part. llama.cpp rounds what goes into a
-# product of Q8_0 weights to 8 bits, transformers calculates in float32: closer than this, either may come first. What was
-# learned by heart, and so how far the rounding carries, differs between processors: 0.37 is the most that was seen.
+# product of Q8_0 weights to 8 bits, transformers calculates in float32: closer than this, either may come first. What
+# was learned by heart, and so how far the rounding carries, differs between processors: 0.37 is the most that was seen.
 TIE = 0.5
 PROMPTS = [
     *FACTS,
