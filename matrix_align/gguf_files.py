@@ -47,7 +47,7 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
         elif kind in plain:
             writer.add_tensor(tensor.name, values.astype(plain[kind]))
         elif kind == GGMLQuantizationType.BF16:
-            writer.add_tensor(tensor.name, quantize(_dithered_bf16(values, chance), kind), raw_dtype=kind)
+            writer.add_tensor(tensor.name, quantize(dithered_bf16(values, chance), kind), raw_dtype=kind)
         else:
             wanted = GGMLQuantizationType.Q8_0
             packed = quantize(values if to_q8 else _dithered(values, chance), wanted)
@@ -64,8 +64,8 @@ def _dithered(values: Any, chance: Any) -> Any:
     return (blocks + steps * (chance.random(blocks.shape, dtype="float32") - 0.5)).reshape(values.shape)
 
 
-def _dithered_bf16(values: Any, chance: Any) -> Any:
-    """The same for bfloat16, which is the upper half of a float32."""
+def dithered_bf16(values: Any, chance: Any) -> Any:
+    """The same for bfloat16, which is the upper half of a float32; what is bfloat16 already stays as it is."""
     import numpy
 
     bits = values.astype("float32").view("uint32") + chance.integers(0, 1 << 16, values.shape, dtype="uint32")

@@ -19,6 +19,7 @@ from typing import Any
 from .. import recipe
 from ..embedded import NAME, weights
 from ..errors import InputError
+from ..gguf_files import dithered_bf16
 from ..types import shorten
 
 EMBEDDED = "embedded"
@@ -120,16 +121,15 @@ def rounded(model: Any, dtype: str) -> Any:
     """`model`, in float32, with its weights as `dtype`. To bfloat16 they are rounded at random to either neighbour, the
     nearer the likelier: rounded to the nearest, small updates of weights that were bfloat16 would be lost.
     """
+    import numpy
     import torch
 
     if dtype != "bfloat16":
         return model.to(getattr(torch, dtype))
-    chance = torch.Generator().manual_seed(0)
+    chance = numpy.random.default_rng(0)
     for weight in model.parameters():
         if weight.dtype == torch.float32:
-            bits = weight.data.cpu().contiguous().view(torch.int32)  # bfloat16 is the upper half of them
-            noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, generator=chance)
-            weight.data = ((bits + noise) & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
+            weight.data = torch.from_numpy(dithered_bf16(weight.data.numpy(force=True), chance)).to(torch.bfloat16)
     return model.to(torch.bfloat16)
 
 
