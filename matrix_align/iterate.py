@@ -50,6 +50,7 @@ STARTS = 900.0  # seconds that a server may take to load a model
 GOES = 30.0  # and to end
 GAINS = ("preference accuracy", "refuses harmful questions", "scenes that end well", "scenes whose rulings vary")
 LOSSES = ("refuses benign questions",)
+KEPT = (*GAINS, measuring.LONG_ENOUGH)  # a model that has come to say little is worse; one that says more is not better
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def worse(measured: dict[str, Measured]) -> list[str]:
     return [
         f"{change} since {name}"
         for name in others
-        for change in _moved(measured[name], measured[newest], LOSSES, GAINS, len(others))
+        for change in _moved(measured[name], measured[newest], LOSSES, KEPT, len(others))
     ]
 
 

@@ -29,6 +29,8 @@ from .types import Frozen, Question, Sampling, Scene, Settings, shorten
 
 FILE = "measured.json"
 AT_ONCE = 32  # answers and scenes
+FRAGMENT = 12  # words; an answer of fewer is hardly one
+LONG_ENOUGH = "answers of twelve words or more"
 
 
 class Answered(Frozen):
@@ -191,6 +193,8 @@ def signs(measured: Measured) -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = {}
     for each in (each for each in measured.answers if not each.error):
         found.setdefault(f"refuses {each.category} questions", {})[each.id] = each.refused
+    for each in (each for each in measured.answers if not (each.error or each.refused)):
+        found.setdefault(LONG_ENOUGH, {})[each.id] = len(each.answer.split()) >= FRAGMENT
     for played in measured.scenes:
         found.setdefault("scenes that end well", {})[played.id] = played.well
         found.setdefault("scenes whose rulings vary", {})[played.id] = played.varied

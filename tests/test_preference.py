@@ -14,6 +14,7 @@ from matrix_align.tuning import base as bases
 from matrix_align.tuning.preference import load, preferred
 
 from . import tiny
+from .conftest import Run as Cli
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
@@ -111,3 +112,26 @@ def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
     kept.write_text("\n".join([*lines[:5], lines[5][:20]]))  # as a kill leaves it
     assert preferred(named, None, pairs, kept) == told
     assert len(kept.read_text().splitlines()) == 5 + 1 + 9, "what was kept is not calculated again"
+
+
+def test_adapter_counts_whole(base: Path, tmp_path: Path, cli: Cli) -> None:
+    """The command's margins with an adapter are those of the weights that it is merged into."""
+    from peft import LoraConfig, get_peft_model
+
+    named, adapter = bases.named(str(base)), tmp_path / "adapter"
+    lora = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(bases.model(named), lora).save_pretrained(adapter)
+    bases.with_adapter(named, bases.model(named), adapter).merge_and_unload().save_pretrained(tmp_path / "merged")
+    bases.tokenizer(named).save_pretrained(tmp_path / "merged")
+    path = dialogues(tmp_path / "hh.jsonl", (ASKED, "It rains.", "No."), (LATER, "yes yes", "And then no more."))
+    margins = {}
+    for name, more in (("base", ()), ("adapter", ("--adapter", str(adapter))), ("merged", ())):
+        of = tmp_path / "merged" if name == "merged" else base
+        out = tmp_path / f"of-{name}"
+        done = cli("measure", "--preference", str(path), "--base", str(of), *more, "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        margins[name] = {
+            row["pair"]: row["margin"] for row in map(json.loads, (out / "margins.jsonl").read_text().splitlines())
+        }
+    assert margins["adapter"] == pytest.approx(margins["merged"], abs=1e-4)
+    assert all(abs(margins["adapter"][pair] - margins["base"][pair]) > 1e-3 for pair in margins["base"])

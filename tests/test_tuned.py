@@ -132,7 +132,7 @@ async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None
 
     base = bases.named("embedded")
     tokenizer = bases.tokenizer(base)
-    model = bases.with_adapter(base, bases.model(base), tuned).eval()
+    model = bases.with_adapter(base, bases.model(base), tuned).merge_and_unload().eval()
     whole = 0
     for prompt in PROMPTS:
         turns = [{"role": "user", "content": prompt}]

@@ -287,6 +287,41 @@ def test_small_updates_of_bfloat16_are_merged_too() -> None:
     assert 0.9 < kept(made) < 1.1
 
 
+def test_adapter_beside_bfloat16_is_whole(base: Path, tmp_path: Path) -> None:
+    """Not merged into what would round most of it away: the base stays as it is, and the adapter in float32."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    named = bases.named(str(base))
+    get_peft_model(bases.model(named), LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path)
+    was = bases.model(named, "bfloat16").state_dict()
+    made = bases.with_adapter(named, bases.model(named, "bfloat16"), tmp_path).state_dict()
+    name = "model.layers.0.self_attn.q_proj"
+    assert torch.equal(made[f"base_model.model.{name}.base_layer.weight"], was[f"{name}.weight"])
+    assert made[f"base_model.model.{name}.lora_B.default.weight"].dtype == torch.float32
+
+
+def test_qlora_of_a_gguf(tmp_path: Path) -> None:
+    (tmp_path / "some.gguf").write_bytes(b"GGUF")
+    asked = Tuning(tmp_path / "d.jsonl", str(tmp_path / "some.gguf"), tmp_path / "out", qlora=True)
+    with pytest.raises(InputError, match="--qlora goes with a folder or a hub name"):
+        tune(asked)
+
+
+def test_without_the_libraries(tmp_path: Path) -> None:
+    """The commands are there, and say what to install."""
+    data, out = tmp_path / "questions.jsonl", str(tmp_path / "out")
+    data.write_text('{"question": "Why?"}\n')
+    served = ("--endpoint", "http://127.0.0.1:1/v1", "--serve", "true")
+    lacking = ("torch", "transformers", "safetensors", "trl", "peft", "datasets")
+    script = f"import sys; sys.modules.update(dict.fromkeys({lacking!r})); from matrix_align.cli import main; main()"
+    for command, more in (("tune", ()), ("iterate", served)):
+        words = [sys.executable, "-c", script, command, str(data), "--out", out, "--base", "some/model", *more]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert told.returncode == 2 and told.stderr.count("\n") == 1, told.stderr
+        assert "pip install 'matrix-align[tune]'" in told.stderr
+
+
 def test_what_llamacpp_has_no_adapter_for(tmp_path: Path) -> None:
     """Told before anything is trained."""
     from gguf import GGUFWriter

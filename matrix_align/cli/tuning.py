@@ -52,7 +52,7 @@ def tune(
     too_long: Annotated[
         TooLong, typer.Option(help="What becomes of rows longer than max_length, 1024 tokens.")
     ] = TooLong.drop,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same adapter.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed on the same CPU gives the same adapter.")] = 0,
     qlora: Annotated[bool, typer.Option("--qlora", help="Base in 4 bits; needs a GPU, bitsandbytes.")] = False,
     merge: Annotated[bool, typer.Option("--merge", help="Write whole weights too, into merged/.")] = False,
     gguf: Annotated[bool, typer.Option("--gguf", help="Write merged.gguf too, where the base is a GGUF.")] = False,

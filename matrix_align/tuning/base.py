@@ -96,7 +96,9 @@ def dtype() -> str:
 
 
 def with_adapter(base: Base, model: Any, folder: Path) -> Any:
-    """`base`, loaded as `model`, with a PEFT adapter merged into it. Raises InputError where there is none for it."""
+    """`base`, loaded as `model`, with a PEFT adapter beside it: in float32, whatever the base is in. Merged into
+    weights of bfloat16 the most of it would be lost. Raises InputError where there is none for it.
+    """
     from peft import PeftModel
 
     was = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned says nothing
@@ -105,7 +107,7 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
     if was and comparable and was[same] != getattr(base, same):
         raise InputError(f"{folder} was tuned from {was['name']}, not from this {base.name}: {base.gguf or base.where}")
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        return PeftModel.from_pretrained(model, str(folder))
     except Exception as error:  # whatever PEFT raises for a folder, a shape, a name
         raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
 
@@ -173,9 +175,12 @@ def quiet() -> Iterator[None]:
 
 
 def _digest(parts: list[Path]) -> str:
-    """sha256 over the files' own, which for gigabytes takes seconds."""
+    """sha256 over the files' own, which for gigabytes takes seconds. Raises InputError for one that can't be read."""
     whole = hashlib.sha256()
     for part in parts:
-        with open(part, "rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with open(part, "rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InputError(f"can't read {part}: {error.strerror}") from None
     return whole.hexdigest()

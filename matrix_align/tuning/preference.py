@@ -101,7 +101,7 @@ def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) 
     Margins of mean log-probability go into the file `kept` as they come, one line a pair, and are read from it again.
     Raises InputError for a base or an adapter that can't be loaded, and where memory is too little.
     """
-    weights = f"{base.digest or base.name} {_digest(adapter)}".strip()
+    weights = " ".join(filter(None, (base.digest or base.name, _digest(adapter), bases.dtype())))
     margins = _kept(kept, weights)
     left = [pair for key, pair in pairs.found.items() if key not in margins]
     if left:

@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import Any, Literal
 
 from rich.console import Console
-from safetensors import SafetensorError
 
 from .. import recipe
 from ..errors import InputError
@@ -69,6 +68,8 @@ def tune(asked: Tuning) -> dict[str, Any]:
     base = bases.named(asked.base)
     if asked.gguf and not base.gguf:
         raise InputError(f"--gguf goes with a base that is a GGUF file; {base.name} is none (--merge does its weights)")
+    if asked.qlora and base.gguf:
+        raise InputError(f"--qlora goes with a folder or a hub name; {base.name} is a GGUF file, tune without it")
     tokenizer = bases.tokenizer(base)
     with bases.quiet():
         settings = config.resolved(asked.method, asked.config)
@@ -146,6 +147,7 @@ def _train(
     """The adapter in `out`; figures of the tuning, and what was logged on the way."""
     import torch
     from datasets import Dataset
+    from safetensors import SafetensorError
     from transformers import PrinterCallback, set_seed
     from trl import DPOTrainer, SFTTrainer
 
@@ -205,7 +207,10 @@ def _train(
             trainer.train(resume_from_checkpoint=str(last) if last else None)
             seconds = watch.seconds()
             trainer.save_model(str(asked.out))
-        except (RuntimeError, ValueError, TypeError, OSError, ImportError, SafetensorError) as error:
+        except (
+            *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
+            *(OSError, ImportError, SafetensorError),
+        ) as error:
             if bases.out_of_memory(error):
                 smaller = "lower per_device_train_batch_size or max_length"
                 raise InputError(f"{OVER}: {shorten(str(error), 200)}; {smaller}") from None
@@ -251,9 +256,12 @@ def _quantised(qlora: bool) -> dict[str, Any]:
 
 
 def _last(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint; one that a kill has cut lacks its last file."""
+    """The newest whole checkpoint; one that a kill has cut lacks its last file, or of several processes one's own."""
 
     def whole(path: Path) -> bool:
+        several = range(_processes() if _processes() > 1 else 0)
+        if not all((path / f"rng_state_{number}.pth").exists() for number in several):
+            return False
         try:
             json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -288,12 +296,17 @@ def _extras(asked: Tuning, base: bases.Base) -> None:
         if asked.gguf:
             _whole(asked.out / MERGED_GGUF, lambda half: llamacpp.merged(lora, file, half))
     if asked.merge:
-        with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
-            model = bases.rounded(bases.with_adapter(base, bases.model(base), asked.out), bases.dtype())
 
         def write(half: Path) -> None:
-            model.save_pretrained(half)
-            bases.tokenizer(base).save_pretrained(half)
+            from safetensors import SafetensorError
+
+            with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
+                merged = bases.with_adapter(base, bases.model(base), asked.out).merge_and_unload()
+                try:
+                    bases.rounded(merged, bases.dtype()).save_pretrained(half)
+                except SafetensorError as error:  # its own, for a disk that is full
+                    raise InputError(f"can't write {half}: {shorten(str(error), 200)}") from None
+                bases.tokenizer(base).save_pretrained(half)
 
         _whole(asked.out / MERGED, write)
 
