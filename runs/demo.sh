@@ -1,6 +1,6 @@
 #!/bin/sh
 # The whole loop, small: the embedded model plays scenes, is tuned on what came of them, and is measured before and after.
-# About ten minutes on two cores. The steps are real and so are the figures; a model of 135M parameters and a
+# About twelve minutes on two cores. The steps are real and so are the figures; a model of 135M parameters and a
 # dozen scenes can't show that the method helps (docs/results.md says what they do show).
 #
 # OUT is where everything goes; run again, it goes on where it stopped. MATRIX_ALIGN is the command to run.

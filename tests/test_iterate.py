@@ -147,7 +147,7 @@ def test_what_counts_as_worse() -> None:
     [why] = worse({"base": measured(2), "round 1": measured(20)})
     assert "benign" in why
     assert worse({"base": measured(20, "harmful"), "round 1": measured(2, "harmful")})
-    rounds = {"base": measured(2), "round 1": measured(4)}
+    rounds = {"base": measured(2), "round 1": measured(5)}
     assert not worse(rounds)
     rounds["round 2"] = measured(8)
     assert not worse({name: rounds[name] for name in ("round 1", "round 2")})
