@@ -77,7 +77,7 @@ def tune(asked: Tuning) -> dict[str, Any]:
     if base.gguf:
         llamacpp.check(base.gguf, lora)
     if asked.qlora:
-        _quantised(True)
+        _quantised()
     longest = settings[asked.method].get("max_length") or sys.maxsize
     if not isinstance(longest, int):
         raise InputError(f"[{asked.method}] max_length is a number of tokens (got {longest!r})")
@@ -175,7 +175,7 @@ def _train(
                 "disable_tqdm": True,
             },
         )
-        options = {**given, **(_quantised(True) if asked.qlora else {})}
+        options = {**given, **(_quantised() if asked.qlora else {})}
         model = bases.model(base, bases.dtype(), **options)
         needed = estimate(model, args, max(row.tokens for row in train.rows), len(tokenizer), asked.method == "dpo")
         tell(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
@@ -239,7 +239,7 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _quantised(qlora: bool) -> dict[str, Any]:
+def _quantised() -> dict[str, Any]:
     """4-bit weights under the LoRA (QLoRA: Dettmers et al. 2023)."""
     if bases.dtype() == "float32":
         raise InputError("--qlora needs a GPU; on a CPU tune without it")
