@@ -25,7 +25,7 @@ import aiohttp
 
 from benchmarks.stub import stub
 from matrix_align import Endpoint, Message, Recorded, Sampling, Store
-from matrix_align.replies import schema_of
+from matrix_align.llm.structured import schema_of
 from matrix_align.types import Verdict
 
 CALLS = 2_000

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from matrix_align.sources import raw
+from matrix_align.data.sources import raw
 from matrix_align.tuning import base as bases
 
 ROWS = 12

@@ -30,12 +30,12 @@ import aiohttp
 from benchmarks.fast import fast_server
 from matrix_align import Endpoint, Message, Question, Sampling, Settings, Usage
 from matrix_align.cli.options import EMBEDDED
-from matrix_align.embedded import serve
-from matrix_align.generate import generate
-from matrix_align.run import Run
-from matrix_align.servers import Server, Tally
-from matrix_align.slots import Slotted
-from matrix_align.sources import Row
+from matrix_align.data.sources import Row
+from matrix_align.generate.run import Run
+from matrix_align.generate.schedule import generate
+from matrix_align.llm.local import serve
+from matrix_align.llm.pool import Server, Tally
+from matrix_align.llm.prefix_cache import Slotted
 from matrix_align.store import Store
 
 LATENCY = 0.5  # seconds

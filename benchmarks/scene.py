@@ -17,8 +17,8 @@ from typing import Any
 
 from matrix_align import Endpoint, MatrixAlignError, Message, Model, Question, Reply, Sampling, Scene, Settings, play
 from matrix_align.cli.options import EMBEDDED
-from matrix_align.embedded import serve
-from matrix_align.replies import schema_of
+from matrix_align.llm.local import serve
+from matrix_align.llm.structured import schema_of
 from matrix_align.simulation.roles import Reaction
 from matrix_align.types import Verdict
 from tests.fake import fake_server

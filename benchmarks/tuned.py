@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 
 from matrix_align import Message, Sampling
-from matrix_align.embedded import serve
-from matrix_align.slots import Slotted
+from matrix_align.llm.local import serve
+from matrix_align.llm.prefix_cache import Slotted
 
 ROUNDS = 11
 TOKENS = 128

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .endpoint import Endpoint, Model, Reply, Scripted
     from .errors import (
         BadReply,
         ClusterError,
@@ -22,11 +21,15 @@ if TYPE_CHECKING:
         StoreError,
         Unreachable,
     )
+    from .llm.endpoint import Endpoint
+    from .llm.model import Model, Reply, Scripted
+    from .llm.recorded import Recorded
     from .simulation.scene import play
-    from .store import Recorded, Store
+    from .store import Store
     from .types import Message, Question, Sampling, Scene, Settings, Usage
 
-_HOMES = ("errors", "types", "endpoint", "store", "simulation.scene")  # modules that hold the public names
+# Modules that hold the public names.
+_HOMES = ("errors", "types", "llm.model", "llm.endpoint", "llm.recorded", "store", "simulation.scene")
 
 __all__ = [
     "BadReply",

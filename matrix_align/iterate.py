@@ -24,23 +24,23 @@ from typing import cast
 
 from rich.console import Console
 
-from . import measure as measuring
-from . import recipe
-from .batch import showing
-from .endpoint import Endpoint
+from . import provenance as recipe
+from .data.export import export
+from .data.sources import Category, Fault, Row, read
 from .errors import InputError, Unreachable
-from .export import export
-from .generate import generate
-from .measure import Measured
-from .models import key, opened
-from .run import Run
-from .servers import Server, Tally
-from .sources import Category, Fault, Row, read
+from .evals import measure as measuring
+from .evals.measure import Measured
+from .evals.preference import load
+from .generate.batch import showing
+from .generate.run import Run
+from .generate.schedule import generate
+from .llm.endpoint import Endpoint
+from .llm.open import key, opened
+from .llm.pool import Server, Tally
 from .store import Store
 from .tuning import base as bases
 from .tuning import config, llamacpp
 from .tuning.card import note_measured
-from .tuning.preference import load
 from .tuning.train import HISTORY
 from .types import Question, Settings
 

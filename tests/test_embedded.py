@@ -41,8 +41,9 @@ from matrix_align import (
     Usage,
     embedded,
 )
-from matrix_align.embedded import NAME, serve, weights
-from matrix_align.slots import Slotted, shared
+from matrix_align.llm.local import serve
+from matrix_align.llm.prefix_cache import Slotted, shared
+from matrix_align.llm.weights import NAME, weights
 
 from .conftest import Run, whole
 
@@ -108,7 +109,7 @@ def test_first_run_killed_while_it_writes(cache: Path, monkeypatch: pytest.Monke
     """Killed in the middle of requantising, it leaves nothing under the final name."""
     code = """
 import os, signal
-from matrix_align import embedded
+from matrix_align.llm import local as embedded
 def bundled(work):
     source = work / "source.gguf"
     source.write_bytes(b"as they come")
@@ -179,7 +180,7 @@ def test_offline_without_weights(cli: Run, tmp_path: Path) -> None:
 def test_two_first_runs_at_once(cache: Path) -> None:
     """Both end with the same whole file, and it is the one that every first run makes."""
     whole = hashlib.sha256(default_weights().read_bytes()).hexdigest()
-    code = "from matrix_align.embedded import weights; print(weights())"
+    code = "from matrix_align.llm.local import weights; print(weights())"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [run.communicate(timeout=PATIENCE)[0].strip() for run in both] == [str(cache / READY)] * 2
     assert list(cache.iterdir()) == [cache / READY]
@@ -188,7 +189,7 @@ def test_two_first_runs_at_once(cache: Path) -> None:
 
 def default_weights() -> Path:
     """The weights of the user's cache, fetched if need be, whatever cache the test has chosen."""
-    code = "from matrix_align.embedded import weights; print(weights())"
+    code = "from matrix_align.llm.local import weights; print(weights())"
     env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())
@@ -344,7 +345,7 @@ def status(request: Request) -> int:
 ENDED = """
 import asyncio, signal, sys
 from matrix_align import Endpoint, Message, Sampling
-from matrix_align.embedded import serve
+from matrix_align.llm.local import serve
 signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
 async def main():
     with serve(slots=1) as served:

@@ -16,10 +16,11 @@ import pytest
 from aiohttp import web
 from pydantic import Field
 
-from matrix_align import endpoint as endpoint_module
-from matrix_align.endpoint import BODY_LIMIT, Endpoint, Model, Scripted
 from matrix_align.errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
-from matrix_align.replies import plain_schema_of, schema_of
+from matrix_align.llm import endpoint as endpoint_module
+from matrix_align.llm.endpoint import BODY_LIMIT, Endpoint
+from matrix_align.llm.model import Model, Scripted
+from matrix_align.llm.structured import plain_schema_of, schema_of
 from matrix_align.types import FromModel, Line, Message, Sampling, Usage
 
 from .conftest import whole

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Settings
-from matrix_align.generate import generate
-from matrix_align.run import Run
-from matrix_align.servers import Server, Tally
-from matrix_align.sources import read
+from matrix_align.data.sources import read
+from matrix_align.generate.run import Run
+from matrix_align.generate.schedule import generate
+from matrix_align.llm.pool import Server, Tally
 
 from .conftest import Run as Cli
 from .fake import FakeServer, completion, error

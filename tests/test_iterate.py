@@ -16,8 +16,8 @@ import pytest
 pytest.importorskip("trl")
 
 from matrix_align import Settings
+from matrix_align.evals.measure import Answered, Measured
 from matrix_align.iterate import better, worse
-from matrix_align.measure import Answered, Measured
 
 from . import tiny
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("scipy")
 
 from matrix_align import Settings
-from matrix_align.measure import Answered, Measured, changes, table
-from matrix_align.stats import difference, share
+from matrix_align.evals.measure import Answered, Measured, changes, table
+from matrix_align.evals.statistics import difference, share
 
 from .conftest import Run as Cli
 from .fake import FakeServer, error

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("trl")
 
 from matrix_align.errors import InputError
+from matrix_align.evals.preference import load, preferred
 from matrix_align.tuning import base as bases
-from matrix_align.tuning.preference import load, preferred
 
 from . import tiny
 from .conftest import Run as Cli

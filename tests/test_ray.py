@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Refused, Settings
-from matrix_align.run import Run
-from matrix_align.servers import Tally
-from matrix_align.sources import read
+from matrix_align.data.sources import read
+from matrix_align.generate.run import Run
+from matrix_align.llm.pool import Tally
 
 from .conftest import Run as Cli
 from .fake import FakeServer, error
@@ -49,7 +49,7 @@ def cluster(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
 @pytest.mark.filterwarnings("ignore")
 def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> None:
     """Every question ends with exactly one scene, and its calls are in the record."""
-    from matrix_align.ray_engine import generate_on_ray
+    from matrix_align.generate.ray import generate_on_ray
 
     server.latency = 0.05
     source = tmp_path / "questions.txt"
@@ -76,7 +76,7 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
 @pytest.mark.filterwarnings("ignore")
 def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> None:
     """A wrong key stops the run and fails no scene; a server that is asked too much for a while costs time alone."""
-    from matrix_align.ray_engine import generate_on_ray
+    from matrix_align.generate.ray import generate_on_ray
 
     source = tmp_path / "questions.txt"
     source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(6)))

@@ -17,7 +17,9 @@ README = ROOT / "README.md"
 COMMANDS = [[name] for name in ("simulate", "generate", "export", "tune", "measure", "iterate", "scenes")] + [
     ["scenes", "show"]
 ]
-FOLDERS = [f"matrix_align{part}" for part in ("", "/cli", "/simulation", "/tuning", "/prompts")]
+FOLDERS = [
+    f"matrix_align{part}" for part in ("", "/llm", "/simulation", "/data", "/generate", "/tuning", "/evals", "/cli")
+]
 
 
 def helps() -> str:

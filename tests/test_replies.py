@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from matrix_align.replies import Prose, instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
+from matrix_align.llm.structured import Prose, instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
 from matrix_align.types import Cast, Critique, FromModel, Plan, Role, Situation, Verdict, clean, shorten
 
 # Any code points, lone surrogates and NUL among them
@@ -165,7 +165,7 @@ def test_deep_nesting_is_a_reply_or_a_value_error(depth: int, shape: str) -> Non
 
 
 LONG_RUNS = """
-from matrix_align.replies import parse, split_reasoning
+from matrix_align.llm.structured import parse, split_reasoning
 from matrix_align.types import Plan, shorten
 for part in [" ", "\\n", "\\n ", "```", "```\\n", "<think>", "</think>", "</think>\\n", "{", "}", '{"a": ', "\\\\"]:
     run = part * 200_000

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from matrix_align import Endpoint, Unreachable
-from matrix_align.generate import TRIES, generate
-from matrix_align.servers import Server, Tally
+from matrix_align.generate.schedule import TRIES, generate
+from matrix_align.llm.pool import Server, Tally
 
 from .conftest import Run as Cli
 from .fake import FakeServer, error, fake_server
@@ -74,8 +74,8 @@ async def test_server_that_only_lists_its_models(
     server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its scenes wait, and none fails, however long it takes; after a time the run gives up."""
-    monkeypatch.setattr("matrix_align.generate.PATIENCE", 1.0)
-    monkeypatch.setattr("matrix_align.generate.PROBE", 0.05)
+    monkeypatch.setattr("matrix_align.generate.schedule.PATIENCE", 1.0)
+    monkeypatch.setattr("matrix_align.generate.schedule.PROBE", 0.05)
     server.faults = [lambda request: error(502, "starting")] * 10_000
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:

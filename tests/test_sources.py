@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matrix_align.data.sources import LINE_LIMIT, Fault, Row, read
 from matrix_align.errors import InputError
-from matrix_align.sources import LINE_LIMIT, Fault, Row, read
 from matrix_align.types import Question
 
 SAMPLES = Path(os.environ.get("MATRIX_ALIGN_SAMPLES") or "none")  # real rows of the benchmarks, where somebody has them

@@ -17,10 +17,12 @@ from pydantic import BaseModel, field_validator
 
 from matrix_align import store as store_module
 from matrix_align import types
-from matrix_align.endpoint import Endpoint, Scripted
 from matrix_align.errors import BadReply, Overloaded, StoreError
-from matrix_align.replies import Prose
-from matrix_align.store import MIGRATIONS, Recorded, Store, default_path
+from matrix_align.llm.endpoint import Endpoint
+from matrix_align.llm.model import Scripted
+from matrix_align.llm.recorded import Recorded
+from matrix_align.llm.structured import Prose
+from matrix_align.store import MIGRATIONS, Store, default_path
 from matrix_align.types import Ending, Message, Question, Sampling, Scene, Settings, Usage
 
 from .conftest import whole

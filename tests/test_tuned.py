@@ -19,8 +19,9 @@ from gguf import GGMLQuantizationType, GGUFReader, dequantize
 pytest.importorskip("trl")
 
 from matrix_align import Message, Sampling
-from matrix_align.embedded import Served, serve, weights
-from matrix_align.slots import Slotted
+from matrix_align.llm.local import Served, serve
+from matrix_align.llm.prefix_cache import Slotted
+from matrix_align.llm.weights import weights
 from matrix_align.tuning import base as bases
 from matrix_align.tuning import llamacpp
 from matrix_align.tuning.train import Tuning, tune

@@ -82,8 +82,8 @@ def generate(
     The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C and the
     limits of tokens, cost and time stop it after the calls under way. Exit status 1: not one scene was done.
     """
-    from ..batch import INTERRUPT, Batch, budget
-    from ..run import Run
+    from ..generate.batch import INTERRUPT, Batch, budget
+    from ..generate.run import Run
 
     if category not in ("", "helpful", "harmful"):
         raise InputError(f"--category is helpful or harmful (got {category})")
@@ -136,8 +136,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the scenes of a RUN as training data, with a data card that `datasets` reads."""
-    from ..export import export as write
-    from ..run import Run
+    from ..data.export import export as write
+    from ..generate.run import Run
 
     shares = shares_of(mix)
     if not Run.described(run):
@@ -145,7 +145,7 @@ def export(
     with Run.there(run) as opened:
         counts = write(opened, out, format.value, shares, test, seed)
     if push:
-        from ..publish import publish
+        from ..data.publish import publish
 
         files = [out.name, f"{out.stem}-test{out.suffix}"] if test else [out.name]
         publish(out.parent, files, push)
@@ -160,7 +160,7 @@ def export(
 
 
 def shares_of(mix: str) -> dict[str, float]:
-    from ..export import KINDS
+    from ..data.export import KINDS
 
     shares = {}
     for part in mix.split(",") if mix else ():

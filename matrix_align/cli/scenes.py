@@ -67,10 +67,11 @@ async def _simulate(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    from ..models import opened
-    from ..show import Stage
+    from ..llm.open import opened
+    from ..llm.recorded import Recorded
     from ..simulation.scene import play
-    from ..store import Recorded, Store, default_path
+    from ..store import Store, default_path
+    from .show import Stage
 
     stage, began = None if as_json else Stage(), time.monotonic()
     with Store(store or default_path()) as record:
@@ -119,8 +120,8 @@ def list_scenes(
     """List the scenes of the record, newest first; `scenes show ID` prints one."""
     if context.invoked_subcommand:
         return
-    from ..show import table
     from ..store import Store
+    from .show import table
 
     with Store(_existing(store)) as record:
         rows = record.scenes(limit)
@@ -137,8 +138,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print one scene of the record again."""
-    from ..show import Stage
     from ..store import Store
+    from .show import Stage
 
     with Store(_existing(store)) as record:
         scene = record.scene(id) if id else None

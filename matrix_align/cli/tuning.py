@@ -13,7 +13,7 @@ from ..errors import InputError
 from .options import SOURCES, Adapter, AnswerTokens, AsJson, ModelName, Roles, Seed, Steps, print_json, settings_of
 
 if TYPE_CHECKING:
-    from ..measure import Measured
+    from ..evals.measure import Measured
     from ..types import Question, Settings
 
 Base = Annotated[
@@ -111,8 +111,8 @@ def measure(
 
     With --against, the table goes into the tuned model's card too, see --card.
     """
-    from .. import measure as measuring
-    from .. import recipe
+    from .. import provenance as recipe
+    from ..evals import measure as measuring
     from ..store import holds_calls
     from ..tuning.card import CARD, note_measured
 
@@ -130,8 +130,8 @@ def measure(
         raise InputError("--scenes are played around questions; give --harmful or --benign too")
     pairs = None
     if preference:
+        from ..evals.preference import load, preferred
         from ..tuning import base as bases
-        from ..tuning.preference import load, preferred
 
         weights = bases.named(base or model or bases.EMBEDDED)
         pairs = load(preference, bases.tokenizer(weights), limit)
@@ -232,8 +232,8 @@ async def _measured(
     model: str | None,
     adapter: Path | None,
 ) -> "Measured":
-    from ..measure import Measured, measure
-    from ..models import opened
+    from ..evals.measure import Measured, measure
+    from ..llm.open import opened
     from ..store import Store
 
     if not questions:

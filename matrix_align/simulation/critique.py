@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from ..prompts import Filled, render
+from ..llm.caller import Request, prompt
 from ..types import Critique, Message, Point, Scene, at_most
 from .modulator import view
-from .performer import Request, prompt
+from .prompts import Filled, render
 from .roles import ROOM, asked
 
 POINTS = 3  # more than this a revision does not take up

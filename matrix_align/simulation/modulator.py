@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
-from ..prompts import Filled, render
+from ..llm.caller import Request, prompt
 from ..types import Ending, Event, Message, Move, Scene, Verdict
 from .memory import recall, ruled, ruled_briefly
-from .performer import Request, prompt
+from .prompts import Filled, render
 from .roles import ROOM, stage
 
 ACTION = ("goes on", "plan done", "nothing more")  # how the scene can go after what the ego did

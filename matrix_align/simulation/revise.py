@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from pydantic import create_model, field_validator
 
-from ..prompts import render
-from ..replies import Prose
+from ..llm.caller import Request
+from ..llm.structured import Prose
 from ..types import CITED, Message, Question, Scene, Settings
-from .performer import Request
+from .prompts import render
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
 MATTER = re.compile(

@@ -12,10 +12,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, create_model, model_validator
 
-from ..prompts import Filled, render
+from ..llm.caller import Request, prompt
 from ..types import Cast, Event, FromModel, Line, Message, Move, OptionalLine, Plan, Role, Scene, Situation, at_most
 from .memory import observed, observed_briefly, recall
-from .performer import Request, prompt
+from .prompts import Filled, render
 
 T = TypeVar("T", bound=FromModel)
 

@@ -1,7 +1,7 @@
 """play(): the method on one screen.
 
 One model plays every part. Functions that return a Request (situation, judge, react, …) say what to ask, and the
-performer asks it; all others only compute. What can be asked at once is asked at once: at most 6 + 4P calls stand one
+caller asks it; all others only compute. What can be asked at once is asked at once: at most 6 + 4P calls stand one
 after the other, P being the plan's steps (docs/method.md counts them).
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 
-from .. import prompts
-from ..endpoint import Model
 from ..errors import MatrixAlignError
+from ..llm.caller import Caller
+from ..llm.model import Model
 from ..types import Question, Scene, Settings
-from . import modulator, roles
+from . import modulator, prompts, roles
 from .critique import critique
-from .performer import Performer
 from .revise import respond, revise
 
 
@@ -34,37 +33,37 @@ async def play(question: Question, model: Model, settings: Settings | None = Non
     Where something fails, the scene so far is yielded with its error, then the error (a MatrixAlignError) is raised.
     """
     settings = settings or Settings()
-    performer = Performer(model, settings)
+    caller = Caller(model, settings)
     scene = new_scene(question, model, settings)
     try:
-        async for grown in _acts(scene, performer):
+        async for grown in _acts(scene, caller):
             scene = grown
-            yield scene.having(calls=tuple(performer.calls))
+            yield scene.having(calls=tuple(caller.calls))
     except MatrixAlignError as error:
-        yield scene.having(calls=tuple(performer.calls), error=f"{type(error).__name__}: {error}")
+        yield scene.having(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
         raise
 
 
-async def _acts(scene: Scene, performer: Performer) -> AsyncIterator[Scene]:
-    yield (scene := scene.having(initial=await performer.ask(respond(scene.question, scene.settings))))
-    yield (scene := scene.having(situation=await performer.ask(roles.situation(scene))))
-    yield (scene := roles.enter(scene, *await performer.both(roles.cast(scene), roles.plan(scene))))
+async def _acts(scene: Scene, caller: Caller) -> AsyncIterator[Scene]:
+    yield (scene := scene.having(initial=await caller.ask(respond(scene.question, scene.settings))))
+    yield (scene := scene.having(situation=await caller.ask(roles.situation(scene))))
+    yield (scene := roles.enter(scene, *await caller.both(roles.cast(scene), roles.plan(scene))))
 
     move = roles.first_move(scene)
     may_retry = True  # once a scene: the second refusal stops the plan
     while not scene.ending:
-        verdict = await performer.ask(modulator.judge(scene, move))
+        verdict = await caller.ask(modulator.judge(scene, move))
         yield (scene := modulator.rule(scene, [move], [verdict]))
         if not verdict.feasible and may_retry:
             may_retry = False
-            move = roles.instead(scene, await performer.ask(roles.retry(scene)))
+            move = roles.instead(scene, await caller.ask(roles.retry(scene)))
             continue
 
         act = scene.events[-1]
         observers = modulator.awaited(act)  # none where the act was refused
-        replies = await performer.all([roles.react(scene, name, act) for name in observers])
+        replies = await caller.all([roles.react(scene, name, act) for name in observers])
         reactions = roles.moves(act, observers, replies)
-        verdicts = await performer.all([modulator.judge(scene, reaction) for reaction in reactions])
+        verdicts = await caller.all([modulator.judge(scene, reaction) for reaction in reactions])
         scene = modulator.rule(scene, reactions, verdicts)
         scene = scene.having(ending=modulator.ending(scene, act))
         if reactions or scene.ending:
@@ -72,13 +71,13 @@ async def _acts(scene: Scene, performer: Performer) -> AsyncIterator[Scene]:
 
         if not scene.ending:
             news = roles.observed_since(scene, act)
-            choice = await performer.ask(roles.next_step(scene, news)) if news else None
+            choice = await caller.ask(roles.next_step(scene, news)) if news else None
             move = roles.next_move(scene, news, choice)
 
-    found = await performer.ask(critique(scene))
+    found = await caller.ask(critique(scene))
     yield (scene := scene.having(critique=found))
     if not found.points:  # nothing to mend: the answer loses nothing
         yield scene.having(revised=scene.initial)
     else:
-        revised = await performer.ask(revise(scene))
+        revised = await caller.ask(revise(scene))
         yield scene.having(revised=revised.root)

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import recipe
-from ..embedded import NAME, weights
+from .. import provenance as recipe
 from ..errors import InputError
-from ..gguf_files import dithered_bf16
+from ..llm.gguf import dithered_bf16
+from ..llm.weights import NAME, weights
 from ..types import shorten
 
 EMBEDDED = "embedded"

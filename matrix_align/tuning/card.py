@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..card import MARK as EXPORTED
+from ..data.card import MARK as EXPORTED
 from .base import Base
 from .data import Data, Method
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..data.sources import raw
 from ..errors import InputError
-from ..sources import raw
 
 Method = Literal["sft", "dpo"]
 Turns = list[dict[str, str]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..gguf_files import described, rewrite, write_adapter
+from ..llm.gguf import described, rewrite, write_adapter
 
 REORDERED = ("llama",)  # architectures whose query and key rows are
 SAME_ORDER = ("qwen2", "qwen3")

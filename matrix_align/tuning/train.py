@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from .. import recipe
+from .. import provenance as recipe
 from ..errors import InputError
-from ..models import ADAPTER
+from ..llm.open import ADAPTER
 from ..types import shorten
 from . import base as bases
 from . import config, llamacpp

@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from .embedded import Served
 from .endpoint import Endpoint
+from .local import Served
 
 KEPT = 16  # states, of some 10 to 25 MB each
 WORTH = 300  # characters of a prompt: putting back a state takes about as long as reading these

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+from ..generate.run import Run
+from ..types import Message, Scene
 from .card import MARK, Count, card
-from .errors import InputError
 from .refusal import refuses
-from .run import Run
-from .types import Message, Scene
 
 KINDS = ("helpful", "harmful", "simulation")
 FORMATS = ("sft", "dpo", "sharegpt", "scenes")

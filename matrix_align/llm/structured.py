@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, RootModel, StringConstraints, ValidationError
 
-from .types import clean
+from ..types import clean
 
 T = TypeVar("T", bound="str | BaseModel")
 

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from .endpoint import Endpoint, Reply
-from .errors import MatrixAlignError, ModelError
-from .types import Message, Sampling, Usage
+from ..errors import MatrixAlignError, ModelError
+from ..types import Message, Sampling, Usage
+from .endpoint import Endpoint
+from .model import Reply
 
 T = TypeVar("T", bound="str | BaseModel")
 

@@ -6,8 +6,8 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import InputError
-from .types import shorten
+from ..errors import InputError
+from ..types import shorten
 
 
 def publish(folder: Path, files: Sequence[str], name: str) -> None:

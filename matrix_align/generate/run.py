@@ -17,11 +17,12 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from . import prompts, recipe
-from .errors import InputError
-from .sources import Category, Fault, Row
-from .store import Store, holds_calls
-from .types import Question, Scene, Settings, clean
+from .. import provenance as recipe
+from ..data.sources import Category, Fault, Row
+from ..errors import InputError
+from ..simulation import prompts
+from ..store import Store, holds_calls
+from ..types import Question, Scene, Settings, clean
 
 DESCRIBED = "run.toml"
 NOTE = "How the scenes of this run are played. `matrix-align generate --out` with this folder goes on with it."

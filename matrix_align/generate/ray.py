@@ -19,14 +19,15 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .endpoint import Endpoint
-from .errors import ClusterError, InputError, Refused, Unreachable
-from .generate import PATIENCE, PROBE, TRIES, fault_of, given_up, whole
-from .models import key
+from ..errors import ClusterError, InputError, Refused, Unreachable
+from ..llm.endpoint import Endpoint
+from ..llm.open import key
+from ..llm.pool import Server, Tally
+from ..llm.recorded import Recorded
+from ..store import Store
+from ..types import Question, Scene, Settings, Usage, shorten
 from .run import Input, Run
-from .servers import Server, Tally
-from .store import Recorded, Store
-from .types import Question, Scene, Settings, Usage, shorten
+from .schedule import PATIENCE, PROBE, TRIES, fault_of, given_up, whole
 
 
 async def generate_on_ray(

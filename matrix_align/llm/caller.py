@@ -1,4 +1,4 @@
-"""One performer for every part: asks the model for the scene's calls, and keeps account of them.
+"""One caller for every part: asks the model for the scene's calls, and keeps account of them.
 
 Owns the order of calls (one, or several at once), their seeds, and what happens when a prompt is too long.
 Knows nothing of what is asked.
@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..endpoint import Model, Reply
 from ..errors import ContextOverflow
 from ..types import Call, Message, Sampling, Settings
+from .model import Model, Reply
 
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U", bound="str | BaseModel")
@@ -50,7 +50,7 @@ def prompt(text: str) -> list[Message]:
     return [Message(role="user", content=text)]
 
 
-class Performer:
+class Caller:
     """Asks `model` for one scene's calls. `calls` lists those that were answered, with their depth."""
 
     def __init__(self, model: Model, settings: Settings) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from ..data.sources import dialogue, raw
 from ..errors import InputError
-from ..sources import dialogue, raw
+from ..tuning import base as bases
 from ..types import clean, shorten
-from . import base as bases
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
 TOKENS = 4096  # of a batch, padding included

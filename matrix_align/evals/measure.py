@@ -17,15 +17,16 @@ from pydantic import Field, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .endpoint import Model
-from .errors import BadReply, InputError, ModelError, Refused
-from .generate import whole
-from .refusal import refuses
-from .replies import AsWritten
-from .sources import Fault, Row, read
-from .stats import Share, difference, share
-from .store import Recorded, Store
-from .types import Frozen, Question, Sampling, Scene, Settings, shorten
+from ..data.refusal import refuses
+from ..data.sources import Fault, Row, read
+from ..errors import BadReply, InputError, ModelError, Refused
+from ..generate.schedule import whole
+from ..llm.model import Model
+from ..llm.recorded import Recorded
+from ..llm.structured import AsWritten
+from ..store import Store
+from ..types import Frozen, Question, Sampling, Scene, Settings, shorten
+from .statistics import Share, difference, share
 
 FILE = "measured.json"
 AT_ONCE = 32  # answers and scenes

@@ -20,13 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from .errors import InputError
-from .generate import generate
-from .models import opened
+from ..data.sources import Category, read
+from ..errors import InputError
+from ..llm.open import opened
+from ..llm.pool import Server, Tally
+from ..types import Settings, shorten
 from .run import Run
-from .servers import Server, Tally
-from .sources import Category, read
-from .types import Settings, shorten
+from .schedule import generate
 
 INTERRUPT = "interrupted"
 SHOWN = 10  # rows that could not be used or played, named one by one
@@ -102,7 +102,7 @@ class Batch:
             async with showing(self.tally, console):
                 one_by_one = asyncio.Lock() if self.sequential else None
                 if on_ray:
-                    from .ray_engine import generate_on_ray
+                    from .ray import generate_on_ray
 
                     await generate_on_ray(run, endpoints, self.tally, self.concurrency or 8, self.retry_failed)
                 else:

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from .embedded import serve
+from ..errors import InputError
 from .endpoint import Endpoint
-from .errors import InputError
-from .slots import Slotted
+from .local import serve
+from .prefix_cache import Slotted
 
 ADAPTER = "adapter.gguf"  # what `tune` calls the LoRA that llama.cpp reads
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from .run import Run
+from ..generate.run import Run
 from .sources import licence
 
 MARK = "tags: [matrix-align"  # by which a card of ours is known

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
 
-from .endpoint import Endpoint, Model
-from .errors import BadReply, ModelError, Refused, Unreachable
+from ..errors import BadReply, ModelError, Refused, Unreachable
+from ..llm.endpoint import Endpoint
+from ..llm.model import Model
+from ..llm.pool import Server, Stopped, Tally
+from ..llm.recorded import Recorded
+from ..simulation.scene import play
+from ..types import Question, Scene, Settings
 from .run import Input, Run
-from .servers import Server, Stopped, Tally
-from .simulation.scene import play
-from .store import Recorded
-from .types import Question, Scene, Settings
 
 PATIENCE = 300.0  # seconds without an answer from any server, until the run gives up
 PROBE = 2.0  # seconds between looks whether a server is back

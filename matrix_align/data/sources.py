@@ -21,8 +21,8 @@ from typing import IO, Any, Literal, cast
 
 from pydantic import ValidationError
 
-from .errors import InputError
-from .types import QUESTION_LIMIT, Message, Question, clean, shorten
+from ..errors import InputError
+from ..types import QUESTION_LIMIT, Message, Question, clean, shorten
 
 Category = Literal["helpful", "harmful", ""]
 

@@ -1,7 +1,7 @@
-"""The one seam: `Model`, and the model behind an OpenAI-compatible server.
+"""The model behind an OpenAI-compatible server.
 
 Owns the HTTP of one server: pool, time-outs, retries, and which of the ways to ask for a typed reply it takes.
-Knows nothing of scenes or of the store. `Scripted` is the public fake for tests of one's own.
+Knows nothing of scenes or of the store.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,9 +23,10 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from yarl import URL
 
-from .errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
-from .replies import instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
-from .types import Message, Sampling, Usage, clean, shorten
+from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
+from ..types import Message, Sampling, Usage, clean, shorten
+from .model import Reply
+from .structured import instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -37,37 +37,6 @@ BODY_LIMIT = 16 * 2**20  # bytes; a longer body is no reply
 # How a server says that it does not take a field at all; of a value out of range it speaks otherwise.
 NOT_TAKEN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|extra|not (?:allowed|permitted|accepted)", re.I)
 OVERFLOW = re.compile(r"context[ _](length|size|window)|exceed_context|too many tokens|prompt is too long", re.I)
-
-
-@dataclass(frozen=True)
-class Reply(Generic[T]):
-    """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
-
-    `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
-    `cut` is True for a text that ended at max_tokens, and so may lack its end.
-    """
-
-    value: T
-    text: str
-    reasoning: str
-    usage: Usage
-    key: str | None = None
-    recorded: bool = False
-    cut: bool = False
-
-
-class Model(Protocol):
-    """A language model. `name` and `digest` say which: the same two, the same weights."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
-        """One reply to `messages`, of type `reply` (`str` or a pydantic class). Raises ModelError."""
-        ...
 
 
 class Endpoint:
@@ -414,35 +383,3 @@ def _usage(body: Any) -> Usage:
         generated=count(counts.get("completion_tokens")),
         requests=1,
     )
-
-
-class Scripted:
-    """A model that says what it is told to: each `ask` takes the next of `replies`.
-
-    A reply is a text, an object (sent as JSON), an error to raise, or a function of the messages that gives one of
-    these. What was asked is kept in `asked`, as (messages, reply type, sampling).
-    """
-
-    def __init__(self, *replies: Any, name: str = "scripted", digest: str = "") -> None:
-        self.name = name
-        self.digest = digest
-        self.asked: list[tuple[tuple[Message, ...], type[Any], Sampling]] = []
-        self._replies: list[Any] = list(replies)
-
-    def enqueue(self, *replies: Any) -> None:
-        self._replies.extend(replies)
-
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
-        self.asked.append((tuple(messages), reply, sampling))
-        if not self._replies:
-            raise BadReply(f"the script has ended, and {reply.__name__} was asked for; enqueue another reply")
-        said = self._replies.pop(0)
-        if callable(said):
-            said = said(messages)
-        if isinstance(said, Exception):
-            raise said
-        text = said if isinstance(said, str) else json.dumps(said)
-        try:
-            return Reply(parse(text, reply), text, "", Usage(requests=1))
-        except ValueError as error:
-            raise BadReply(f"the scripted reply does not fit {reply.__name__}: {error}", text) from None

@@ -1,0 +1,82 @@
+"""The one seam: `Model`, messages in and a typed reply out.
+
+Knows no server. `Scripted` is the public fake for tests of one's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from ..errors import BadReply
+from ..types import Message, Sampling, Usage
+from .structured import parse
+
+T = TypeVar("T", bound="str | BaseModel")
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
+
+    `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
+    `cut` is True for a text that ended at max_tokens, and so may lack its end.
+    """
+
+    value: T
+    text: str
+    reasoning: str
+    usage: Usage
+    key: str | None = None
+    recorded: bool = False
+    cut: bool = False
+
+
+class Model(Protocol):
+    """A language model. `name` and `digest` say which: the same two, the same weights."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        """One reply to `messages`, of type `reply` (`str` or a pydantic class). Raises ModelError."""
+        ...
+
+
+class Scripted:
+    """A model that says what it is told to: each `ask` takes the next of `replies`.
+
+    A reply is a text, an object (sent as JSON), an error to raise, or a function of the messages that gives one of
+    these. What was asked is kept in `asked`, as (messages, reply type, sampling).
+    """
+
+    def __init__(self, *replies: Any, name: str = "scripted", digest: str = "") -> None:
+        self.name = name
+        self.digest = digest
+        self.asked: list[tuple[tuple[Message, ...], type[Any], Sampling]] = []
+        self._replies: list[Any] = list(replies)
+
+    def enqueue(self, *replies: Any) -> None:
+        self._replies.extend(replies)
+
+    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+        self.asked.append((tuple(messages), reply, sampling))
+        if not self._replies:
+            raise BadReply(f"the script has ended, and {reply.__name__} was asked for; enqueue another reply")
+        said = self._replies.pop(0)
+        if callable(said):
+            said = said(messages)
+        if isinstance(said, Exception):
+            raise said
+        text = said if isinstance(said, str) else json.dumps(said)
+        try:
+            return Reply(parse(text, reply), text, "", Usage(requests=1))
+        except ValueError as error:
+            raise BadReply(f"the scripted reply does not fit {reply.__name__}: {error}", text) from None
