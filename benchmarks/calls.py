@@ -26,7 +26,7 @@ import aiohttp
 from benchmarks.stub import stub
 from matrix_align import Endpoint, Message, Recorded, Sampling, Store
 from matrix_align.llm.structured import schema_of
-from matrix_align.types import Verdict
+from matrix_align.simulation.types import Verdict
 
 CALLS = 2_000
 ROUNDS = 9  # of both, in turn: the median is told

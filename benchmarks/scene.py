@@ -20,7 +20,7 @@ from matrix_align.cli.options import EMBEDDED
 from matrix_align.llm.local import serve
 from matrix_align.llm.structured import schema_of
 from matrix_align.simulation.roles import Reaction
-from matrix_align.types import Verdict
+from matrix_align.simulation.types import Verdict
 from tests.fake import fake_server
 
 LATENCY = 0.5  # seconds, of the fake endpoint

@@ -25,11 +25,21 @@ if TYPE_CHECKING:
     from .llm.model import Model, Reply, Scripted
     from .llm.recorded import Recorded
     from .simulation.scene import play
+    from .simulation.types import Scene
     from .store import Store
-    from .types import Message, Question, Sampling, Scene, Settings, Usage
+    from .types import Message, Question, Sampling, Settings, Usage
 
-# Modules that hold the public names.
-_HOMES = ("errors", "types", "llm.model", "llm.endpoint", "llm.recorded", "store", "simulation.scene")
+# The modules that hold the public names.
+_HOMES = [
+    "errors",
+    "types",
+    "store",
+    "llm.model",
+    "llm.endpoint",
+    "llm.recorded",
+    "simulation.types",
+    "simulation.scene",
+]
 
 __all__ = [
     "BadReply",

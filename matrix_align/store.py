@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .errors import ModelError, StoreError
-from .types import Scene, Usage, clean, shorten
+from .simulation.types import Scene
+from .types import Usage, clean, shorten
 
 # Applied in this order, each once, each in a transaction. Append; never edit one that has been released.
 MIGRATIONS = {

@@ -17,11 +17,12 @@ from aiohttp import web
 from pydantic import Field
 
 from matrix_align.errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
-from matrix_align.llm import endpoint as endpoint_module
-from matrix_align.llm.endpoint import BODY_LIMIT, Endpoint
+from matrix_align.llm import http as http_module
+from matrix_align.llm.endpoint import Endpoint
+from matrix_align.llm.http import BODY_LIMIT
 from matrix_align.llm.model import Model, Scripted
-from matrix_align.llm.structured import plain_schema_of, schema_of
-from matrix_align.types import FromModel, Line, Message, Sampling, Usage
+from matrix_align.llm.structured import FromModel, Line, plain_schema_of, schema_of
+from matrix_align.types import Message, Sampling, Usage
 
 from .conftest import whole
 from .fake import FakeServer, completion, drop, drop_mid_body, error, fill
@@ -87,7 +88,7 @@ class Waits(list[float]):
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     noted = Waits()
-    monkeypatch.setattr(endpoint_module, "asyncio", noted)
+    monkeypatch.setattr(http_module, "asyncio", noted)
     return noted
 
 

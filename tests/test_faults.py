@@ -26,7 +26,7 @@ from aiohttp import web
 
 from matrix_align import Endpoint, MatrixAlignError, ModelError, Question, Recorded, Scene, Settings, Store, play
 from matrix_align.llm.structured import parse
-from matrix_align.types import Situation
+from matrix_align.simulation.types import Situation
 
 from .fake import FakeServer, completion, drop, drop_mid_body, error
 
@@ -274,7 +274,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory held from /proc")
 async def test_every_scene_ends(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matrix_align.llm.endpoint.random.uniform", lambda low, high: 0.0)  # no back-off
+    monkeypatch.setattr("matrix_align.llm.http.random.uniform", lambda low, high: 0.0)  # no back-off
     monkey, ended, scenes, held = Monkey(server, seed=1), Counter[str](), 0, []
     path = tmp_path / "scenes.db"
     with Store(path) as store:
@@ -325,9 +325,9 @@ FLOODS = {
 def test_a_flood_is_read_in_linear_time(flood: str) -> None:
     """A megabyte of what small models repeat for ever is read at once, not in hours; in a process that can be ended."""
     code = f"""
-from matrix_align.llm.endpoint import _content
+from matrix_align.llm.completion import _content
 from matrix_align.llm.structured import parse
-from matrix_align.types import Situation
+from matrix_align.simulation.types import Situation
 text = {FLOODS[flood]}
 _, answer, _ = _content({{"choices": [{{"message": {{"content": text}}}}]}})
 for each in (answer, text):

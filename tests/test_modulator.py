@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from matrix_align import BadReply, Endpoint, Scene
 from matrix_align.simulation.memory import Told, observed, observed_briefly, recall, ruled, ruled_briefly
-from matrix_align.types import Event, Verdict
+from matrix_align.simulation.types import Event, Verdict
 
 from .conftest import whole
 from .fake import FakeServer, kind

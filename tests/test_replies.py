@@ -12,8 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from matrix_align.llm.structured import Prose, instruction, is_text, parse, plain_schema_of, schema_of, split_reasoning
-from matrix_align.types import Cast, Critique, FromModel, Plan, Role, Situation, Verdict, clean, shorten
+from matrix_align.llm.structured import (
+    FromModel,
+    Prose,
+    instruction,
+    is_text,
+    parse,
+    plain_schema_of,
+    schema_of,
+    split_reasoning,
+)
+from matrix_align.simulation.types import Cast, Critique, Plan, Role, Situation, Verdict
+from matrix_align.types import clean, shorten
 
 # Any code points, lone surrogates and NUL among them
 anything = st.text(st.characters(exclude_categories=()))
@@ -166,7 +176,8 @@ def test_deep_nesting_is_a_reply_or_a_value_error(depth: int, shape: str) -> Non
 
 LONG_RUNS = """
 from matrix_align.llm.structured import parse, split_reasoning
-from matrix_align.types import Plan, shorten
+from matrix_align.types import shorten
+from matrix_align.simulation.types import Plan
 for part in [" ", "\\n", "\\n ", "```", "```\\n", "<think>", "</think>", "</think>\\n", "{", "}", '{"a": ', "\\\\"]:
     run = part * 200_000
     for text in (run, f"x{run}x", f"```{run}x", f"</think>{run}x"):

@@ -154,7 +154,7 @@ async def test_concurrency_adapts(server: FakeServer, tmp_path: Path) -> None:
             await generate(run, [risen := Server(endpoint, tally)], tally)
             assert risen.limit > 8
             halved = Server(endpoint, tally)
-            endpoint.pushed_back += 1
+            endpoint._http.pushed_back += 1
             for _ in range(8):
                 halved._adapt(0.02)
             assert halved.limit == 4

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
 from matrix_align import store as store_module
-from matrix_align import types
 from matrix_align.errors import BadReply, Overloaded, StoreError
 from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.model import Scripted
 from matrix_align.llm.recorded import Recorded
 from matrix_align.llm.structured import Prose
+from matrix_align.simulation import types
+from matrix_align.simulation.types import Ending, Scene
 from matrix_align.store import MIGRATIONS, Store, default_path
-from matrix_align.types import Ending, Message, Question, Sampling, Scene, Settings, Usage
+from matrix_align.types import Call, Message, Question, Sampling, Settings, Usage, clean
 
 from .conftest import whole
 from .fake import FakeServer, completion, error
@@ -230,7 +231,7 @@ async def test_scene_goes_on_where_it_broke_off(server: FakeServer, store: Store
     assert len(scene.calls) == len(server.requests) - 1
 
 
-line = st.text(min_size=1, max_size=30).filter(lambda text: bool(types.clean(text).split()))
+line = st.text(min_size=1, max_size=30).filter(lambda text: bool(clean(text).split()))
 usages = st.builds(Usage, prompt=st.integers(0), seconds=st.floats(0, 1e6), requests=st.integers(0, 3))
 
 
@@ -250,7 +251,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     role = st.builds(types.Role, name=line, traits=line, duty=line, stake=line)
     point = st.builds(types.Point, incident=st.integers(1, max(len(events), 1)), problem=line, change=line)
     turn = st.builds(Message, role=st.just("user"), content=st.text())
-    call = st.builds(types.Call, usage=usages, key=st.none() | st.text())
+    call = st.builds(Call, usage=usages, key=st.none() | st.text())
     critique = st.builds(types.Critique, consequences=line, points=some(point))
     parts: dict[str, st.SearchStrategy[Any]] = {
         "initial": st.text(),

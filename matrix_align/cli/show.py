@@ -14,8 +14,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ..simulation.types import Event, Scene
 from ..store import Row
-from ..types import Event, Scene, shorten
+from ..types import shorten
 
 SIDE_BY_SIDE = 110  # columns from which the two responses stand beside each other
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..generate.run import Run
-from ..types import Message, Scene
+from ..simulation.types import Scene
+from ..types import Message
 from .card import MARK, Count, card
 from .refusal import refuses
 

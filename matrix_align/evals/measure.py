@@ -24,8 +24,9 @@ from ..generate.schedule import whole
 from ..llm.model import Model
 from ..llm.recorded import Recorded
 from ..llm.structured import AsWritten
+from ..simulation.types import Scene
 from ..store import Store
-from ..types import Frozen, Question, Sampling, Scene, Settings, shorten
+from ..types import Frozen, Question, Sampling, Settings, shorten
 from .statistics import Share, difference, share
 
 FILE = "measured.json"

@@ -24,8 +24,9 @@ from ..llm.endpoint import Endpoint
 from ..llm.open import key
 from ..llm.pool import Server, Tally
 from ..llm.recorded import Recorded
+from ..simulation.types import Scene
 from ..store import Store
-from ..types import Question, Scene, Settings, Usage, shorten
+from ..types import Question, Settings, Usage, shorten
 from .run import Input, Run
 from .schedule import PATIENCE, PROBE, TRIES, fault_of, given_up, whole
 

@@ -21,8 +21,9 @@ from .. import provenance as recipe
 from ..data.sources import Category, Fault, Row
 from ..errors import InputError
 from ..simulation import prompts
+from ..simulation.types import Scene
 from ..store import Store, holds_calls
-from ..types import Question, Scene, Settings, clean
+from ..types import Question, Settings, clean
 
 DESCRIBED = "run.toml"
 NOTE = "How the scenes of this run are played. `matrix-align generate --out` with this folder goes on with it."

@@ -20,7 +20,8 @@ from ..llm.model import Model
 from ..llm.pool import Server, Stopped, Tally
 from ..llm.recorded import Recorded
 from ..simulation.scene import play
-from ..types import Question, Scene, Settings
+from ..simulation.types import Scene
+from ..types import Question, Settings
 from .run import Input, Run
 
 PATIENCE = 300.0  # seconds without an answer from any server, until the run gives up

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import aiohttp
-
 from .endpoint import Endpoint
 from .local import Served
 
@@ -86,14 +84,8 @@ class Slotted(Endpoint):
 
     async def _act(self, slot: int, action: str, file: int) -> bool:
         """Whether the server has done it; if not, the prompt is just read as a whole."""
-        assert self._session
-        url = f"{self._server}/slots/{slot}?action={action}"
-        try:
-            async with self._session.post(url, json={"filename": f"{file}.state"}) as response:
-                await response.read()
-                return response.status == 200
-        except (aiohttp.ClientError, OSError):
-            return False
+        address = f"{self._server}/slots/{slot}?action={action}"
+        return await self._http.status("POST", address, {"filename": f"{file}.state"}, 60) == 200
 
 
 def shared(one: str, other: str) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, RootModel, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, StringConstraints, ValidationError
 
-from ..types import clean
+from ..types import Frozen, clean, shorten
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -22,6 +22,29 @@ _THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _THINK_END = re.compile(r"\A(.*?)^[ \t]*</think>[ \t\r]*$", re.DOTALL | re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False)
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
+
+
+def _line(limit: int) -> BeforeValidator:
+    return BeforeValidator(lambda value: shorten(clean(value), limit) if isinstance(value, str) else value)
+
+
+def at_most(count: int) -> BeforeValidator:
+    """Cuts a list that is too long, as texts are: how many is our wish, not the model's duty."""
+    return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
+
+
+# A short text a model writes. A longer one is cut, not refused: the length is our wish, not the model's duty.
+Name = Annotated[str, _line(40), StringConstraints(min_length=1, max_length=40)]
+Phrase = Annotated[str, _line(60), StringConstraints(min_length=1, max_length=60)]
+Line = Annotated[str, _line(100), StringConstraints(min_length=1, max_length=100)]
+OptionalLine = Annotated[str, _line(100), StringConstraints(max_length=100)]
+Passage = Annotated[str, _line(240), StringConstraints(min_length=1, max_length=240)]
+
+
+class FromModel(Frozen):
+    """Base of what a model writes: keys we did not ask for are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from ..llm.caller import Request, prompt
-from ..types import Critique, Message, Point, Scene, at_most
+from ..llm.structured import at_most
+from ..types import Message
 from .modulator import view
 from .prompts import Filled, render
 from .roles import ROOM, asked
+from .types import Critique, Point, Scene
 
 POINTS = 3  # more than this a revision does not take up
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from ..types import Event, shorten
+from ..types import shorten
+from .types import Event
 
 BLOCK = 8  # events that shrink together
 GIST = 60  # characters of an outcome, and of a harm, that have shrunk

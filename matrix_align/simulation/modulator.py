@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, create_model
 
 from ..llm.caller import Request, prompt
-from ..types import Ending, Event, Message, Move, Scene, Verdict
+from ..types import Message
 from .memory import recall, ruled, ruled_briefly
 from .prompts import Filled, render
 from .roles import ROOM, stage
+from .types import Ending, Event, Move, Scene, Verdict
 
 ACTION = ("goes on", "plan done", "nothing more")  # how the scene can go after what the ego did
 REACTION = ("goes on", "plan stopped")  # and after what others did

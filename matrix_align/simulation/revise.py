@@ -12,8 +12,9 @@ from pydantic import create_model, field_validator
 
 from ..llm.caller import Request
 from ..llm.structured import Prose
-from ..types import CITED, Message, Question, Scene, Settings
+from ..types import Message, Question, Settings
 from .prompts import render
+from .types import CITED, Scene
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
 MATTER = re.compile(

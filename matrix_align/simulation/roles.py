@@ -13,9 +13,11 @@ from typing import Annotated, TypeVar
 from pydantic import Field, create_model, model_validator
 
 from ..llm.caller import Request, prompt
-from ..types import Cast, Event, FromModel, Line, Message, Move, OptionalLine, Plan, Role, Scene, Situation, at_most
+from ..llm.structured import FromModel, Line, OptionalLine, at_most
+from ..types import Message
 from .memory import observed, observed_briefly, recall
 from .prompts import Filled, render
+from .types import Cast, Event, Move, Plan, Role, Scene, Situation
 
 T = TypeVar("T", bound=FromModel)
 

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator
 from ..errors import MatrixAlignError
 from ..llm.caller import Caller
 from ..llm.model import Model
-from ..types import Question, Scene, Settings
+from ..types import Question, Settings
 from . import modulator, prompts, roles
 from .critique import critique
 from .revise import respond, revise
+from .types import Scene
 
 
 def new_scene(question: Question, model: Model, settings: Settings) -> Scene:
