@@ -153,7 +153,10 @@ async def prefix(folder: Path) -> None:
                 began = time.monotonic()
                 usage = sum(await asyncio.gather(*(ask(number) for number in range(1, 17))), start=Usage())
                 took = time.monotonic() - began
-                print(f"| {client} | {usage.prompt:,} | {usage.prompt - usage.cached:,} | {took:.1f} |", flush=True)
+                print(
+                    f"| {client} | {usage.prompt_tokens:,} | {usage.prompt_tokens - usage.cached_tokens:,} | {took:.1f} |",
+                    flush=True,
+                )
 
 
 async def saturation(folder: Path) -> None:
@@ -174,9 +177,12 @@ async def saturation(folder: Path) -> None:
             endpoint._request = kept  # type: ignore[method-assign]
             tally = Tally(max_seconds=seconds)
             await generate(run, [Server(endpoint, tally, fixed=wanted)], tally)
-            read = tally.usage.prompt - tally.usage.cached
-            rate = (read + tally.usage.generated) / tally.seconds
-            print(row("64 scenes at once", tally.calls, read, tally.usage.generated, tally.seconds, rate), flush=True)
+            read = tally.usage.prompt_tokens - tally.usage.cached_tokens
+            rate = (read + tally.usage.completion_tokens) / tally.seconds
+            print(
+                row("64 scenes at once", tally.calls, read, tally.usage.completion_tokens, tally.seconds, rate),
+                flush=True,
+            )
     with serve() as served:
         counts, began = [0, 0, 0], time.monotonic()
         waiting = iter(requests)

@@ -37,9 +37,9 @@ HEAD = "calls | depth | prompt tokens | cached | generated | seconds | end"
 
 def row(scene: Scene, seconds: float) -> str:
     usage = scene.usage
-    share = f"{usage.cached / usage.prompt:.0%}" if usage.prompt else "-"
+    share = f"{usage.cached_tokens / usage.prompt_tokens:.0%}" if usage.prompt_tokens else "-"
     end = scene.ending.how if scene.ending and not scene.error else scene.error or "-"
-    return f"{len(scene.calls)} | {scene.depth} | {usage.prompt} | {share} | {usage.generated} | {seconds:.1f} | {end}"
+    return f"{len(scene.calls)} | {scene.depth} | {usage.prompt_tokens} | {share} | {usage.completion_tokens} | {seconds:.1f} | {end}"
 
 
 async def played(model: Model, settings: Settings, question: str = QUESTIONS[0]) -> tuple[Scene, float]:

@@ -29,7 +29,7 @@ async def speed(gguf: Path | None, adapter: Path | None) -> float:
                 sampling = Sampling(temperature=0.7, max_tokens=TOKENS, seed=number)
                 usage = (await model.ask([Message(role="user", content=asked)], str, sampling)).usage
                 if number:  # the first warms it up
-                    tokens, seconds = tokens + usage.generated, seconds + usage.seconds
+                    tokens, seconds = tokens + usage.completion_tokens, seconds + usage.seconds
     return tokens / seconds
 
 

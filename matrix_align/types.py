@@ -106,9 +106,9 @@ class Usage(Frozen):
     `requests` counts HTTP requests that were answered: more than one where a reply had to be asked for again.
     """
 
-    prompt: int = 0
-    cached: int = 0
-    generated: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
     seconds: float = 0.0
     requests: int = 0
 

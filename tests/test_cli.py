@@ -111,7 +111,7 @@ def test_json_is_one_object_and_nothing_else(simulate: Simulate) -> None:
     assert (scene.settings.roles, scene.settings.steps, scene.settings.seed) == (3, 2, 4)
     assert scene.ending
     assert scene.revised
-    assert scene.usage.cached > 0
+    assert scene.usage.cached_tokens > 0
 
 
 def test_chat_gives_earlier_turns_and_a_system_prompt(simulate: Simulate, server: FakeServer, tmp_path: Path) -> None:

@@ -225,8 +225,8 @@ def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
     assert scene.critique
     assert {point.incident for point in scene.critique.points} <= set(scene.references)
     assert scene.depth <= 6 + 4 * 4
-    assert 0 < scene.usage.cached < scene.usage.prompt
-    assert all(call.usage.generated > 0 for call in scene.calls)
+    assert 0 < scene.usage.cached_tokens < scene.usage.prompt_tokens
+    assert all(call.usage.completion_tokens > 0 for call in scene.calls)
 
 
 @pytest.mark.embedded
@@ -297,7 +297,7 @@ async def test_server_wants_its_key_and_serves_no_page() -> None:
             drawn = Sampling(temperature=0.0, max_tokens=8, seed=1)
             asked = [Message(role="user", content=f"{ASKED} Name three things to bring.")]
             first, again = await endpoint.ask(asked, str, drawn), await endpoint.ask(asked, str, drawn)
-    assert 0 <= first.usage.cached < again.usage.cached <= again.usage.prompt
+    assert 0 <= first.usage.cached_tokens < again.usage.cached_tokens <= again.usage.prompt_tokens
     assert first.text == again.text
     assert refused(served.url)
 
@@ -321,8 +321,8 @@ async def test_beginning_that_prompts_share_is_read_once() -> None:
             usages = await asyncio.gather(*(ask(number) for number in range(1, 9)))
         [states] = folders_of_states()
         assert list(states.iterdir())
-    assert first.cached < 100
-    assert all(usage.prompt - usage.cached < 40 for usage in usages)
+    assert first.cached_tokens < 100
+    assert all(usage.prompt_tokens - usage.cached_tokens < 40 for usage in usages)
     assert not folders_of_states()
 
 

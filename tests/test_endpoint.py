@@ -382,7 +382,9 @@ async def test_answer_and_reasoning_are_kept_apart(
 async def test_usage(server: FakeServer, model: Endpoint) -> None:
     server.on["Pick"] = turns("no", PICK)  # the wrong reply has to be paid for, too
     reply = await model.ask(ASKED, Pick, SAMPLING)
-    assert reply.usage.model_copy(update={"seconds": 0}) == Usage(prompt=200, cached=80, generated=20, requests=2)
+    assert reply.usage.model_copy(update={"seconds": 0}) == Usage(
+        prompt_tokens=200, cached_tokens=80, completion_tokens=20, requests=2
+    )
     assert reply.usage.seconds > 0
 
 

@@ -134,7 +134,7 @@ async def test_usage_and_reasoning_are_kept(server: FakeServer, store: Store) ->
         fresh, again = await model.ask(ASKED, str, SAMPLING), await model.ask(ASKED, str, SAMPLING)
     assert again.reasoning == fresh.reasoning == "Sea."
     assert again.usage == fresh.usage
-    assert again.usage.prompt == 100
+    assert again.usage.prompt_tokens == 100
     assert again.cut
     assert len(server.requests) == 1
 
@@ -232,7 +232,7 @@ async def test_scene_goes_on_where_it_broke_off(server: FakeServer, store: Store
 
 
 line = st.text(min_size=1, max_size=30).filter(lambda text: bool(clean(text).split()))
-usages = st.builds(Usage, prompt=st.integers(0), seconds=st.floats(0, 1e6), requests=st.integers(0, 3))
+usages = st.builds(Usage, prompt_tokens=st.integers(0), seconds=st.floats(0, 1e6), requests=st.integers(0, 3))
 
 
 def some(each: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[tuple[Any, ...]]:

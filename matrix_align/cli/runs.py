@@ -112,7 +112,7 @@ def generate(
     counts = asyncio.run(batch.play(on_ray=engine is Engine.ray))
     tally = batch.tally
     if as_json:
-        usage = tally.usage.model_dump(include={"prompt", "cached", "generated"})
+        usage = tally.usage.model_dump(include={"prompt_tokens", "cached_tokens", "completion_tokens"})
         told = {"inputs": counts, "total": sum(counts.values()), "calls": tally.calls, "tokens": usage}
         print_json(json.dumps({**told, "seconds": round(tally.seconds, 1), "stopped": tally.stop}))
     if tally.stop == INTERRUPT:

@@ -41,7 +41,7 @@ class Stage:
         words = [
             f"{len(scene.calls)} calls" + (f" ({recorded} from the record)" if recorded else ""),
             f"depth {scene.depth}",
-            f"tokens: {usage.prompt:,} prompt ({usage.cached:,} cached), {usage.generated:,} generated",
+            f"tokens: {usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated",
             f"{seconds:.1f} s" if seconds is not None else f"{usage.seconds:.1f} s of model time",
             f"scene {scene.id}",
         ]

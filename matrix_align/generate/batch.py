@@ -191,7 +191,7 @@ def _summary(console: Console, run: Run, counts: dict[str, int], tally: Tally) -
             soft_wrap=True,
         )
     usage = tally.usage
-    tokens = f"{usage.prompt:,} prompt ({usage.cached:,} cached), {usage.generated:,} generated"
+    tokens = f"{usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated"
     cost = f" · cost {tally.cost:,.2f}" if any(tally.prices) else ""
     console.print(f"This time: {tally.calls:,} calls · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True)
     if tally.stop and tally.stop != INTERRUPT:  # that is said by who stops

@@ -61,8 +61,8 @@ def _usage(body: Any) -> Usage:
         return value if isinstance(value, int) and value > 0 else 0
 
     return Usage(
-        prompt=count(counts.get("prompt_tokens")),
-        cached=count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
-        generated=count(counts.get("completion_tokens")),
+        prompt_tokens=count(counts.get("prompt_tokens")),
+        cached_tokens=count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+        completion_tokens=count(counts.get("completion_tokens")),
         requests=1,
     )

@@ -57,11 +57,11 @@ class Tally:
 
     @property
     def tokens(self) -> int:
-        return self.usage.prompt + self.usage.generated
+        return self.usage.prompt_tokens + self.usage.completion_tokens
 
     @property
     def cost(self) -> float:
-        return (self.usage.prompt * self.prices[0] + self.usage.generated * self.prices[1]) / 1e6
+        return (self.usage.prompt_tokens * self.prices[0] + self.usage.completion_tokens * self.prices[1]) / 1e6
 
     def stopped(self) -> str:
         """Why no further call is to be made; empty while one may."""
@@ -131,7 +131,7 @@ class Server:
             tally.in_flight -= 1
         tally.calls += 1
         self.seen()
-        if not fresh.usage.prompt and (tally.max_tokens is not None or tally.max_cost is not None):
+        if not fresh.usage.prompt_tokens and (tally.max_tokens is not None or tally.max_cost is not None):
             tally.stop = f"{self.endpoint.url} does not tell what a call takes, so no budget of tokens can be kept"
         tally.usage += fresh.usage
         if self._adapts:
