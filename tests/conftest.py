@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Model, Question, Scene, Settings, play
+from matrix_align import Endpoint, Model, Question, Scene, Settings, Store, play
 
 from .fake import FakeServer, fake_server
 
@@ -22,6 +22,18 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def server() -> Iterator[FakeServer]:
     with fake_server() as running:
         yield running
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a record may be made."""
+    return tmp_path / "scenes.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ PROMPTS = sorted((ROOT / "simulation" / "prompts").glob("*.md"))
 # From the bottom up: nothing imports from a floor above its own. A folder's name stands for its modules.
 FLOORS = (
     "types errors provenance",
+    "database",
     "llm store",
     "simulation",
     "methods",

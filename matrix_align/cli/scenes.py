@@ -123,7 +123,7 @@ def list_scenes(
     from ..store import Store
     from .show import table
 
-    with Store(_existing(store)) as record:
+    with Store(_existing(store), read_only=True) as record:
         rows = record.scenes(limit)
     if as_json:
         print_json(json.dumps([row._asdict() for row in rows]))
@@ -141,7 +141,7 @@ def show(
     from ..store import Store
     from .show import Stage
 
-    with Store(_existing(store)) as record:
+    with Store(_existing(store), read_only=True) as record:
         scene = record.scene(id) if id else None
     if scene is None:
         raise InputError(

@@ -56,14 +56,15 @@ class Run:
         self.settings = settings
         self._lock: IO[str] | None = _locked(folder)
         self.store = Store(folder / "record.db")
+        self.store.recall_overflows()  # so that a scene that goes on finds its calls, which came after them
 
     @classmethod
     def there(cls, folder: Path) -> Run:
-        """The run in `folder` as it was made, with whatever model and prompts."""
+        """The run in `folder` as it was made, with whatever model and prompts, only to be read."""
         run = cls.__new__(cls)
         run.folder, run.settings = folder, cls.settings_in(folder)
         run._lock = None
-        run.store = Store(folder / "record.db")
+        run.store = Store(folder / "record.db", read_only=True)
         return run
 
     @staticmethod

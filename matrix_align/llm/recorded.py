@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -27,16 +27,25 @@ from .structured import is_text, parse, schema_of
 T = TypeVar("T", bound="str | BaseModel")
 
 
+@dataclass
+class _Request:
+    """One request under way, and how many callers wait for it."""
+
+    task: asyncio.Task[Any]
+    callers: int = 0
+
+
 class Recorded:
     """`model` with a record in front: a call that was completed before is read, any other is asked and written.
 
-    The same call made twice at once is asked once. One that has failed for its replies is drawn from another seed.
+    The same call made twice at once is asked once, for as long as one of its callers is there; the last one that is
+    cancelled ends it. One that has failed for its replies is drawn from another seed.
     """
 
     def __init__(self, model: Model, store: Store) -> None:
         self._model = model
         self._store = store
-        self._asking: dict[str, asyncio.Future[None]] = {}
+        self._requests: dict[str, _Request] = {}  # by key
 
     @property
     def name(self) -> str:
@@ -50,18 +59,36 @@ class Recorded:
     async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
-        while same := self._asking.get(key):  # asked already: wait for that, then look again
-            await asyncio.wait([same])
+        while same := self._under_way(key):  # wait for that, then look again
+            await self._wait(key, same)
         if done := self._recall(key, reply):
             return done
-        if said := self._store.overflowed(key):  # so that a scene played again takes the same way round it
-            raise ContextOverflow(said)
-        self._asking[key] = asked = asyncio.get_running_loop().create_future()
+        if why := self._store.overflowed(key):  # so that a scene played again takes the same way round it
+            raise ContextOverflow(why)
+        task = asyncio.create_task(self._ask(key, request, messages, reply, sampling))
+        self._requests[key] = asked = _Request(task)
+        await self._wait(key, asked)
+        return await task
+
+    def _under_way(self, key: str) -> _Request | None:
+        """The request of this key, unless it was left behind by an event loop that has ended."""
+        found = self._requests.get(key)
+        return found if found and found.task.get_loop() is asyncio.get_running_loop() else None
+
+    async def _wait(self, key: str, request: _Request) -> None:
+        """Until the request has ended, however it has. If this caller is cancelled and was the last, it is too."""
+        request.callers += 1
         try:
-            return await self._ask(key, request, messages, reply, sampling)
+            await asyncio.wait([request.task])
         finally:
-            del self._asking[key]
-            asked.cancel()
+            request.callers -= 1
+            if request.task.done() or not request.callers:
+                if self._requests.get(key) is request:
+                    del self._requests[key]
+                if request.task.cancel():
+                    await asyncio.wait([request.task])
+                if not request.task.cancelled():
+                    request.task.exception()  # looked at, though nobody may be left to raise it
 
     def _recall(self, key: str, reply: type[T]) -> Reply[T] | None:
         if done := self._store.call(key):
@@ -82,8 +109,8 @@ class Recorded:
         except ModelError as error:
             self._store.add_failure(key, self.name, request, error)
             raise
-        said = (fresh.text, fresh.reasoning, fresh.cut, fresh.usage)
-        new = await self._store.add_call(key, self.name, request, *said)
+        content = (fresh.text, fresh.reasoning, fresh.cut, fresh.usage)
+        new = await self._store.add_call(key, self.name, request, *content)
         if not new and (theirs := self._recall(key, reply)):
             return theirs
         return replace(fresh, key=key)
