@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 import sqlite3
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from .. import provenance as recipe
@@ -51,12 +50,16 @@ class Run:
             "prompts": {"digest": prompts.digest()},
             "settings": settings.model_dump(),
         }
-        empty = not holds_calls(folder / "record.db")  # nothing was paid for: other settings are welcome
-        recipe.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
         self.settings = settings
-        self._lock: IO[str] | None = _locked(folder)
-        self.store = Store(folder / "record.db")
-        self.store.recall_overflows()  # so that a scene that goes on finds its calls, which came after them
+        self._lock: FileLock | None = _locked(folder)  # before anything of another process's run is touched
+        try:
+            empty = not holds_calls(folder / "record.db")  # nothing was paid for: other settings are welcome
+            recipe.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
+            self.store = Store(folder / "record.db")
+            self.store.recall_overflows()  # so that a scene that goes on finds its calls, which came after them
+        except BaseException:
+            self._lock.release()
+            raise
 
     @classmethod
     def there(cls, folder: Path) -> Run:
@@ -86,9 +89,11 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.__exit__()
-        if self._lock:
-            self._lock.close()
+        try:
+            self.store.__exit__()
+        finally:
+            if self._lock:
+                self._lock.release()
 
     def take(self, rows: Iterable[Row | Fault], limit: int | None = None, shuffle: int | None = None) -> int:
         """Notes the rows as inputs, each question once, at most `limit` of them; how many changed their category.
@@ -201,17 +206,18 @@ def _recategorised(db: sqlite3.Connection, row: Row) -> int:
     ).rowcount
 
 
-def _locked(folder: Path) -> IO[str]:
+def _locked(folder: Path) -> FileLock:
     """Two at work on one run would pay for everything twice. Raises InputError where another one is."""
-    lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (held as long as the run is open)
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
+    except OSError as error:
+        raise InputError(f"can't make the run {folder}: {error.strerror}") from None
+    except NotImplementedError:
+        raise InputError(f"the disk of {folder} has no locks; give an --out on another disk") from None
     return lock
 
 

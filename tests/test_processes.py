@@ -1,0 +1,115 @@
+"""Two processes at once: on one record they share what is paid for, on one run the second is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from matrix_align.errors import InputError
+from matrix_align.generate.run import Run
+from matrix_align.types import Settings
+
+from .fake import FakeServer
+from .records import rows
+
+HANG = 300  # seconds
+
+
+class Gate:
+    """Holds the first requests of a fake server until it is opened."""
+
+    def __init__(self, server: FakeServer, requests: int = 1000) -> None:
+        self.waiting = threading.Semaphore(0)
+        self._open = threading.Event()
+        server.faults = [self._hold] * requests
+
+    async def _hold(self, request: web.Request) -> None:
+        self.waiting.release()
+        await asyncio.to_thread(self._open.wait, HANG)
+
+    def reached(self) -> None:
+        """Returns when one more request waits."""
+        assert self.waiting.acquire(timeout=HANG), "no request has come"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `matrix-align …` as a process of its own."""
+    env = {**os.environ, "MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db")}
+
+    def start(*args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "matrix_align", *args]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(command, text=True, env=env, **pipes)
+
+    return start
+
+
+def test_two_runs_in_one_folder(
+    server: FakeServer, started: Callable[..., subprocess.Popen[str]], questions: Path, tmp_path: Path
+) -> None:
+    """The second has other settings, and nothing is paid for yet: it still leaves the first one's run.toml alone."""
+    gate, out = Gate(server), tmp_path / "run"
+    generate = ("generate", str(questions), "--limit", "2", "--roles", "2", "--out", str(out), "--endpoint", server.url)
+    first = started(*generate, "--steps", "1")
+    gate.reached()
+    described = (out / "run.toml").read_bytes()
+    second = started(*generate, "--steps", "2")
+    said = second.communicate(timeout=HANG)[1]
+    assert second.returncode == 2
+    assert said.count("\n") == 1 and f"another process is at work on {out}" in said
+    assert (out / "run.toml").read_bytes() == described
+    gate.open()
+    assert first.communicate(timeout=HANG) and first.returncode == 0
+    assert rows(out / "record.db", "SELECT state, count(*) FROM inputs GROUP BY state") == [("done", 2)]
+
+
+def test_two_scenes_in_one_record(
+    server: FakeServer, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The same scene twice at once: both are whole, and rest on the same calls."""
+    gate = Gate(server, requests=2)
+    simulate = ("simulate", "How do I plant a tree?", "--roles", "2", "--steps", "1", "--json")
+    both = [started(*simulate, "--endpoint", server.url) for _ in range(2)]
+    gate.reached()
+    gate.reached()
+    gate.open()
+    told = [each.communicate(timeout=HANG) for each in both]
+    assert [each.returncode for each in both] == [0, 0], told
+    one, other = (json.loads(out) for out, _ in told)
+    assert one["revised"] and one["revised"] == other["revised"]
+    assert [call["key"] for call in one["calls"]] == [call["key"] for call in other["calls"]]
+    assert rows(tmp_path / "scenes.db", "SELECT count(*), sum(state NOT IN ('failed', 'unfinished')) FROM scenes") == [
+        (1, 1)
+    ]
+
+
+def test_run_is_let_go(tmp_path: Path) -> None:
+    """When it is closed, and when it could not be opened."""
+    with Run(tmp_path, Settings(steps=1), "m"), pytest.raises(InputError, match="another process"):
+        Run(tmp_path, Settings(steps=1), "m")
+    (tmp_path / "run.toml").write_text("not = toml = at all")
+    with pytest.raises(InputError, match="toml"):
+        Run(tmp_path, Settings(steps=1), "m")
+    (tmp_path / "run.toml").unlink()
+    with Run(tmp_path, Settings(steps=2), "m"):
+        pass
+
+
+def test_run_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can't make the run"):
+        Run(tmp_path / "file" / "run", Settings(), "m")
