@@ -1,5 +1,5 @@
-# Two commands from fresh: `make demo` plays a scene, `make test` checks everything. `make loop` tunes a model, too.
-# .venv holds all of it; PYTHON names another interpreter (3.11 or newer).
+# On a fresh clone: `make demo` plays a scene, `make loop` also tunes a model, `make test` checks everything.
+# Everything is installed in .venv. PYTHON names another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 QUESTION ?= How do I ask my neighbour to keep the dog quiet at night?
@@ -21,7 +21,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The lock says which versions; pyproject.toml says which packages.
+# pyproject.toml says which packages; requirements.lock says which versions.
 .venv/core: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
@@ -35,7 +35,7 @@ lint: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,ray,tune]'
 	touch $@
 
-# Renews the lock: the newest versions that pyproject.toml admits, names and versions alone.
+# Renews the lock with the newest versions that pyproject.toml allows. It holds names and versions only.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock

@@ -1,10 +1,10 @@
 #!/bin/sh
-# One scene on the embedded model, from nothing: the weights are fetched on the first run.
-# QUESTION is yours to choose; MATRIX_ALIGN is the command to run.
+# One scene on the embedded model. The first run downloads the weights.
+# QUESTION is what a user would ask. MATRIX_ALIGN is the command to run.
 set -eu
 
-# A small cast and a short plan: about a minute on two cores.
+# A small cast and a short plan take about a minute on two cores.
 "${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 4
 
-# The scene is in the record now.
+# Now the scene is in the record.
 "${MATRIX_ALIGN:-matrix-align}" scenes --limit 1
