@@ -18,7 +18,7 @@ from typing import Any
 from matrix_align import Endpoint, MatrixAlignError, Message, Model, Question, Reply, Sampling, Scene, Settings, play
 from matrix_align.cli.options import EMBEDDED
 from matrix_align.llm.local import serve
-from matrix_align.llm.structured import schema_of
+from matrix_align.llm.structured import Wanted, Within
 from matrix_align.simulation.roles import Reaction
 from matrix_align.simulation.types import Verdict
 from tests.fake import fake_server
@@ -71,12 +71,11 @@ class Busiest:
     def __init__(self, model: Endpoint) -> None:
         self.name, self.digest, self._model = model.name, model.digest, model
 
-    async def ask(self, messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> Reply[Any]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> Reply[Any]:
         said = await self._model.ask(messages, reply, sampling)
         changes: dict[str, Any] = {}
-        if isinstance(said.value, Verdict):
-            present = schema_of(reply)["properties"]["observers"]["items"]["enum"]
-            changes = {"feasible": True, "observers": tuple(present), "ending": "goes on"}
+        if isinstance(reply, Within) and reply.reply is Verdict:
+            changes = {"feasible": True, "observers": reply.allowed["observers"], "ending": "goes on"}
         elif reply is Reaction:
             changes = {"acts": True, "action": said.value.action or "They say what they think of it."}
         return replace(said, value=said.value.model_copy(update=changes)) if changes else said

@@ -6,6 +6,7 @@ by the ego and other roles, people and objects alike, under a modulator; numbere
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -13,14 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 QUESTION_LIMIT = 64_000  # characters: longer ones are files, not questions
 
 
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
 
 
 def clean(text: str) -> str:
     """`text` as databases, terminals and JSON writers take it: no control characters, lone surrogates as U+FFFD."""
     if text.isprintable():  # most texts, and a tenth of the time
         return text
-    return text.translate(_CONTROLS).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = _CONTROLS.sub("", text)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -43,6 +43,7 @@ from matrix_align import (
 )
 from matrix_align.llm.local import serve
 from matrix_align.llm.prefix_cache import Slotted, shared
+from matrix_align.llm.structured import Wanted
 from matrix_align.llm.weights import NAME, weights
 
 from .conftest import Run, whole
@@ -244,7 +245,7 @@ class OneAtATime:
         self._model = model
         self._free = asyncio.Lock()
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         async with self._free:
             return await self._model.ask(messages, reply, sampling)
 

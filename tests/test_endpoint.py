@@ -21,7 +21,8 @@ from matrix_align.llm import http as http_module
 from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.http import BODY_LIMIT
 from matrix_align.llm.model import Model, Scripted
-from matrix_align.llm.structured import FromModel, Line, plain_schema_of, schema_of
+from matrix_align.llm.schema import plain_schema_of, schema_of
+from matrix_align.llm.structured import FromModel, Line
 from matrix_align.types import Message, Sampling, Usage
 
 from .conftest import whole

@@ -16,7 +16,7 @@ from matrix_align.errors import BadReply, ContextOverflow, Overloaded
 from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.model import Reply, Scripted
 from matrix_align.llm.recorded import Recorded
-from matrix_align.llm.structured import Prose
+from matrix_align.llm.structured import Prose, Wanted
 from matrix_align.store import Store
 from matrix_align.types import Message, Sampling, Usage
 
@@ -201,7 +201,7 @@ class Slow:
         self.answer = asyncio.Event()
         self.asked = self.left = 0
 
-    async def ask(self, messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> Reply[Any]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> Reply[Any]:
         self.asked += 1
         try:
             await self.answer.wait()
@@ -246,7 +246,7 @@ async def test_failure_that_nobody_is_left_to_hear_of_is_recorded(path: Path, st
     release = asyncio.Event()
 
     class Failing(Slow):
-        async def ask(self, messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> Reply[Any]:
+        async def ask(self, messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> Reply[Any]:
             self.asked += 1
             await release.wait()
             raise Overloaded("busy")

@@ -10,19 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, field_validator
 
+from matrix_align.llm.schema import schema_of
 from matrix_align.llm.structured import (
-    FromModel,
     Prose,
-    instruction,
     is_text,
     parse,
-    plain_schema_of,
-    schema_of,
     split_reasoning,
 )
-from matrix_align.simulation.types import Cast, Critique, Plan, Role, Situation, Verdict
+from matrix_align.simulation.types import Cast, Critique, Plan, Situation, Verdict
 from matrix_align.types import clean, shorten
 
 # Any code points, lone surrogates and NUL among them
@@ -43,16 +40,7 @@ class Motto(Prose):
         return text
 
 
-class Shelf(FromModel):
-    """Names of fields that mean something in a schema, too."""
-
-    title: str = Field("", description="What it says on top", title="Heading")
-    description: str | None = None
-    items: tuple[Role, ...] = ()
-    counts: dict[str, int] | None = None
-
-
-CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Critique, Shelf]
+CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Critique]
 TYPES: list[type[Any]] = [*CLASSES, str, Motto]
 
 
@@ -224,51 +212,6 @@ def test_tags_in_the_middle_of_an_answer_are_part_of_it() -> None:
     text = "Write <think> where it thinks, and </think> after it."
     assert split_reasoning(text) == ("", text)
     assert split_reasoning(f"<think>Hm.</think>{text}") == ("Hm.", text)
-
-
-def nodes(schema: Any) -> list[dict[str, Any]]:
-    """All of a schema's own nodes; what `properties` and `$defs` name are fields and classes, not keywords."""
-    if not isinstance(schema, dict):
-        return []
-    below = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", [])]
-    below += [schema.get("items"), schema.get("additionalProperties")]
-    return [schema, *(each for child in below for each in nodes(child))]
-
-
-@pytest.mark.parametrize("reply", CLASSES)
-@pytest.mark.parametrize("made_by", [schema_of, plain_schema_of])
-def test_schema_is_closed_and_wants_all(reply: type[BaseModel], made_by: Any) -> None:
-    schema = made_by(reply)
-    assert schema["type"] == "object"
-    assert set(schema["properties"]) == set(reply.model_fields)
-    for node in nodes(schema):
-        assert not node.keys() & {"title", "description"}, "they are for people, and cost tokens"
-        if "properties" in node:
-            assert node["required"] == list(node["properties"])
-            assert node["additionalProperties"] is False
-
-
-@pytest.mark.parametrize("reply", CLASSES)
-def test_schema_has_no_defaults(reply: type[BaseModel]) -> None:
-    """Strict structured output refuses them, and nothing that is required needs one."""
-    assert not [node for node in nodes(schema_of(reply)) if "default" in node]
-
-
-@pytest.mark.parametrize("reply", CLASSES)
-def test_plain_schema_is_the_same_without_lengths(reply: type[BaseModel]) -> None:
-    limits = {"minLength", "maxLength", "minItems", "maxItems"}
-    without = [{key: None for key in node if key not in limits} for node in nodes(schema_of(reply))]
-    assert [dict.fromkeys(node) for node in nodes(plain_schema_of(reply))] == without
-
-
-def test_schema_keeps_the_limits() -> None:
-    steps = schema_of(Plan)["properties"]["steps"]
-    assert steps["minItems"] == 1
-    assert steps["items"]["maxLength"] == Plan.model_json_schema()["properties"]["steps"]["items"]["maxLength"]
-
-
-def test_instruction_holds_the_schema() -> None:
-    assert json.loads(instruction(Plan).rsplit("\n", 1)[1]) == schema_of(Plan)
 
 
 def test_which_replies_are_plain_text() -> None:

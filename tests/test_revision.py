@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from matrix_align import BadReply, Endpoint, Question, Scene, Scripted, Settings, play
+from matrix_align.llm.structured import class_of
 
 from .conftest import whole
 from .fake import FakeServer
@@ -203,7 +204,7 @@ async def test_order_of_the_closing_calls() -> None:
     plan = {"steps": ["Ann writes."]}
     model = Scripted(INITIAL, situation, {"roles": [role]}, plan, verdict | {"ending": "plan done"}, critique, "Call.")
     scenes = [scene async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=1))]
-    asked = [reply.__name__ for _, reply, _ in model.asked]
+    asked = [class_of(reply).__name__ for _, reply, _ in model.asked]
     assert asked == ["str", "Situation", "Cast", "Plan", "Verdict", "Critique", "Revision"]
     assert scenes[-1].revised == "Call."
     assert scenes[-1].references == {1: ("consequences", "critique point 1")}

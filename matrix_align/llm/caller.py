@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from ..errors import ContextOverflow
 from ..types import Call, Message, Sampling, Settings
 from .model import Model, Reply
+from .structured import Wanted
 
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U", bound="str | BaseModel")
@@ -34,7 +35,7 @@ class Request(Generic[T]):
     """
 
     kind: str
-    reply: type[T]
+    reply: Wanted[T]
     messages: Callable[[int], list[Message]]
     room: int
     who: str = ""

@@ -18,7 +18,8 @@ from ..types import Message, Sampling, Usage, clean, shorten
 from .completion import read
 from .http import RETRIED, Connection
 from .model import Reply
-from .structured import instruction, is_text, parse, plain_schema_of, schema_of
+from .schema import instruction, plain_schema_of, schema_of
+from .structured import Wanted, class_of, is_text, parse
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -79,7 +80,7 @@ class Endpoint:
     async def __aexit__(self, *_: object) -> None:
         await self._http.__aexit__()
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         """One reply of the asked type; a reply of another form is sent back with the fault, at most twice."""
         chat = [message.model_dump() for message in messages]
         began, usage, room = time.monotonic(), Usage(), sampling.max_tokens
@@ -126,7 +127,7 @@ class Endpoint:
         raise bad
 
     async def _complete(
-        self, chat: list[dict[str, Any]], reply: type[Any], sampling: Sampling, room: int, turn: int
+        self, chat: list[dict[str, Any]], reply: Wanted[Any], sampling: Sampling, room: int, turn: int
     ) -> Any:
         """The server's body for one chat, after dropping whatever the server says it does not take."""
         while True:
@@ -138,8 +139,8 @@ class Endpoint:
                 last = {**chat[-1], "content": f"{chat[-1]['content']}\n\n{instruction(reply)}"}
                 request["messages"] = [*chat[:-1], last]
             elif form != "text":
-                schema = schema_of(reply) if form == "schema" else plain_schema_of(reply)  # type: ignore[arg-type]
-                shape = {"name": reply.__name__, "schema": schema, "strict": True}
+                schema = schema_of(reply) if form == "schema" else plain_schema_of(reply)
+                shape = {"name": class_of(reply).__name__, "schema": schema, "strict": True}
                 request["response_format"] = {"type": "json_schema", "json_schema": shape}
             for name in self._left_out:
                 request.pop(name, None)

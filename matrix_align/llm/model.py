@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from ..errors import BadReply
 from ..types import Message, Sampling, Usage
-from .structured import parse
+from .structured import Wanted, class_of, parse
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -45,8 +45,11 @@ class Model(Protocol):
     @property
     def digest(self) -> str: ...
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
-        """One reply to `messages`, of type `reply` (`str` or a pydantic class). Raises ModelError."""
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
+        """One reply to `messages`, of type `reply`: `str`, a pydantic class, or one `Within` allowed values.
+
+        Raises ModelError.
+        """
         ...
 
 
@@ -60,16 +63,16 @@ class Scripted:
     def __init__(self, *replies: Any, name: str = "scripted", digest: str = "") -> None:
         self.name = name
         self.digest = digest
-        self.asked: list[tuple[tuple[Message, ...], type[Any], Sampling]] = []
+        self.asked: list[tuple[tuple[Message, ...], Wanted[Any], Sampling]] = []
         self._replies: list[Any] = list(replies)
 
     def enqueue(self, *replies: Any) -> None:
         self._replies.extend(replies)
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         self.asked.append((tuple(messages), reply, sampling))
         if not self._replies:
-            raise BadReply(f"the script has ended, and {reply.__name__} was asked for; enqueue another reply")
+            raise BadReply(f"the script has ended, and {class_of(reply).__name__} was asked for; enqueue another reply")
         said = self._replies.pop(0)
         if callable(said):
             said = said(messages)
@@ -79,4 +82,4 @@ class Scripted:
         try:
             return Reply(parse(text, reply), text, "", Usage(requests=1))
         except ValueError as error:
-            raise BadReply(f"the scripted reply does not fit {reply.__name__}: {error}", text) from None
+            raise BadReply(f"the scripted reply does not fit {class_of(reply).__name__}: {error}", text) from None

@@ -18,6 +18,7 @@ from ..errors import MatrixAlignError, ModelError
 from ..types import Message, Sampling, Usage
 from .endpoint import Endpoint
 from .model import Reply
+from .structured import Wanted
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -111,13 +112,13 @@ class Server:
         """How many more scenes it takes."""
         return 0 if self.down_since is not None else self.limit - self.scenes
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         if self._one_by_one:
             async with self._one_by_one:
                 return await self._ask(messages, reply, sampling)
         return await self._ask(messages, reply, sampling)
 
-    async def _ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def _ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         tally = self._tally
         if why := tally.stopped():
             raise Stopped(why)

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -22,7 +22,8 @@ from ..store import Store
 from ..types import Message, Sampling, clean
 from .endpoint import REPLIES
 from .model import Model, Reply
-from .structured import is_text, parse, schema_of
+from .schema import schema_of
+from .structured import Wanted, Within, class_of, is_text, parse
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -56,7 +57,7 @@ class Recorded:
     def digest(self) -> str:
         return self._model.digest
 
-    async def ask(self, messages: Sequence[Message], reply: type[T], sampling: Sampling) -> Reply[T]:
+    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()
         while same := self._under_way(key):  # wait for that, then look again
@@ -90,7 +91,7 @@ class Recorded:
                 if not request.task.cancelled():
                     request.task.exception()  # looked at, though nobody may be left to raise it
 
-    def _recall(self, key: str, reply: type[T]) -> Reply[T] | None:
+    def _recall(self, key: str, reply: Wanted[T]) -> Reply[T] | None:
         if done := self._store.call(key):
             text, reasoning, cut, usage = done
             try:
@@ -100,7 +101,7 @@ class Recorded:
         return None
 
     async def _ask(
-        self, key: str, request: str, messages: Sequence[Message], reply: type[T], sampling: Sampling
+        self, key: str, request: str, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling
     ) -> Reply[T]:
         if failed := self._store.unusable_replies()[key]:  # the same seed would bring the same again
             sampling = sampling.model_copy(update={"seed": (sampling.seed + failed * REPLIES) % 2**31})
@@ -116,16 +117,21 @@ class Recorded:
         return replace(fresh, key=key)
 
 
-def _request(messages: Sequence[Message], reply: type[Any], sampling: Sampling) -> str:
+def _request(messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> str:
     """The canonical text of what is asked; two calls of one text have one reply."""
-    form = _form(reply)  # type: ignore[arg-type]
-    return to_json({"messages": messages, "form": form, "sampling": sampling}).decode()
+    asked = {
+        "messages": messages,
+        "form": _form(class_of(reply)),  # type: ignore[arg-type]
+        "sampling": sampling,
+    }
+    if isinstance(reply, Within):
+        asked["allowed"] = reply.allowed
+    return to_json(asked).decode()
 
 
-@lru_cache(maxsize=512)
+@cache
 def _form(reply: type[Any]) -> str:
     """A short name for the form of a reply: 'text', or its class and its schema's hash."""
     if is_text(reply):
         return "text"
-    schema = to_json(schema_of(reply))  # type: ignore[arg-type]
-    return f"{reply.__name__} sha256:{hashlib.sha256(schema).hexdigest()[:16]}"
+    return f"{reply.__name__} sha256:{hashlib.sha256(to_json(schema_of(reply))).hexdigest()[:16]}"

@@ -1,6 +1,7 @@
-"""Typed replies: a reply type's JSON schema on the way out, and a model's text made that type on the way in.
+"""Typed replies: what a reply can be, and a model's text made into one.
 
-Knows no HTTP. A reply type is `str`, a `Prose` class (free text that must pass a check) or a pydantic class.
+A reply type is `str`, a `Prose` class (free text that must pass a check) or a pydantic class. Classes are made once;
+`Within` says which values one call allows in them. The schemas are schema.py's. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -8,14 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    RootModel,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from ..types import Frozen, clean, shorten
 
 T = TypeVar("T", bound="str | BaseModel")
+Allowed: TypeAlias = dict[str, tuple[str | int, ...]]  # by the name of a field, at whatever depth of the reply
 
 _THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 # No \s* beside a line's end: on endless line breaks, which small models write, that takes quadratic time.
@@ -46,6 +57,16 @@ class FromModel(Frozen):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    @field_validator("*")
+    @classmethod
+    def _is_allowed(cls, value: Any, info: ValidationInfo) -> Any:
+        """Where the call allows only some values of this field (`Within`), it holds no other."""
+        if info.context and (allowed := info.context.get(info.field_name)):
+            for each in value if isinstance(value, tuple) else (value,):
+                if each not in allowed:
+                    raise ValueError(f"{each!r} is none of {', '.join(map(repr, allowed))}")
+        return value
+
 
 class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):
     """Free text a model writes, with validators of its own; asked for without a schema."""
@@ -57,9 +78,28 @@ class AsWritten(Prose):
     root: str
 
 
-def is_text(reply: type[Any]) -> bool:
+@dataclass(frozen=True)
+class Within(Generic[T]):
+    """A reply class, and the values that one call allows in its fields: the names of a cast, the numbers of its events.
+
+    A list holds each allowed value at most once. The class is a FromModel, which checks this.
+    """
+
+    reply: type[T]
+    allowed: Allowed
+
+
+Wanted: TypeAlias = type[T] | Within[T]
+
+
+def class_of(wanted: Wanted[T]) -> type[T]:
+    """The class that a reply is made into."""
+    return wanted.reply if isinstance(wanted, Within) else wanted
+
+
+def is_text(wanted: Wanted[Any]) -> bool:
     """Whether the reply is written as plain text rather than as a JSON object."""
-    return issubclass(reply, str | Prose)
+    return issubclass(class_of(wanted), str | Prose)
 
 
 def split_reasoning(content: str) -> tuple[str, str]:
@@ -74,62 +114,18 @@ def split_reasoning(content: str) -> tuple[str, str]:
     return found.group(1).strip(), content[found.end() :].strip()
 
 
-@lru_cache(maxsize=512)
-def schema_of(reply: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a pydantic reply class, in the form structured output wants it: objects closed, no titles."""
-    schema: dict[str, Any] = _tidy(reply.model_json_schema())
-    return schema
-
-
-@lru_cache(maxsize=512)
-def plain_schema_of(reply: type[BaseModel]) -> dict[str, Any]:
-    """The same without the limits (lengths, numbers of items) that some servers refuse in a schema."""
-    schema: dict[str, Any] = _without(schema_of(reply), {"minLength", "maxLength", "minItems", "maxItems"})
-    return schema
-
-
-def _tidy(node: Any) -> Any:
-    """A node of a schema, its objects closed, without titles, docstrings and defaults: these are for people."""
-    if isinstance(node, list):
-        return [_tidy(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    tidy: dict[str, Any] = {}
-    for key, each in node.items():
-        if key in ("properties", "$defs"):  # names of ours, not words of JSON Schema
-            tidy[key] = {name: _tidy(inner) for name, inner in each.items()}
-        elif key not in ("title", "description", "default"):
-            tidy[key] = _tidy(each)
-    if "properties" in tidy:
-        tidy["required"] = list(tidy["properties"])
-        tidy["additionalProperties"] = False
-    return tidy
-
-
-def _without(node: Any, keys: set[str]) -> Any:
-    if isinstance(node, list):
-        return [_without(each, keys) for each in node]
-    if isinstance(node, dict):
-        return {key: _without(each, keys) for key, each in node.items() if key not in keys}
-    return node
-
-
-def instruction(reply: type[BaseModel]) -> str:
-    """What to say to a model whose server takes no schema."""
-    return f"Reply with one JSON object of this JSON schema, and nothing else:\n{json.dumps(schema_of(reply))}"
-
-
-def parse(text: str, reply: type[T]) -> T:
-    """A model's answer as `reply`.
+def parse(text: str, wanted: Wanted[T]) -> T:
+    """A model's answer as the reply that is wanted.
 
     Raises ValueError, with a message short and plain enough to be shown to the model, where it is not one.
     """
-    text = clean(text).strip()
+    text, reply = clean(text).strip(), class_of(wanted)
     if not text and reply is not AsWritten:
         raise ValueError("the reply is empty")
+    allowed = wanted.allowed if isinstance(wanted, Within) else None
     try:
         if issubclass(reply, BaseModel):
-            return reply.model_validate(text if is_text(reply) else _object(text))
+            return reply.model_validate(text if is_text(reply) else _object(text), context=allowed)
         return reply(text)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc'])) or 'the reply'}: {each['msg']}" for each in error.errors()[:5]]

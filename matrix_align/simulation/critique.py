@@ -5,19 +5,13 @@ Each point of the critique names the incident it rests on, by the number of the 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, create_model
-
 from ..llm.caller import Request, prompt
-from ..llm.structured import at_most
+from ..llm.structured import Within
 from ..types import Message
 from .modulator import view
 from .prompts import Filled, render
 from .roles import ROOM, asked
-from .types import Critique, Point, Scene
-
-POINTS = 3  # more than this a revision does not take up
+from .types import Critique, Scene
 
 
 def critique(scene: Scene) -> Request[Critique]:
@@ -29,12 +23,5 @@ def critique(scene: Scene) -> Request[Critique]:
         seen = Filled(view(scene, limit))
         return prompt(render("critique", view=seen, ending=ended, question=asked(scene), answer=scene.initial))
 
-    return Request("critique", _critique_of(len(scene.events)), messages, 2 * ROOM)
-
-
-def _critique_of(events: int) -> type[Critique]:
-    numbers: Any = Literal[tuple(range(1, events + 1))]
-    point = create_model("Point", __base__=Point, incident=(numbers, ...))
-    points = Field(max_length=POINTS)
-    some = Annotated[tuple[point, ...], at_most(POINTS)]
-    return create_model("Critique", __base__=Critique, points=(some, points))
+    numbers = tuple(event.number for event in scene.events)
+    return Request("critique", Within(Critique, {"incident": numbers}), messages, 2 * ROOM)

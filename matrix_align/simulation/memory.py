@@ -27,6 +27,8 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
     if not events:
         return "(nothing yet)"
     lines = [full(event) for event in events]
+    if sum(map(len, lines)) + len(lines) <= limit:
+        return "\n".join(lines)
     gists = [gist(event) for event in events]
     # Characters up to each event, so that a cut's length is a difference.
     in_full = list(accumulate((len(line) + 1 for line in lines), initial=0))

@@ -7,12 +7,9 @@ and when the scene ends. Knows the ego's goal, which no role does; knows no HTTP
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator, Field, create_model
 
 from ..llm.caller import Request, prompt
+from ..llm.structured import Within
 from ..types import Message
 from .memory import recall, ruled, ruled_briefly
 from .prompts import Filled, render
@@ -35,7 +32,8 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
     """The ruling on one move. Its observers can only be others of the cast, and its endings those that can follow."""
     situation, cast, _ = scene.set_up
     others = tuple(name for name in (situation.ego, *cast.names()) if name != move.actor)
-    reply = _verdict_of(others, ACTION if move.actor == situation.ego else REACTION)
+    endings = ACTION if move.actor == situation.ego else REACTION
+    reply = Within(Verdict, {"observers": others, "ending": endings})
 
     def messages(limit: int) -> list[Message]:
         return prompt(render("judge", view=Filled(view(scene, limit)), attempt=f"{move.actor}: {move.action}"))
@@ -43,27 +41,14 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
     return Request("verdict", reply, messages, ROOM, move.actor, move.step)
 
 
-@lru_cache(maxsize=256)
-def _verdict_of(others: tuple[str, ...], endings: tuple[str, ...]) -> type[Verdict]:
-    name: Any = Literal[others]
-    ending: Any = Literal[endings]
-    distinct: Any = Annotated[tuple[name, ...], BeforeValidator(_distinct)]
-    observers = (distinct, Field(max_length=len(others)))
-    return create_model("Verdict", __base__=Verdict, observers=observers, ending=(ending, ...))
-
-
-def _distinct(names: Any) -> Any:
-    return list(dict.fromkeys(names)) if isinstance(names, list) and all(isinstance(n, str) for n in names) else names
-
-
 def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Scene:
     """The scene with the moves as its next events, as ruled. What was not feasible did nothing and met no eye."""
     events = list(scene.events)
     for move, verdict in zip(moves, verdicts, strict=True):
-        held = verdict.model_dump()
         if not verdict.feasible:
-            held |= {"outcome": "", "observers": (), "harm": "", "ending": "goes on"}
-        events.append(Event(**move.model_dump(), number=len(events) + 1, verdict=Verdict(**held)))
+            nothing = {"outcome": "", "observers": (), "harm": "", "ending": "goes on"}
+            verdict = verdict.model_copy(update=nothing)
+        events.append(Event(**dict(move), number=len(events) + 1, verdict=verdict))
     return scene.having(events=tuple(events))
 
 

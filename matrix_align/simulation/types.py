@@ -7,13 +7,14 @@ by the ego and other roles, people and objects alike, under a modulator; numbere
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, computed_field
+from pydantic import BeforeValidator, ConfigDict, Field, StrictInt, computed_field
 
-from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase
+from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, at_most
 from ..types import Call, Frozen, Question, Settings, Usage
 
+POINTS = 3  # of a critique: more than this a revision does not take up
 CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts name events: [1], [1, 2]
 
 
@@ -55,13 +56,19 @@ class Plan(FromModel):
     steps: tuple[Line, ...] = Field(min_length=1)
 
 
+def _each_once(names: Any) -> Any:
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return list(dict.fromkeys(names))
+    return names
+
+
 class Verdict(FromModel):
     """The modulator's ruling on one action: the five powers it has over the scene."""
 
     reason: Phrase
     feasible: bool
     outcome: OptionalLine
-    observers: tuple[str, ...]
+    observers: Annotated[tuple[str, ...], BeforeValidator(_each_once)]
     harm: OptionalLine
     ending: Literal["goes on", "plan done", "plan stopped", "nothing more"]
 
@@ -85,7 +92,7 @@ class Event(Move):
 class Point(FromModel):
     """One point of the critique: the incident it rests on, what was wrong, what the answer should do instead."""
 
-    incident: int
+    incident: StrictInt
     problem: Line
     change: Line
 
@@ -94,7 +101,7 @@ class Critique(FromModel):
     """What the scene led to, and what that says about the initial response. No points: nothing to mend."""
 
     consequences: Passage
-    points: tuple[Point, ...] = ()
+    points: Annotated[tuple[Point, ...], at_most(POINTS)] = Field(max_length=POINTS)
 
 
 class Ending(Frozen):

@@ -1,0 +1,84 @@
+"""The JSON schema of a reply type, in the form that structured output takes.
+
+A class's schema is made once. Where one call allows only some values of a field (`Within`), they are put into it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from .structured import Allowed, Wanted, Within, class_of
+
+Schema = dict[str, Any]
+
+LENGTHS = {"minLength", "maxLength", "minItems", "maxItems"}
+
+
+def schema_of(wanted: Wanted[Any]) -> Schema:
+    """The JSON schema of a reply type: objects closed, without titles."""
+    schema = _class_schema(class_of(wanted))  # type: ignore[arg-type]
+    return _allowing(schema, wanted.allowed) if isinstance(wanted, Within) else schema
+
+
+def plain_schema_of(wanted: Wanted[Any]) -> Schema:
+    """The same without the limits (lengths, numbers of items) that some servers refuse in a schema."""
+    schema: Schema = _without(schema_of(wanted), LENGTHS)
+    return schema
+
+
+def instruction(wanted: Wanted[Any]) -> str:
+    """What to say to a model whose server takes no schema."""
+    return f"Reply with one JSON object of this JSON schema, and nothing else:\n{json.dumps(schema_of(wanted))}"
+
+
+@cache  # of classes: they are made at import, or once for each number of roles and steps
+def _class_schema(reply: type[BaseModel]) -> Schema:
+    schema: Schema = _tidy(reply.model_json_schema())
+    return schema
+
+
+def _tidy(node: Any) -> Any:
+    """A node of a schema, its objects closed, without titles, docstrings and defaults: these are for people."""
+    if isinstance(node, list):
+        return [_tidy(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    tidy: Schema = {}
+    for key, each in node.items():
+        if key in ("properties", "$defs"):  # names of ours, not words of JSON Schema
+            tidy[key] = {name: _tidy(inner) for name, inner in each.items()}
+        elif key not in ("title", "description", "default"):
+            tidy[key] = _tidy(each)
+    if "properties" in tidy:
+        tidy["required"] = list(tidy["properties"])
+        tidy["additionalProperties"] = False
+    return tidy
+
+
+def _allowing(schema: Schema, allowed: Allowed) -> Schema:
+    """An object's schema with the allowed values of its fields, and of those of the objects inside it."""
+    changed = dict(schema)
+    changed["properties"] = {
+        name: _one_of(node, allowed[name]) if name in allowed else node for name, node in schema["properties"].items()
+    }
+    if "$defs" in schema:
+        changed["$defs"] = {name: _allowing(each, allowed) for name, each in schema["$defs"].items()}
+    return changed
+
+
+def _one_of(node: Schema, values: tuple[str | int, ...]) -> Schema:
+    if node["type"] == "array":  # each value at most once
+        return {**node, "items": _one_of(node["items"], values), "maxItems": len(values)}
+    return {"type": node["type"], **({"enum": list(values)} if len(values) > 1 else {"const": values[0]})}
+
+
+def _without(node: Any, keys: set[str]) -> Any:
+    if isinstance(node, list):
+        return [_without(each, keys) for each in node]
+    if isinstance(node, dict):
+        return {key: _without(each, keys) for key, each in node.items() if key not in keys}
+    return node
