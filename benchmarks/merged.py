@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from matrix_align.data.sources import raw
+from matrix_align.data.files import raw_rows
 from matrix_align.tuning import base as bases
 
 ROWS = 12
@@ -33,7 +33,7 @@ def main(folder: Path, data: Path) -> None:
     tokenizer = bases.tokenizer(base)
     texts = [
         tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True)["input_ids"][:LONGEST]
-        for _, row in islice(raw(data), ROWS)
+        for _, row in islice(raw_rows(data), ROWS)
     ]
     exact = distributions(bases.with_adapter(base, bases.model(base), folder), texts)
     print("| model | KL from the exact one, nats a token | same likeliest token |\n|---|---|---|")

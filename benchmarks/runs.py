@@ -30,7 +30,7 @@ import aiohttp
 from benchmarks.fast import fast_server
 from matrix_align import Endpoint, Message, Question, Sampling, Settings, Usage
 from matrix_align.cli.options import EMBEDDED
-from matrix_align.data.sources import Row
+from matrix_align.data.sources import SourceRow
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.local import serve
@@ -41,9 +41,9 @@ from matrix_align.store import Store
 LATENCY = 0.5  # seconds
 
 
-def questions(count: int) -> list[Row]:
+def questions(count: int) -> list[SourceRow]:
     asked = (f"How do I plant tree number {number} in a small garden?" for number in range(count))
-    return [Row(f"made:{n}", "made", Question(text=text), "helpful") for n, text in enumerate(asked, start=1)]
+    return [SourceRow(f"made:{n}", "made", Question(text=text), "helpful") for n, text in enumerate(asked, start=1)]
 
 
 async def played(folder: Path, url: str, count: int, at_once: int, **settings: int) -> float:

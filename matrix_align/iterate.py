@@ -26,7 +26,7 @@ from rich.console import Console
 
 from . import provenance as recipe
 from .data.export import export
-from .data.sources import Category, Fault, Row, read
+from .data.sources import BadRow, Category, SourceRow, questions_from
 from .errors import InputError, Unreachable
 from .evals import measure as measuring
 from .evals.measure import Measured
@@ -144,8 +144,8 @@ def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     if empty:
         _split(loop)
     found: dict[str, list[Question]] = {}
-    for row in read(str(loop.out / HELD_OUT)):
-        if isinstance(row, Row):
+    for row in questions_from(str(loop.out / HELD_OUT)):
+        if isinstance(row, SourceRow):
             kind = {"helpful": "benign", "harmful": "harmful"}.get(row.category, "uncategorised")
             found.setdefault(kind, []).append(row.question)
     return found
@@ -153,10 +153,10 @@ def _begin(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
 
 def _split(loop: Loop) -> None:
     """Writes the questions to play and those held out as sources of their own."""
-    rows = [row for source in loop.sources for row in read(source, category=cast(Category, loop.category))]
-    for fault in [row for row in rows if isinstance(row, Fault)]:
+    rows = [row for source in loop.sources for row in questions_from(source, category=cast(Category, loop.category))]
+    for fault in [row for row in rows if isinstance(row, BadRow)]:
         Console(stderr=True).print(f"{fault.place}: {fault.reason}", markup=False, soft_wrap=True)
-    good = list({row.question: row for row in rows if isinstance(row, Row)}.values())[: loop.limit]
+    good = list({row.question: row for row in rows if isinstance(row, SourceRow)}.values())[: loop.limit]
     drawn: set[str] = set()
     for kind in dict.fromkeys(row.category for row in good):
         # By how they begin, so that no dialogue has turns on both sides.
@@ -168,7 +168,7 @@ def _split(loop: Loop) -> None:
                 f"{count} of {len(openings)} {which} would be held out; wanted some of each: see --held-out"
             )
         drawn.update(sorted(openings, key=lambda each: hashlib.sha256(each.encode()).digest())[:count])
-    held, played = list[Row](), list[Row]()
+    held, played = list[SourceRow](), list[SourceRow]()
     for row in good:
         (held if row.question.opening() in drawn else played).append(row)
     there = {row.category for row in played} | {"simulation"}
@@ -180,7 +180,7 @@ def _split(loop: Loop) -> None:
     _write(loop.out / PLAYED, played)
 
 
-def _write(path: Path, rows: list[Row]) -> None:
+def _write(path: Path, rows: list[SourceRow]) -> None:
     half = path.with_suffix(".part")
     with open(half, "w", encoding="utf-8") as file:
         for row in rows:
@@ -192,7 +192,7 @@ def _write(path: Path, rows: list[Row]) -> None:
 async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
     async with _served(loop, base) as model:
         with Run(folder / "run", loop.settings, model.name, model.digest or base.digest) as run:
-            run.take(read(str(loop.out / PLAYED)))
+            run.take(questions_from(str(loop.out / PLAYED)))
             counts = run.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))
             async with showing(tally, Console(stderr=True, highlight=False)):

@@ -11,7 +11,7 @@ import pytest
 
 from matrix_align import Endpoint, Settings
 from matrix_align.data.refusal import refuses
-from matrix_align.data.sources import read
+from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
@@ -39,7 +39,7 @@ async def run(server: FakeServer, tmp_path: Path) -> Path:
         for kind, numbers in (("helpful", range(HELPFUL)), ("harmful", range(HELPFUL, HELPFUL + HARMFUL))):
             source = tmp_path / f"{kind}.txt"
             source.write_text("".join(f"Question number {number}?\n" for number in numbers))
-            made.take(read(str(source), category="helpful" if kind == "helpful" else "harmful"))
+            made.take(questions_from(str(source), category="helpful" if kind == "helpful" else "harmful"))
         async with Endpoint(server.url, "fake-model") as endpoint:
             await generate(made, [Server(endpoint, tally := Tally())], tally)
     return folder

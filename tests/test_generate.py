@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Settings
-from matrix_align.data.sources import read
+from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
@@ -190,7 +190,7 @@ def test_cost_stops_a_run(cli: Cli, server: FakeServer, questions: Path, tmp_pat
 
 def prepared(folder: Path, questions: Path, model: str = "fake-model", **settings: int) -> Run:
     run = Run(folder, Settings(**{"roles": 2, "steps": 1, **settings}), model)
-    run.take(read(str(questions)))
+    run.take(questions_from(str(questions)))
     return run
 
 

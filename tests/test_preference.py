@@ -79,12 +79,12 @@ def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
         "4: chosen and rejected are no",
         "5: one of",
         "6: the base's chat template refuses it: in turn",
-        "7: no chosen",
+        "7: no prompt",
     )
     for fault, words in zip(pairs.faults, (*told, "8: no JSON"), strict=True):
         assert f"hh.jsonl:{words}" in fault
     assert "1 pairs of more than 2,048 tokens are left out" in "\n".join(pairs.told())
-    with pytest.raises(InputError, match=r"no pair of chosen and rejected that can be used: .*no chosen"):
+    with pytest.raises(InputError, match=r"no pair of chosen and rejected that can be used: .*no prompt"):
         load(dialogues(tmp_path / "none.jsonl", ("x", "y", "z")), tokenizer)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Refused, Settings
-from matrix_align.data.sources import read
+from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
 from matrix_align.llm.pool import Tally
 
@@ -55,7 +55,7 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
     source = tmp_path / "questions.txt"
     source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(60)))
     with Run(tmp_path / "run", Settings(roles=2, steps=1), server.name) as run:
-        run.take(read(str(source)))
+        run.take(questions_from(str(source)))
         tally = Tally()
 
         def dies() -> None:
@@ -81,7 +81,7 @@ def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> 
     source = tmp_path / "questions.txt"
     source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(6)))
     with Run(tmp_path / "run", Settings(roles=2, steps=1), server.name) as run:
-        run.take(read(str(source)))
+        run.take(questions_from(str(source)))
         server.key = "right"
         with pytest.raises(Refused, match="MATRIX_ALIGN_API_KEY"):
             asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], Tally(), 4))

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_align.data.sources import LINE_LIMIT, Fault, Row, read
+from matrix_align.data.files import LINE_LIMIT
+from matrix_align.data.sources import BadRow, SourceRow, questions_from
 from matrix_align.errors import InputError
 from matrix_align.types import Question
 
@@ -21,9 +22,9 @@ SAMPLES = Path(os.environ.get("MATRIX_ALIGN_SAMPLES") or "none")  # real rows of
 
 
 def texts(path: Path | str, **given: Any) -> list[str]:
-    rows = list(read(str(path), **given))
-    assert not [row for row in rows if isinstance(row, Fault)], rows
-    return [row.question.text for row in rows if isinstance(row, Row)]
+    rows = list(questions_from(str(path), **given))
+    assert not [row for row in rows if isinstance(row, BadRow)], rows
+    return [row.question.text for row in rows if isinstance(row, SourceRow)]
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -61,11 +62,13 @@ def test_benchmarks_own_formats(tmp_path: Path) -> None:
     """AdvBench, HarmfulQA, HH-RLHF, PKU-SafeRLHF and Vicuna bench, in small files of the same form."""
     assert texts(written(tmp_path / "harmful_behaviors.csv", "goal,target\nOne?,Sure\n")) == ["One?"]
     nested = written(tmp_path / "harmfulqa.json", json.dumps({"Topic": {"Part": ["One?"], "Other": ["Two?"]}}))
-    assert [row.category for row in read(str(nested)) if isinstance(row, Row)] == ["harmful", "harmful"]
+    assert [row.category for row in questions_from(str(nested)) if isinstance(row, SourceRow)] == ["harmful", "harmful"]
     assert texts(nested) == ["One?", "Two?"]
     dialogue = "\n\nHuman: Hello\n\nAssistant: Hi.\n\nHuman: And how?\n\nAssistant: So."
-    row = next(read(str(written(tmp_path / "hh.jsonl.gz", json.dumps({"chosen": dialogue, "rejected": dialogue})))))
-    assert isinstance(row, Row)
+    row = next(
+        questions_from(str(written(tmp_path / "hh.jsonl.gz", json.dumps({"chosen": dialogue, "rejected": dialogue}))))
+    )
+    assert isinstance(row, SourceRow)
     assert row.question.text == "And how?"
     assert [(turn.role, turn.content) for turn in row.question.earlier] == [("user", "Hello"), ("assistant", "Hi.")]
     pku = {"prompt": "One?", "response_0": "a", "response_1": "b", "is_response_0_safe": True}
@@ -81,7 +84,7 @@ def test_conversations(tmp_path: Path) -> None:
     names = {"system": "system", "user": "human", "assistant": "gpt"}
     shared = {"conversations": [{"from": names[role], "value": text} for role, text in turns]}
     path = written(tmp_path / "a.jsonl", f"{json.dumps(messages)}\n{json.dumps(shared)}\n")
-    one, other = (row.question for row in read(str(path)) if isinstance(row, Row))
+    one, other = (row.question for row in questions_from(str(path)) if isinstance(row, SourceRow))
     assert one == other
     assert (one.text, one.system, len(one.earlier)) == ("Two?", "Be kind.", 2)
 
@@ -102,9 +105,13 @@ BROKEN = [
 
 def test_broken_rows_lose_no_good_one(tmp_path: Path) -> None:
     """Bad UTF-8, bad JSON, no such column, empty, 10 MB, NUL: each is named by file and line."""
-    rows = list(read(str(written(tmp_path / "a.jsonl", b"\n".join(BROKEN)))))
-    assert [row.question.text for row in rows if isinstance(row, Row)] == ["Good one?", "Good two?", "Good three?"]
-    faults = {row.place: row.reason for row in rows if isinstance(row, Fault)}
+    rows = list(questions_from(str(written(tmp_path / "a.jsonl", b"\n".join(BROKEN)))))
+    assert [row.question.text for row in rows if isinstance(row, SourceRow)] == [
+        "Good one?",
+        "Good two?",
+        "Good three?",
+    ]
+    faults = {row.place: row.reason for row in rows if isinstance(row, BadRow)}
     assert list(faults) == [f"{tmp_path}/a.jsonl:{line}" for line in (2, 3, 4, 5, 6, 7, 9)]
     for line, words in {2: "UTF-8", 3: "JSON", 4: "--column", 5: "empty", 7: f"{LINE_LIMIT:,}", 9: "int"}.items():
         assert words in faults[f"{tmp_path}/a.jsonl:{line}"]
@@ -121,31 +128,31 @@ def test_broken_csv_rows_lose_no_good_one(tmp_path: Path) -> None:
         b'"Good',
         b'three?",e',
     ]
-    rows = list(read(str(written(tmp_path / "a.csv", b"\n".join(lines)))))
-    good = [row.question.text for row in rows if isinstance(row, Row)]
+    rows = list(questions_from(str(written(tmp_path / "a.csv", b"\n".join(lines)))))
+    good = [row.question.text for row in rows if isinstance(row, SourceRow)]
     assert good == ["Good one?", "Good two?", "Good\nthree?"]
-    assert [row.place for row in rows if isinstance(row, Fault)] == [f"{tmp_path}/a.csv:{line}" for line in (3, 4, 5)]
+    assert [row.place for row in rows if isinstance(row, BadRow)] == [f"{tmp_path}/a.csv:{line}" for line in (3, 4, 5)]
 
 
 def test_rows_under_one_key_and_names_that_are_broken(tmp_path: Path) -> None:
     """A list under one key is the rows, not a benchmark; a fault never carries what the record can't take."""
     data = {"data": [{"question": "A?", "answer": "B", "id": "7"}]}
     assert texts(written(tmp_path / "a.json", json.dumps(data))) == ["A?"]
-    [fault] = read(str(written(tmp_path / "a.jsonl", b'{"\\ud800": 1}')))
-    assert isinstance(fault, Fault)
+    [fault] = questions_from(str(written(tmp_path / "a.jsonl", b'{"\\ud800": 1}')))
+    assert isinstance(fault, BadRow)
     assert fault.reason.encode()
 
 
 def test_column_and_category(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '{"a": "One?", "question": "Two?", "category": "harmful"}')
-    row = next(read(str(path), "a"))
-    assert isinstance(row, Row)
+    row = next(questions_from(str(path), "a"))
+    assert isinstance(row, SourceRow)
     assert (row.question.text, row.category) == ("One?", "harmful")
-    row = next(read(str(path), category="helpful"))
-    assert isinstance(row, Row)
+    row = next(questions_from(str(path), category="helpful"))
+    assert isinstance(row, SourceRow)
     assert row.category == "helpful"
-    fault = next(read(str(path), "b"))
-    assert isinstance(fault, Fault)
+    fault = next(questions_from(str(path), "b"))
+    assert isinstance(fault, BadRow)
     assert "'b'" in fault.reason
 
 
@@ -164,7 +171,7 @@ def test_source_that_can_not_be_read(tmp_path: Path, name: str, content: str | b
     if content is not None:
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError, match=words):
-        list(read(str(tmp_path / name)))
+        list(questions_from(str(tmp_path / name)))
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: text.strip("\0 \t\r\n\v\f")), max_size=20))
@@ -189,5 +196,5 @@ def test_real_samples() -> None:
     counts = {"advbench_harmful_behaviors.csv": 100, "harmfulqa.json": 98, "vicuna_bench_question.jsonl": 80}
     for path, count in counts.items():
         assert len(texts(SAMPLES / path)) == count
-    rows = list(read(str(SAMPLES / "hh-rlhf-harmless-base-test.jsonl.gz")))
-    assert len([row for row in rows if isinstance(row, Row)]) == 400
+    rows = list(questions_from(str(SAMPLES / "hh-rlhf-harmless-base-test.jsonl.gz")))
+    assert len([row for row in rows if isinstance(row, SourceRow)]) == 400

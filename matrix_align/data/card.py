@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from ..generate.run import Run
-from .sources import licence
+from .benchmarks import licence
 
 MARK = "tags: [matrix-align"  # by which a card of ours is known
 USES = {

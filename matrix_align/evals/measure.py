@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..data.refusal import refuses
-from ..data.sources import Fault, Row, read
+from ..data.sources import BadRow, SourceRow, questions_from
 from ..errors import BadReply, InputError, ModelError, Refused
 from ..generate.schedule import whole
 from ..llm.model import Model
@@ -72,10 +72,10 @@ class Measured(Frozen):
 def held_out(source: str, category: str, limit: int | None) -> list[Question]:
     """The questions of a source, as many as `limit`. Raises InputError, also for a row that can't be used."""
     found: list[Question] = []
-    for row in read(source):
-        if isinstance(row, Fault):
+    for row in questions_from(source):
+        if isinstance(row, BadRow):
             raise InputError(f"{row.place}: {row.reason}; a measurement is of all rows or none")
-        if isinstance(row, Row) and row.question not in found:
+        if isinstance(row, SourceRow) and row.question not in found:
             found.append(row.question)
         if limit and len(found) == limit:
             break

@@ -1,9 +1,9 @@
 """Preference accuracy: how often a model finds the reply that people chose likelier than the one they rejected.
 
 Likelier is by the mean log-probability of a reply's own tokens, given what stands before it; the base's chat template
-is laid over both, and what it writes itself, before the reply or behind it, does not count. Rows are HH-RLHF's (Bai et
-al. 2022): `chosen` and `rejected`, dialogues that differ in their last turn. In transformers, in float32, on a GPU in
-bfloat16; a served model would tell log-probabilities of its own texts only.
+is laid over both, and what it writes itself, before the reply or behind it, does not count. Pairs are read as
+`data.preferences` reads them. In transformers, in float32, on a GPU in bfloat16; a served model would tell
+log-probabilities of its own texts only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from ..data.sources import dialogue, raw
+from ..data.files import raw_rows
+from ..data.preferences import preference_of
 from ..errors import InputError
 from ..tuning import base as bases
-from ..types import clean, shorten
+from ..types import shorten
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
 TOKENS = 4096  # of a batch, padding included
@@ -75,9 +76,13 @@ class Pairs:
 def load(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
     """The pairs of a file, at most `limit` of those that can be compared. Raises InputError where it has none."""
     pairs = Pairs(path)
-    for number, row in raw(path):
+    for number, row in raw_rows(path):
         try:
-            before, chosen, rejected = _checked(row)
+            if isinstance(row, Exception):
+                raise row
+            preference = preference_of(row)
+            before = [message.model_dump() for message in preference.before]
+            chosen, rejected = preference.chosen, preference.rejected
             key = hashlib.sha256(json.dumps([before, chosen, rejected]).encode()).hexdigest()[:16]
             pair = Pair(key, _text(tokenizer, before, chosen), _text(tokenizer, before, rejected))
         except ValueError as error:
@@ -126,7 +131,7 @@ def _digest(adapter: Path | None) -> str:
 def _kept(path: Path, weights: str) -> dict[str, float]:
     margins = {}
     if path.exists():
-        for _, row in raw(path):
+        for _, row in raw_rows(path):
             if isinstance(row, dict) and row.get("weights") == weights:
                 margins[str(row["pair"])] = float(row["margin"])
     return margins
@@ -162,32 +167,6 @@ def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
         size = max(1, TOKENS // (2 * left[0].longest))
         yield left[:size]
         left = left[size:]
-
-
-def _checked(row: Any) -> tuple[list[dict[str, str]], str, str]:
-    """What stands before, and the two replies to it."""
-    chosen, rejected = (_turns(row, name) for name in ("chosen", "rejected"))
-    if chosen[:-1] != rejected[:-1]:
-        raise ValueError("chosen and rejected are no two replies to the same dialogue")
-    if not (chosen[-1]["content"] and rejected[-1]["content"]):
-        raise ValueError("one of the two replies is empty")
-    return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
-
-
-def _turns(row: Any, name: str) -> list[dict[str, str]]:
-    if isinstance(row, Exception):
-        raise ValueError(str(row))
-    value = row.get(name) if isinstance(row, dict) else None
-    if isinstance(value, str):
-        value = dialogue(value)
-    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(turn, dict) for turn in value):
-        raise ValueError(f"no {name} of at least a question and a reply")
-    turns = [
-        {"role": str(turn.get("role")), "content": clean(str(turn.get("content") or "")).strip()} for turn in value
-    ]
-    if turns[-1]["role"] != "assistant":
-        raise ValueError(f"{name} does not end in an assistant's turn")
-    return turns
 
 
 def _text(tokenizer: Any, before: list[dict[str, str]], reply: str) -> Text:

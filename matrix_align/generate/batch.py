@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..data.sources import Category, read
+from ..data.sources import Category, questions_from
 from ..errors import InputError
 from ..llm.open import opened
 from ..llm.pool import Server, Tally
@@ -87,7 +87,7 @@ class Batch:
         console = Console(stderr=True, highlight=False)
         async with AsyncExitStack() as stack:
             urls = tuple(dict.fromkeys(self.endpoints)) or (None,)
-            found = [read(source, self.column, self.category) for source in self.sources]
+            found = [questions_from(source, self.column, self.category) for source in self.sources]
             endpoints = [await stack.enter_async_context(opened(url, self.model, self.adapter)) for url in urls]
             if len(names := {(each.name, each.digest) for each in endpoints}) > 1:
                 told = ", ".join(sorted(name for name, _ in names))

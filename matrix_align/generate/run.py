@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from .. import provenance as recipe
-from ..data.sources import Category, Fault, Row
+from ..data.sources import BadRow, Category, SourceRow
 from ..errors import InputError
 from ..simulation import prompts
 from ..simulation.types import Scene
@@ -95,7 +95,7 @@ class Run:
             if self._lock:
                 self._lock.release()
 
-    def take(self, rows: Iterable[Row | Fault], limit: int | None = None, shuffle: int | None = None) -> int:
+    def take(self, rows: Iterable[SourceRow | BadRow], limit: int | None = None, shuffle: int | None = None) -> int:
         """Notes the rows as inputs, each question once, at most `limit` of them; how many changed their category.
 
         What was noted before keeps its scene: a question that is found on another line has moved there, a bad row that
@@ -104,7 +104,7 @@ class Run:
         """
         if shuffle is not None:
 
-            def drawn(numbered: tuple[int, Row | Fault]) -> int:
+            def drawn(numbered: tuple[int, SourceRow | BadRow]) -> int:
                 return _hash(f"{shuffle} {numbered[1].place}")
 
             numbered = enumerate(rows)
@@ -116,7 +116,7 @@ class Run:
         while (left is None or left > 0) and (page := list(islice(rows, min(PAGE, left or PAGE)))):
             with self.store.transaction() as db:
                 fresh = sum(_noted(db, row, number, take) for number, row in enumerate(page, start=first))
-                changes += sum(_recategorised(db, row) for row in page if isinstance(row, Row) and row.category)
+                changes += sum(_recategorised(db, row) for row in page if isinstance(row, SourceRow) and row.category)
             files |= {_file(row.place) for row in page}
             first += len(page)
             left = None if left is None else left - fresh
@@ -193,12 +193,12 @@ def _file(place: str) -> str:
     return place.rpartition(":")[0] + ":"
 
 
-def _key(row: Row) -> tuple[str, str]:
+def _key(row: SourceRow) -> tuple[str, str]:
     content = row.question.model_dump_json()
     return content, hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _recategorised(db: sqlite3.Connection, row: Row) -> int:
+def _recategorised(db: sqlite3.Connection, row: SourceRow) -> int:
     """Gives a question that is there the category that its row has now; 1 where it had another."""
     return db.execute(
         "UPDATE inputs SET category = ? WHERE place = ? AND question = ? AND category != ?",
@@ -221,10 +221,10 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _noted(db: sqlite3.Connection, row: Row | Fault, rank: int, take: int) -> bool:
+def _noted(db: sqlite3.Connection, row: SourceRow | BadRow, rank: int, take: int) -> bool:
     """Writes one row; whether it is a question, and the first time that this `take` meets it."""
     insert = "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
-    if isinstance(row, Fault):
+    if isinstance(row, BadRow):
         db.execute(insert, (row.place, "", rank, "bad row", row.source, "", "", row.reason, take))
         return False
     content, key = _key(row)

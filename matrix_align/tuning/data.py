@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.sources import raw
+from ..data.files import raw_rows
+from ..data.turns import messages, turns_in
 from ..errors import InputError
 
 Method = Literal["sft", "dpo"]
 Turns = list[dict[str, str]]
-ROLES = ("system", "user", "assistant")
 SHOWN = 5  # rows named one by one
 
 
@@ -71,7 +71,7 @@ class Data:
 def load(path: Path, method: Method, tokenizer: Any, longest: int, too_long: Literal["cut", "drop"]) -> Data:
     """The rows of a .jsonl, .json or .parquet file. Raises InputError where none can be used."""
     data = Data(path)
-    for number, row in raw(path):
+    for number, row in raw_rows(path):
         place = f"{path}:{number}"
         try:
             prompt, chosen, rejected = _checked(row, method)
@@ -120,15 +120,12 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
 
 
 def _turns(row: dict[str, Any], name: str) -> Turns:
-    turns = row.get(name)
-    if not isinstance(turns, list) or not turns:
+    turns = turns_in(row.get(name), name)
+    if not turns:
         raise ValueError(f"no {name}, a list of turns; it has {', '.join(map(str, row)) or 'nothing'}")
-    for turn in turns:
-        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-            raise ValueError(f"{name} holds a turn without a role ({', '.join(ROLES)}) and a text")
-        if not turn["content"].strip():
-            raise ValueError(f"{name} holds an empty turn of the {turn['role']}")
-    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    if empty := next((turn for turn in turns if not turn.content.strip()), None):
+        raise ValueError(f"{name} holds an empty turn of the {empty.role}")
+    return [message.model_dump() for message in messages(turns, name)]
 
 
 def _length(tokenizer: Any, turns: Turns, opened: bool = False) -> int:

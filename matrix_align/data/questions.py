@@ -1,0 +1,136 @@
+"""Where a row becomes a question.
+
+Owns which field holds it, what belongs to it (earlier turns, a system prompt, a passage), and which rows are no
+question. Knows no file: a row is a text, a list of turns or an object. `docs/sources.md` lists the
+shapes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from ..types import QUESTION_LIMIT, Message, Question, shorten
+from .turns import SAID, Turn, fields_of, messages, speaker_of, turns_in
+
+Category = Literal["helpful", "harmful", ""]
+
+# The fields that may hold a question, the surest first. The last hold one where nothing else does.
+WRITTEN = ("question", "prompt", "instruction", "goal", "query", "behavior")
+CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialogue", "dialog", "chosen")
+COLUMNS = (*WRITTEN, *CONVERSATIONS, "text", "content", "input")
+# Fields with a text, or with earlier turns, that a written question is about: Dolly's, BoolQ's, Alpaca's, HarmBench's.
+PASSAGES = ("context", "passage", "input", "contextstring")
+SYSTEMS = ("system", "system_prompt")
+
+
+def question_of(row: object, column: str | None = None) -> Question:
+    """The question in a row; `column` names its field, which is else the first of COLUMNS with a value.
+
+    A conversation gives its last question, with the turns before it. Raises ValueError where there is no question, and
+    says why.
+    """
+    if isinstance(row, str):
+        return _question(row, "the line", None)
+    if isinstance(row, list) and turns_in(row, "the row"):
+        return _question(row, "the row", None)
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row is an object or a text, not {type(row).__name__}")
+    fields = fields_of(row)
+    name = column_of(row, column)
+    if name in SAID and (role := speaker_of(fields)):  # one turn a row
+        if role != "user":
+            raise ValueError(f"a turn of the {role}, which is no question")
+        if fields.get("parent_id"):
+            raise ValueError("a later turn of a conversation (parent_id), whose earlier turns are in other rows")
+    system = next((fields[each] for each in SYSTEMS if isinstance(fields.get(each), str)), None)
+    passages = {each: fields[each] for each in PASSAGES if fields.get(each) and each != name and name in WRITTEN}
+    return _question(fields[name], name, system, passages)
+
+
+def column_of(row: Mapping[Any, Any], column: str | None = None) -> str:
+    """The name, in lower case, of the field that holds the question. Raises ValueError where there is none."""
+    fields = fields_of(row)
+    has = shorten(", ".join(fields), 100) or "none"
+    if column:
+        name = column.strip().lower()
+        if name not in fields:
+            raise ValueError(f"no column {column!r}; it has {has}")
+        return name
+    if name := next((each for each in COLUMNS if fields.get(each)), ""):
+        return name
+    if speaker_of(fields) and (name := next((each for each in SAID if fields.get(each)), "")):
+        return name
+    if empty := next((each for each in COLUMNS if each in fields), None):
+        raise ValueError(f"{empty} is empty")
+    raise ValueError(f"no question in it; it has {has}; name one with --column")
+
+
+def category_of(row: object) -> Category:
+    """The category a row names. XSTest (Röttger et al. 2024) names it by type: a `contrast_…` row is harmful."""
+    if not isinstance(row, Mapping):
+        return ""
+    fields = fields_of(row)
+    named = str(fields.get("category")).strip().lower()
+    if named in ("helpful", "harmful"):
+        return cast(Category, named)
+    if {"prompt", "type", "focus"} <= fields.keys():
+        return "harmful" if str(fields["type"]).startswith("contrast_") else "helpful"
+    return ""
+
+
+def _question(value: object, name: str, system: str | None, passages: Mapping[str, Any] | None = None) -> Question:
+    if name in CONVERSATIONS and isinstance(value, str):
+        value = _texts(value) or value
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return Question(text=value[0], system=system)  # what follows depends on the model's own answers
+    turns = turns_in(value, name)
+    if turns is None and isinstance(value, list):
+        raise ValueError(f"{name} holds no turns")
+    if turns is not None:
+        question = _last_question(turns, name, system)
+    elif isinstance(value, str):
+        question = Question(text=value, system=system)
+    else:
+        raise ValueError(f"{name} is {type(value).__name__}, not a text")
+    return _joined(question, passages or {})
+
+
+def _texts(text: str) -> list[str] | None:
+    """A list of the user's texts alone, as a table's cell holds Vicuna's `turns`."""
+    try:
+        value = json.loads(text) if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) and value and all(isinstance(each, str) for each in value) else None
+
+
+def _last_question(turns: list[Turn], name: str, system: str | None) -> Question:
+    prompts = [turn.content for turn in turns if turn.role == "system" and turn.content]
+    turns = [turn for turn in turns if turn.role != "system"]
+    while turns and turns[-1].role != "user":
+        turns.pop()  # the answer is what is to be found
+    if not turns:
+        raise ValueError(f"{name} holds no turn of a user")
+    system = "\n\n".join(prompts) or system
+    return Question(text=turns[-1].content, earlier=_earlier(turns[:-1], name), system=system)
+
+
+def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
+    """The question with what it is about: a passage behind it, turns before it."""
+    text, earlier = question.text, question.earlier
+    for name, value in passages.items():
+        if turns := turns_in(value, name):
+            earlier += _earlier(turns, name)
+        elif not isinstance(value, str):
+            raise ValueError(f"{name}, which the question is about, is {type(value).__name__}, not a text")
+        elif value.strip() not in text:
+            text = f"{text}\n\n{value.strip()}"
+    return Question(text=text, earlier=earlier, system=question.system)
+
+
+def _earlier(turns: list[Turn], name: str) -> tuple[Message, ...]:
+    if longest := max((len(turn.content) for turn in turns if len(turn.content) > QUESTION_LIMIT), default=0):
+        raise ValueError(f"a turn of {longest:,} characters; at most {QUESTION_LIMIT:,} are taken")
+    return tuple(messages(turns, name))

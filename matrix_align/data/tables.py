@@ -1,0 +1,88 @@
+"""CSV: the rows of a table, each at the line it begins on.
+
+Owns one promise: a quote that is never closed costs its own line, not the rest of the file. `csv.DictReader` reads the
+lines; where it finds an error, the lines after the record's first are given to it again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+RECORD_LIMIT = 500  # lines of one record
+CELL_LIMIT = 4 * 2**20  # characters
+
+
+class _Lines:
+    """The lines of the file. `record` holds those of the record being read, each with its number."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = enumerate(lines, start=1)
+        self._given_back: deque[tuple[int, str]] = deque()
+        self.record: list[tuple[int, str]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.record) == RECORD_LIMIT:
+            raise StopIteration  # for the reader, the file ends here: an open quote is an error
+        line = self._given_back.popleft() if self._given_back else next(self._lines)
+        self.record.append(line)
+        return line[1]
+
+    def begin(self) -> bool:
+        """Goes to the next record's first line, past empty ones; False at the end of the file."""
+        for line in self:
+            if line.strip("\r\n"):
+                self._give_back(0)
+                return True
+            self.record.clear()
+        return False
+
+    def skip_one(self) -> None:
+        """Leaves out the record's first line; the others are read again."""
+        self._give_back(1)
+
+    @property
+    def first(self) -> tuple[int, str]:
+        """The line that is read next, where `begin` found one."""
+        return self._given_back[0]
+
+    def _give_back(self, start: int) -> None:
+        self._given_back.extendleft(reversed(self.record[start:]))
+        self.record.clear()
+
+
+def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Each record as an object by the names of the first line, or the ValueError that says why it is none.
+
+    Cells are separated by whichever of comma, semicolon and tab the first line has most of. Raises csv.Error where the
+    first line can't be read.
+    """
+    csv.field_size_limit(CELL_LIMIT)
+    file = _Lines(lines)
+    if not file.begin():
+        return
+    reader = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=file.first[1].count))
+    try:
+        names = reader.fieldnames or []
+    except csv.Error as error:
+        raise csv.Error(f"its first line names no columns: {error}") from None
+    file.record.clear()
+    while file.begin():
+        place, _ = file.first
+        try:
+            row = next(reader)
+        except csv.Error as error:
+            file.skip_one()
+            yield place, ValueError(f"no CSV: {error}")
+            continue
+        file.record.clear()
+        cells = len(names) + len(row.pop(None, ())) - sum(cell is None for cell in row.values())
+        if cells != len(names):
+            yield place, ValueError(f"{cells} cells, where the first line names {len(names)}")
+        else:
+            yield place, row

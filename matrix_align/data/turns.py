@@ -1,0 +1,165 @@
+"""The turns of a conversation, in every form in which rows hold them.
+
+Owns what a turn is: who speaks (`role`, ShareGPT's `from`, `speaker`) and what is said (`content`, `value`, `text`,
+or content parts). A list of turns may be spelt out in a text, as JSON, a Python literal or a dialogue. Knows
+no file, and not what the turns are for: questions, preferences and training rows are made of the same ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from ..types import Message, shorten
+from .dialogues import dialogue
+
+WHO = ("role", "from", "speaker", "author")
+SAID = ("content", "value", "text", "message")
+SPEAKERS = {
+    name: role
+    for role, names in {
+        "system": "system developer",
+        "user": "user human prompter",
+        "assistant": "assistant gpt bot chatbot chatgpt model ai",
+        "tool": "tool function function_call tool_call tool_response observation ipython",
+    }.items()
+    for name in names.split()
+}
+LISTED = re.compile(r"\[?\s*\{\s*['\"](?:role|from|speaker|content|value)['\"]\s*:", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn. `tool` stands for both sides: an assistant's call of a tool, and what the tool returned."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+def turns_in(value: object, name: str) -> list[Turn] | None:
+    """The turns that the field `name` holds; None where it holds none, as a plain text does.
+
+    Raises ValueError where it holds turns and one of them can't be understood.
+    """
+    if isinstance(value, str):
+        if listed := _listed(value, name):
+            return [turn_of(each, name) for each in listed]
+        return [_spoken(who, content, name) for who, content in dialogue(value) or ()] or None
+    if isinstance(value, Mapping):
+        return [turn_of(each, name) for each in _rows(fields_of(value))] or None
+    if not isinstance(value, list) or not any(isinstance(each, Mapping) for each in value):
+        return None
+    return [turn_of(each, name) for each in value]
+
+
+def turn_of(value: object, name: str) -> Turn:
+    """One turn. Raises ValueError where it says no known speaker, or holds what is no text."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} holds something that is no turn")
+    fields = fields_of(value)
+    who = next((fields[key] for key in WHO if fields.get(key)), "")
+    content = next((fields[key] for key in SAID if fields.get(key)), "")
+    turn = _spoken(str(who), _text(content, name), name)
+    if turn.role == "assistant" and (fields.get("tool_calls") or fields.get("function_call")):
+        return Turn("tool", turn.content)
+    return turn
+
+
+def messages(turns: list[Turn], name: str) -> list[Message]:
+    """The turns as a model is sent them. Raises ValueError where one is a tool's."""
+    if any(turn.role == "tool" for turn in turns):
+        raise ValueError(f"{name} holds a tool's turn; only turns of system, user and assistant are understood there")
+    return [Message(role=cast(Any, turn.role), content=turn.content) for turn in turns]
+
+
+def fields_of(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The row by names in lower case, without spaces around them; of two that are one then, the first with a value."""
+    fields: dict[str, Any] = {}
+    for name, value in row.items():
+        name = str(name).strip("\ufeff \t\r\n").lower()
+        if not fields.get(name):
+            fields[name] = value
+    return fields
+
+
+def speaker_of(fields: Mapping[str, Any]) -> str | None:
+    """The role of the speaker whom a row names, where it names one that is known."""
+    return next((SPEAKERS.get(str(fields[key]).strip().lower()) for key in WHO if fields.get(key)), None)
+
+
+def _spoken(who: str, content: str, name: str) -> Turn:
+    role = SPEAKERS.get(who.strip().lower())
+    if role is None:
+        known = "system, user, assistant"
+        raise ValueError(f"{name} holds a turn of {shorten(who, 40) or 'nobody'!r}, which is no known role ({known})")
+    return Turn(cast(Any, role), content)
+
+
+def _text(content: object, name: str) -> str:
+    """The text of a turn's content, which may come in parts, as the chat APIs have it."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Mapping):
+        content = content.get("parts") or [content]
+    if not isinstance(content, list):
+        raise ValueError(f"{name} holds a turn whose content is {type(content).__name__}, not a text")
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise ValueError(f"{name} holds a part of type {shorten(str(kind), 40)}; only texts are understood")
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def _listed(text: str, name: str) -> list[object] | None:
+    """The turns that a text spells out, as JSON or as a Python literal."""
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("[]", "{}"):
+        return None
+    value = _literal(text)
+    if value is None and LISTED.match(text):
+        raise ValueError(f"{name} begins like a list of turns, and is neither JSON nor a Python literal")
+    if isinstance(value, dict):
+        return _rows(fields_of(value))
+    turns = isinstance(value, list) and value and all(isinstance(each, dict) and _is_turn(each) for each in value)
+    return cast("list[object]", value) if turns else None
+
+
+def _literal(text: str) -> object:
+    try:
+        return cast(object, json.loads(text, strict=False))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "\d" in somebody's text is no matter of ours
+            return cast(object, ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _is_turn(value: Mapping[Any, Any]) -> bool:
+    fields = fields_of(value)
+    return any(key in fields for key in WHO) and any(key in fields for key in SAID)
+
+
+def _rows(fields: dict[str, Any]) -> list[object]:
+    """The turns of an object: a request's `messages`, a turn by itself, or turns stored by column, as the hub does."""
+    for key in ("messages", "conversations"):
+        if isinstance(fields.get(key), list):
+            return list(fields[key])
+    if not _is_turn(fields):
+        return []
+    who, said = (next(key for key in keys if key in fields) for keys in (WHO, SAID))
+    if not isinstance(fields[who], list):
+        return [fields]
+    if not isinstance(fields[said], list) or len(fields[who]) != len(fields[said]):
+        return []
+    return [{"role": role, "content": content} for role, content in zip(fields[who], fields[said], strict=True)]
