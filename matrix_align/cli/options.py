@@ -17,8 +17,8 @@ T = TypeVar("T")
 EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
 
 SOURCES = (
-    "A .jsonl, .json, .csv or .txt file (also .gz), a .parquet file, advbench, harmfulqa, hh-rlhf, pku-saferlhf, or "
-    "hf:OWNER/NAME[:SPLIT[:COLUMN]]."
+    "A .jsonl, .json, .csv, .tsv or .txt file (also .gz), a .parquet file, advbench, harmfulqa, hh-rlhf, pku-saferlhf, "
+    "xstest, or hf:OWNER/NAME[:SPLIT[:COLUMN]]."
 )
 
 StorePath = Annotated[

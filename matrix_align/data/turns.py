@@ -30,7 +30,7 @@ SPEAKERS = {
     }.items()
     for name in names.split()
 }
-LISTED = re.compile(r"\[?\s*\{\s*['\"](?:role|from|speaker|content|value)['\"]\s*:", re.IGNORECASE)
+LISTED = re.compile(r"\[\s*\{\s*['\"](?:role|from|speaker|content|value)['\"]\s*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
