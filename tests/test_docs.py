@@ -133,7 +133,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 @each_page_of_now
 def test_files_that_are_named_are_there(page: Path) -> None:
     """Code, and whatever lies in a folder of ours: a file may be named without its first folders."""
-    ours = [path for path in ROOT.rglob("*") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+    ours = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
     known = [f"/{path.relative_to(ROOT).as_posix()}" for path in ours]
     names = [name.rstrip("/") for name in re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", prose(page)) if is_ours(name)]
     assert [name for name in names if not any(path.endswith(f"/{name}") for path in known)] == []
