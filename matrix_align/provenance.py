@@ -1,13 +1,18 @@
-"""What a folder of ours was made with, as a TOML file in it; the same command again is told by it from another one."""
+"""A TOML file in each folder that we write. It says what the folder was made with.
+
+The same command resumes the work in the folder; a command with other settings is refused. Knows nothing of what the
+tables mean.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
 from collections.abc import Iterator
-from datetime import date, time
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from .errors import InputError
 
@@ -15,7 +20,7 @@ Tables = dict[str, dict[str, Any]]
 
 
 def read(path: Path) -> Tables:
-    """What the file says, or nothing where there is none. Raises InputError."""
+    """The tables of the file, or none if there is no file. Raises InputError for a file that is not ours."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -23,14 +28,15 @@ def read(path: Path) -> Tables:
     except (OSError, ValueError) as error:
         raise InputError(f"can't read {path}: {error}") from None
     if loose := [name for name, value in found.items() if not isinstance(value, dict)]:
-        raise InputError(f"{path}: {loose[0]} stands in no table, so it is none of ours")
+        raise InputError(f"{path}: {loose[0]} is in no table, so matrix-align did not write this file")
     return found
 
 
 def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) -> None:
-    """Writes `mine`, or compares it with what is there. Raises InputError that shows the differences, unless `empty`.
+    """Writes `mine` to the file, or compares it with the tables that are there.
 
-    `note` is the file's first line; `what` says in one word what the folder holds.
+    `note` becomes the file's first line. `what` says in one word what the folder holds. Raises InputError with the
+    differences, unless the folder is `empty` of any work; then `mine` replaces what was there.
     """
     if (there := read(path)) and not empty:
         if differ := list(_differences(there, mine)):
@@ -41,7 +47,9 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) 
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, mine, note)
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.write_text(f"# {note}\n\n{tomli_w.dumps(mine)}", encoding="utf-8")
+        unfinished.replace(path)  # so that the file is complete or absent
     except OSError as error:
         raise InputError(f"can't make the {what} {path.parent}: {error.strerror}") from None
 
@@ -50,30 +58,8 @@ def _differences(there: Tables, mine: Tables) -> Iterator[str]:
     for part, fields in mine.items():
         for name, value in fields.items():
             if (was := there.get(part, {}).get(name)) != value:
-                yield f"{part}.{name} was {'not set' if was is None else _value(was)}, is {_value(value)}"
+                yield f"{part}.{name} was {'not set' if was is None else _shown(was)}, is {_shown(value)}"
 
 
-def _value(value: Any) -> str:
-    """A value as TOML spells it: as JSON does, but for tables, dates and the odd numbers and signs."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_value(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, float):
-        return repr(value)  # inf and nan too
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _write(path: Path, parts: Tables, note: str) -> None:
-    """TOML of tables of values; whole or not at all."""
-    lines = [f"# {note}"]
-    for part, fields in parts.items():
-        lines += [
-            f"\n[{part}]",
-            *(f"{name} = {_value(value)}" for name, value in fields.items()),
-        ]
-    half = path.with_name(f".{path.name}.part")
-    half.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    half.replace(path)
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,8 @@ def test_settings_that_are_tables(base: Path, tmp_path: Path) -> None:
     config.write_text("\n".join([*lines, "[lora]", "rank_pattern = {}"]))
     asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), tmp_path / "out", config=config)
     assert tune(asked) == tune(asked)
-    assert 'lr_scheduler_kwargs = {"num_cycles" = 0.25}' in (tmp_path / "out/tune.toml").read_text()
+    kept = tomllib.loads((tmp_path / "out/tune.toml").read_text())["sft"]
+    assert (kept["lr_scheduler_kwargs"], kept["run_name"]) == ({"num_cycles": 0.25}, "a\x7f")
 
 
 LONG = {"messages": [{"role": "user", "content": "x" * 3000}, {"role": "assistant", "content": "y"}]}
