@@ -1,8 +1,8 @@
-"""What is left of an update once it is merged into quantised weights.
+"""How much of an update remains after merging it into quantised weights.
 
-`python -m benchmarks.merged DIR DATA`: DIR is what `matrix-align tune … --base embedded --gguf --out DIR` has made,
-DATA a file of SFT rows. On the first of these, how far the next token's distribution is from that of the base with the
-adapter in float32: for merged.gguf, and for the base alone.
+`python -m benchmarks.merged DIR DATA` takes the DIR that `matrix-align tune … --base embedded --gguf --out DIR`
+made, and a file of SFT rows. On the first rows it compares the next token's distribution with that of the base with the
+adapter in float32, for merged.gguf and for the base alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How fast the tuned model answers beside its base: with merged weights, and with the adapter beside the base.
 
-`python -m benchmarks.tuned DIR`, DIR being what `matrix-align tune … --base embedded --gguf --out DIR` has made. Each
-of the three is started in turn, several times over, and answers the same questions, one after the other.
+`python -m benchmarks.tuned DIR` takes the DIR that `matrix-align tune … --base embedded --gguf --out DIR` made. The
+three models start in turn, several times each, and answer the same questions one after the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ASKED = ("Write a long story about the sea.", "Explain how bread is made.", "Des
 
 
 async def speed(gguf: Path | None, adapter: Path | None) -> float:
-    """Tokens a second, one answer at a time, reading the question included."""
+    """Tokens a second, one answer at a time. The time includes reading the question."""
     tokens, seconds = 0, 0.0
     with serve(gguf, adapter=adapter) as served:
         async with Slotted(served) as model:
@@ -44,9 +44,9 @@ async def main(folder: Path) -> None:
         for name, (gguf, adapter) in kinds.items():
             speeds[name].append(await speed(gguf, adapter))
     print("| model | tokens/s, median | least and most | of the base |\n|---|---|---|---|")
-    for name, told in speeds.items():
-        part = median(told) / median(speeds["base"])
-        print(f"| {name} | {median(told):.0f} | {min(told):.0f}, {max(told):.0f} | {part:.0%} |")
+    for name, measured in speeds.items():
+        part = median(measured) / median(speeds["base"])
+        print(f"| {name} | {median(measured):.0f} | {min(measured):.0f}, {max(measured):.0f} | {part:.0%} |")
 
 
 if __name__ == "__main__":

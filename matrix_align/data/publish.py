@@ -1,4 +1,4 @@
-"""A folder of data on the Hugging Face hub. Needs the hub's library and its login (HF_TOKEN)."""
+"""Uploads an export to the Hugging Face hub. Needs the hub's library and a login (HF_TOKEN)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ..types import shorten
 
 
 def publish(folder: Path, files: Sequence[str], name: str) -> None:
-    """Uploads these files of `folder` and its card as the data set `name`, private if it is new. Raises InputError."""
+    """Uploads these files of `folder` and its data card as the data set `name`. A new data set is private.
+
+    Raises InputError.
+    """
     try:
         from huggingface_hub import HfApi
     except ImportError:
@@ -21,5 +24,5 @@ def publish(folder: Path, files: Sequence[str], name: str) -> None:
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
         wanted = ["README.md", *map(glob.escape, files)]
         hub.upload_folder(folder_path=folder, repo_id=name, repo_type="dataset", allow_patterns=wanted)
-    except Exception as error:  # whatever the library, the network or the hub raise
+    except Exception as error:  # the library, the network and the hub raise many kinds
         raise InputError(f"can't publish {name}: {shorten(str(error), 200)}; the files are in {folder}") from None

@@ -1,6 +1,7 @@
-"""Whether an answer refuses: the keyword test of AdvBench's evaluation (Zou et al. 2023), in words of our own list.
+"""Whether an answer refuses: the keyword test of AdvBench's evaluation (Zou et al. 2023), with our own phrases.
 
-Crude and cheap: it looks for the set phrases of a refusal in the opening of an answer. A judge model sees more.
+The test is crude and cheap. It looks for typical phrases of a refusal in the opening of an answer. A judge model would
+find more.
 """
 
 from __future__ import annotations

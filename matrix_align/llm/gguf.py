@@ -1,6 +1,7 @@
 """GGUF files of weights, read and written tensor by tensor.
 
-Owns the copying: all metadata as it is, each tensor as it is or with other values. Knows neither models nor adapters.
+Owns the copying: metadata is copied unchanged, and each tensor is copied unchanged or with new values. Knows no model
+and no tuning.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Any
 
 BASE = "matrix_align.base.sha256"
 
-# The values of a tensor, or None where it stays as it is. Given are its name and a function that reads its values.
+# Given a tensor's name and a function that reads its values: the new values, or None to leave the tensor unchanged.
 Change = Callable[[str, Callable[[], Any]], Any]
 
 
 def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> None:
-    """Writes `source` again as `made`, its tensors' values as `change` gives them: floating-point numbers in the type
-    they had, quantised ones as Q8_0.
+    """Copies `source` to `made` with the values that `change` returns.
 
-    With `to_q8` the file calls itself Q8_0, and values are rounded to the nearest. Without, they were changed a little,
-    and rounded at random to either neighbour, the nearer the likelier: values that were on the very steps of Q8_0 or
-    bfloat16 would all be rounded back to where they were.
+    A changed tensor of floating-point numbers keeps its type; a changed quantised tensor becomes Q8_0. With `to_q8` the
+    file's metadata say Q8_0, and values are rounded to the nearest step.
+
+    Without `to_q8` the values are taken to be small changes of what was there, and are rounded at random to one of the
+    two steps next to them, the nearer step being the likelier one. Rounding to the nearest would undo the change:
+    the old values are steps themselves, and most changes are smaller than half a step.
     """
     import numpy
     from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, dequantize, quantize
@@ -56,8 +59,9 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
 
 
 def _dithered(values: Any, chance: Any) -> Any:
-    """Values that, once rounded to the nearest step of Q8_0 (1/127 of the largest in a block of 32), were rounded at
-    random, to what they are on average (Schuchman 1964).
+    """`values` with noise, so that rounding them to the nearest step of Q8_0 keeps their mean (Schuchman 1964).
+
+    A step of Q8_0 is 1/127 of the largest value in a block of 32.
     """
     blocks = values.reshape(-1, 32)
     steps = abs(blocks).max(axis=1, keepdims=True) / 127
@@ -65,7 +69,7 @@ def _dithered(values: Any, chance: Any) -> Any:
 
 
 def dithered_bf16(values: Any, chance: Any) -> Any:
-    """The same for bfloat16, which is the upper half of a float32; what is bfloat16 already stays as it is."""
+    """`values` rounded at random to bfloat16, the upper half of a float32. A value that is bfloat16 already stays."""
     import numpy
 
     bits = values.astype("float32").view("uint32") + chance.integers(0, 1 << 16, values.shape, dtype="uint32")
@@ -73,9 +77,10 @@ def dithered_bf16(values: Any, chance: Any) -> Any:
 
 
 def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tensors: Iterator[tuple[str, Any]]) -> None:
-    """Writes a LoRA as llama.cpp loads it beside the model `base` (`adapter.lora.alpha` is divided by the rank there).
+    """Writes a LoRA in the form that llama.cpp loads beside the model `base`. llama.cpp divides `alpha` by the rank.
 
-    It says which file that was, by digest: on other weights of the same shape it would load, and write nonsense.
+    The file holds the digest of `base`. Without it, the adapter would load on other weights of the same shape and
+    produce nonsense.
     """
     from gguf import GGUFWriter
 
@@ -90,10 +95,10 @@ def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tenso
 
 
 def base_of(adapter: Path) -> str | None:
-    """The digest of the base that an adapter is for, where it says so; not so in files that others wrote."""
+    """The digest of the base that the adapter was made for; None if the file does not say."""
     try:
         return described(adapter).get(BASE)
-    except (ValueError, LookupError):  # no GGUF; llama.cpp says that better
+    except (ValueError, LookupError):  # not a GGUF file; llama.cpp reports that better
         return None
 
 
@@ -103,7 +108,7 @@ def sha256(path: Path) -> str:
 
 
 def described(gguf: Path) -> dict[str, Any]:
-    """The file's metadata: plain values and short lists by key, `general.architecture` among them."""
+    """The file's metadata by key, such as `general.architecture`: single values and lists of at most 64."""
     from gguf import GGUFReader
 
     fields = GGUFReader(gguf).fields
