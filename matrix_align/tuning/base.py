@@ -24,7 +24,7 @@ from ..types import shorten
 
 EMBEDDED = "embedded"
 RECIPE = "tune.toml"  # what `tune` notes beside an adapter
-LIBRARIES = ("datasets", "matplotlib", "peft", "psutil", "safetensors", "trl")
+LIBRARIES = ("datasets", "matplotlib", "peft", "safetensors", "trl")
 INSTALL = "pip install 'matrix-align[tune]'"
 
 
