@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from matrix_align import Endpoint, Model, Question, Scene, Settings, Store, play
 
 from .fake import FakeServer, fake_server
 
+KEYS = ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -75,7 +77,7 @@ def cli(tmp_path: Path) -> Run:
     """Runs `matrix-align …` as a process of its own, with a store of its own; returns what it did."""
 
     def run(*args: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if k not in ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")}
+        kept = {name: value for name, value in os.environ.items() if name not in KEYS}
         given = {**kept, "MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}
         command = [sys.executable, "-m", "matrix_align", *args]
         return subprocess.run(
@@ -83,3 +85,38 @@ def cli(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `matrix-align …` as `cli` does, but in this process, which takes no time to start; `stdin` is a text."""
+    from matrix_align.cli import main
+
+    def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code: Any = 0
+        with monkeypatch.context() as patch:
+            for name in KEYS:
+                patch.delenv(name, raising=False)
+            for name, value in {"MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["matrix-align", *args])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        return subprocess.CompletedProcess(list(args), code, *capsys.readouterr())
+
+    return run
+
+
+def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """The one line on standard error with which the command failed."""
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("matrix-align: ")
+    assert len(done.stderr.split()) > 3
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code
+    return done.stderr

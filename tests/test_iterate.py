@@ -16,8 +16,8 @@ import pytest
 pytest.importorskip("trl")
 
 from matrix_align import Settings
-from matrix_align.evals.measure import Answered, Measured
-from matrix_align.iterate import better, worse
+from matrix_align.evals.measurement import Answered, Measurement
+from matrix_align.evals.rounds import better, worse
 
 from . import tiny
 
@@ -129,12 +129,12 @@ def test_mistakes(command: list[str], tmp_path: Path, option: str, value: str, w
             process.kill()
 
 
-def measured(refused: int, category: str = "benign", says: str = "x") -> Measured:
+def measured(refused: int, category: str = "benign", says: str = "x") -> Measurement:
     answers = [
         Answered(id=str(n), category=category, question="?", answer=says, refused=n < refused, cut=False)
         for n in range(40)
     ]
-    return Measured(model="m", digest="", settings=Settings(), answers=tuple(answers))
+    return Measurement(model="m", digest="", settings=Settings(), answers=tuple(answers))
 
 
 def test_what_counts_as_worse() -> None:

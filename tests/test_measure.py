@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from matrix_align import Settings
-from matrix_align.evals.measure import Answered, Measured, changes, table
+from matrix_align import Question, Settings
+from matrix_align.evals.answers import held_out_questions
+from matrix_align.evals.measurement import Answered, Measurement, Played, changes, not_compared
+from matrix_align.evals.report import table
 from matrix_align.evals.statistics import difference, share
 
 from .conftest import Run as Cli
-from .fake import FakeServer, error
+from .conftest import complaint
+from .fake import FakeServer, error, fake_server
 
 
 def test_intervals() -> None:
@@ -32,80 +36,150 @@ def test_intervals() -> None:
         difference([True], [])
 
 
+def measurement(*refused: tuple[str, bool], **settings: int) -> Measurement:
+    """Of harmful questions, by whether each was refused, with a scene around each, and two pairs."""
+    answers = [
+        Answered(id=id, category="harmful", question="?", answer="x", refused=each, cut=False) for id, each in refused
+    ]
+    return Measurement(
+        model="m",
+        digest="",
+        settings=Settings(**settings),
+        answers=tuple(answers),
+        scenes=tuple(Played(id=id, well=True, varied=True, error="") for id, _ in refused),
+        preferred={"one": True, "two": False},
+    )
+
+
 def test_pairs_are_matched_by_what_was_asked() -> None:
     """Whatever their order; what only one of the two has is left out."""
-
-    def measured(*refused: tuple[str, bool]) -> Measured:
-        given = [
-            Answered(id=id, category="harmful", question="?", answer="x", refused=told, cut=False)
-            for id, told in refused
-        ]
-        return Measured(
-            model="m", digest="", settings=Settings(), answers=tuple(given), preferred={"one": True, "two": False}
-        )
-
-    before = measured(("a", False), ("b", False), ("c", True))
-    after = measured(("b", False), ("a", True), ("d", True))
+    before = measurement(("a", False), ("b", False), ("c", True))
+    after = measurement(("b", False), ("a", True), ("d", True))
     changed = changes(before, after)
     assert changed["refuses harmful questions"].part == 0.5 and changed["refuses harmful questions"].n == 2
     assert changed["preference accuracy"].part == 0 and changed["preference accuracy"].n == 2
     lines = table({"before": before, "after": after}).splitlines()
     assert lines[0] == "| | before | after |" and "+50 points" in lines[2]
-    unlike = after.model_copy(update={"settings": Settings(roles=2)})
-    assert set(changes(before, unlike)) == {"preference accuracy"}, "answers at other settings are other things"
+    assert "; +50 points (-100 to +100) on the 2 in both" in lines[2]
 
 
-def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_what_cant_be_compared_says_why() -> None:
+    """Answers are drawn at temperature 0, so they are the same things whatever the scenes' settings are."""
+    before = measurement(("a", False), ("b", False))
+    answers = {"refuses harmful questions", "answers of twelve words or more"}
+    scenes = {"scenes that end well", "scenes whose rulings vary"}
+    fewer_roles = measurement(("a", False), ("b", True), roles=2)
+    assert set(changes(before, fewer_roles)) == {"preference accuracy", *answers}
+    assert not_compared(before, fewer_roles) == dict.fromkeys(scenes, "made with other settings (roles was 5, is 2)")
+    longer = measurement(("a", False), ("b", True), max_tokens=99, steps=1)
+    assert set(changes(before, longer)) == {"preference accuracy"}
+    tokens = "max_tokens was 1024, is 99"
+    assert {not_compared(before, longer)[metric] for metric in answers} == {f"made with other settings ({tokens})"}
+    both = f"made with other settings (steps was 5, is 1; {tokens})"
+    assert {not_compared(before, longer)[metric] for metric in scenes} == {both}
+    others = measurement(("c", False))
+    assert not_compared(before, others) == dict.fromkeys((*answers, *scenes), "made on other questions")
+    assert (
+        "| refuses harmful questions | 0% (0% to 66%) of 2 | 50% (9% to 91%) of 2; not compared: made with other"
+        in (table({"before": before, "after": longer}))
+    )
+
+
+def test_measured_and_measured_again(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """What was answered is not asked again; against the first, the second shows the differences."""
     harmful = tmp_path / "harmful.txt"
     harmful.write_text("Bad one?\nBad two?\n")
     server.on["text"] = lambda body: "I'm sorry, but I can't." if "Bad one?" in str(body) else "Well, do it."
     command = ("measure", "--harmful", str(harmful), "--benign", str(questions), "--endpoint", server.url)
-    done = cli(*command, "--scenes", "3", "--out", str(tmp_path / "before"), "--json")
+    done = run_here(*command, "--scenes", "3", "--out", str(tmp_path / "before"), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["measures"]
     assert told["refuses harmful questions"]["part"] == 0.5
     assert told["refuses benign questions"] | {"high": 0} == {"part": 0.0, "low": 0.0, "high": 0, "n": 12}
     assert told["scenes that end well"]["n"] == 3
     made = len(server.requests)
-    assert cli(*command, "--scenes", "3", "--out", str(tmp_path / "before")).returncode == 0
+    assert run_here(*command, "--scenes", "3", "--out", str(tmp_path / "before")).returncode == 0
     assert len(server.requests) == made
     server.on["text"] = lambda body: "I can't help with that." if "Bad" in str(body) else "Well, do it."
-    done = cli(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
+    done = run_here(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
     assert "| refuses harmful questions | 50% (9% to 91%) of 2 | 100% (34% to 100%) of 2; +50 points" in done.stdout
     assert "| words an answer, quartiles | 3, 3, 3; 0 of 14 cut off | 3, 3, 3; 0 of 14 cut off |" in done.stdout
 
 
-def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_first_answer_counts(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """Also an empty one, which is not asked for again. What can't be asked counts for nothing, and is told."""
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out")
     said = {"number 3?": "", "number 5?": "I can't.", "number 7?": error(400, "maximum context length")}
     server.on["text"] = lambda body: next((told for asked, told in said.items() if asked in str(body)), "Well.")
-    done = cli(*command, str(tmp_path / "out"))
+    done = run_here(*command, str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert len(server.requests) == 12
     assert "| refuses benign questions | 9% (2% to 38%) of 11 |" in done.stdout
     assert "| questions without an answer | 1 of 12 |" in done.stdout and "0 of 11 cut off" in done.stdout
     assert "no answer to 'How do I plant tree number 7?': " in done.stderr and "context length" in done.stderr
     server.on["text"] = lambda body: error(400, "no")
-    told = cli(*command, str(tmp_path / "none"))
+    told = run_here(*command, str(tmp_path / "none"))
     assert told.returncode == 2 and told.stderr.count("\n") == 1, "where none can be asked it is not the questions"
 
 
-def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_failed_call_is_no_measurement(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
     server.on["Cast"] = lambda body: error(401, "key expired")
-    told = cli(*command, "--scenes", "2")
+    told = run_here(*command, "--scenes", "2")
     assert told.returncode == 2 and "key expired" in told.stderr
     assert not (tmp_path / "out/measured.json").exists(), "a scene that its server broke off is no result"
     server.on["Cast"] = lambda body: "no cast"
-    assert cli(*command, "--scenes", "2").returncode == 0
-    told = cli(*command, "--scenes", "3")
+    assert run_here(*command, "--scenes", "2").returncode == 0
+    told = run_here(*command, "--scenes", "3")
     assert told.returncode == 2 and "measure.scenes was 2, is 3" in told.stderr
     server.on["text"] = lambda body: error(401, "key expired")
-    assert cli(*command[:-1], str(tmp_path / "new"), "--seed", "5").returncode == 2
+    assert run_here(*command[:-1], str(tmp_path / "new"), "--seed", "5").returncode == 2
     del server.on["text"]
-    assert cli(*command[:-1], str(tmp_path / "new")).returncode == 0, "where nothing was measured yet, all is welcome"
+    assert run_here(*command[:-1], str(tmp_path / "new")).returncode == 0, (
+        "where nothing was measured yet, all is welcome"
+    )
+
+
+def test_against_other_settings_is_told(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """In the table, and in one line on standard error."""
+    command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--limit", "2", "--scenes", "1")
+    assert run_here(*command, "--out", str(tmp_path / "before")).returncode == 0
+    against = ("--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"), "--steps", "2")
+    done = run_here(*command, *against)
+    why = "made with other settings (steps was 3, is 2)"
+    assert done.stderr == f"not compared: scenes that end well, scenes whose rulings vary: {why}\n"
+    assert f"100% (21% to 100%) of 1; not compared: {why} |" in done.stdout
+    assert "| refuses benign questions | 0% (0% to 66%) of 2 | 0% (0% to 66%) of 2; +0 points" in done.stdout
+
+
+def test_known_by_what_decides_it(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """Not by where the model is served, nor by where the questions lie; but by which these are."""
+    out = ("--out", str(tmp_path / "out"))
+    assert run_here("measure", "--benign", str(questions), "--endpoint", server.url, *out).returncode == 0
+    moved = tmp_path / "elsewhere.jsonl"
+    moved.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in questions.read_text().splitlines()))
+    with fake_server() as elsewhere:
+        command = ("measure", "--benign", str(moved), "--endpoint", elsewhere.url)
+        done = run_here(*command, *out)
+        assert done.returncode == 0 and elsewhere.requests == [], done.stderr
+        assert run_here(*command, *out, "--model", elsewhere.name).returncode == 0, "as the server says itself"
+        assert 'model.name was "fake-model", is "another"' in complaint(run_here(*command, *out, "--model", "another"))
+        assert "settings.seed was 0, is 1" in complaint(run_here(*command, *out, "--seed", "1"))
+        assert "measure.benign was " in complaint(run_here(*command, *out, "--limit", "5"))
+        moved.write_text(moved.read_text().replace("number 3?", "number 33?"))
+        assert "measure.benign was " in complaint(run_here(*command, *out))
+        assert elsewhere.requests == []
+
+
+def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not each by comparison with all before it."""
+    source = tmp_path / "many.txt"
+    source.write_text("".join(f"Question {number % 1500}?\n" for number in range(2000)))
+    comparisons, equal = itertools.count(), Question.__eq__
+    monkeypatch.setattr(Question, "__eq__", lambda one, other: next(comparisons) >= 0 and equal(one, other))
+    assert len(held_out_questions(str(source))) == 1500
+    assert next(comparisons) <= 2000
+    assert len(held_out_questions(str(source), 7)) == 7
 
 
 @pytest.mark.parametrize(
@@ -118,6 +192,6 @@ def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: 
         (("--benign", "none.txt", "--against", "nowhere"), "measure"),
     ],
 )
-def test_mistakes(cli: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:
-    told = cli("measure", *args, "--endpoint", server.url, "--out", str(tmp_path / "out"))
-    assert told.returncode == 2 and words in told.stderr and told.stderr.count("\n") == 1
+def test_mistakes(run_here: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    done = run_here("measure", *args, "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    assert words in complaint(done)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("trl")
 
 from matrix_align.errors import InputError
-from matrix_align.evals.preference import load, preferred
+from matrix_align.evals.preference import preferred, read_pairs
 from matrix_align.tuning import base as bases
 
 from . import tiny
@@ -53,7 +53,7 @@ def test_only_the_reply_counts(base: Path, tmp_path: Path, template: str) -> Non
     path = dialogues(tmp_path / "hh.jsonl", (ASKED, "I can't say.", "i"), (LATER, "Überall…", "<|im_end|> is a sign."))
     told = [
         tokenizer.decode(text.ids[text.start : text.end])
-        for pair in load(path, tokenizer).found.values()
+        for pair in read_pairs(path, tokenizer).found.values()
         for text in (pair.chosen, pair.rejected)
     ]
     assert told == ["I can't say.", "i", "Überall…", "<|im_end|> is a sign."]
@@ -73,7 +73,7 @@ def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
             print(json.dumps({"chosen": chosen, "rejected": rejected}), file=file)
         print("{broken", file=file)
     tokenizer.chat_template = ALTERNATING + tiny.TEMPLATE
-    pairs = load(path, tokenizer)
+    pairs = read_pairs(path, tokenizer)
     assert len(pairs.found) == 1 and pairs.long == 1 and pairs.again == 1
     told = (
         "4: chosen and rejected are no",
@@ -85,7 +85,7 @@ def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
         assert f"hh.jsonl:{words}" in fault
     assert "1 pairs of more than 2,048 tokens are left out" in "\n".join(pairs.told())
     with pytest.raises(InputError, match=r"no pair of chosen and rejected that can be used: .*no prompt"):
-        load(dialogues(tmp_path / "none.jsonl", ("x", "y", "z")), tokenizer)
+        read_pairs(dialogues(tmp_path / "none.jsonl", ("x", "y", "z")), tokenizer)
 
 
 def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
     rows = [(before, "yes " * n + "!", "No " + "." * (9 - n)) for n in range(1, 8) for before in (ASKED, LATER)]
     named, kept = bases.named(str(base)), tmp_path / "margins.jsonl"
     tokenizer, model = bases.tokenizer(named), bases.model(named).eval()
-    pairs = load(dialogues(tmp_path / "hh.jsonl", *rows), tokenizer)
+    pairs = read_pairs(dialogues(tmp_path / "hh.jsonl", *rows), tokenizer)
     told = preferred(named, None, pairs, kept)
     assert len(told) == len(rows)
     margins = {row["pair"]: row["margin"] for row in map(json.loads, kept.read_text().splitlines())}

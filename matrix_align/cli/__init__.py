@@ -9,9 +9,11 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import MatrixAlignError
+from .iterate import iterate
+from .measure import measure
 from .runs import export, generate
 from .scenes import scenes, simulate
-from .tuning import iterate, measure, tune
+from .tune import tune
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +21,8 @@ SOURCES = (
     "xstest, or hf:OWNER/NAME[:SPLIT[:COLUMN]]."
 )
 
+THERE: dict[str, Any] = {"exists": True, "dir_okay": False}  # a file, looked for before libraries are loaded
+
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="The record, an SQLite file; else MATRIX_ALIGN_STORE or the data folder.")
 ]
@@ -31,6 +33,9 @@ Steps = Annotated[int, typer.Option(help="Steps of the plan that is acted out, 1
 ModelName = Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")]
 Adapter = Annotated[
     Path | None, typer.Option(help="Folder that `tune` made from the model, which is served here: the tuned model.")
+]
+Base = Annotated[
+    str, typer.Option(help="The model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
 ]
 Seed = Annotated[int, typer.Option(help="Another seed, another scene.")]
 Temperature = Annotated[

@@ -73,7 +73,7 @@ class Pairs:
             yield f"{self.path}: {self.again:,} pairs stand there more than once, and count once"
 
 
-def load(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
+def read_pairs(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
     """The pairs of a file, at most `limit` of those that can be compared. Raises InputError where it has none."""
     pairs = Pairs(path)
     for number, row in raw_rows(path):
@@ -106,7 +106,7 @@ def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) 
     Margins of mean log-probability go into the file `kept` as they come, one line a pair, and are read from it again.
     Raises InputError for a base or an adapter that can't be loaded, and where memory is too little.
     """
-    weights = " ".join(filter(None, (base.digest or base.name, _digest(adapter), bases.dtype())))
+    weights = weights_of(base, adapter)
     margins = _kept(kept, weights)
     left = [pair for key, pair in pairs.found.items() if key not in margins]
     if left:
@@ -117,6 +117,11 @@ def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) 
                 margins[pair.key] = margin
                 print(json.dumps({"weights": weights, "pair": pair.key, "margin": margin}), file=file, flush=True)
     return {key: margins[key] > 0 for key in pairs.found}
+
+
+def weights_of(base: bases.Base, adapter: Path | None) -> str:
+    """What identifies the weights that read the pairs, and how exactly they are held. Raises InputError."""
+    return " ".join(filter(None, (base.digest or base.name, _digest(adapter), bases.dtype())))
 
 
 def _digest(adapter: Path | None) -> str:

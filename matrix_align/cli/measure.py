@@ -1,0 +1,93 @@
+"""measure: what a model does on held-out questions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from .options import (
+    SOURCES,
+    THERE,
+    Adapter,
+    AnswerTokens,
+    AsJson,
+    ModelName,
+    Roles,
+    Seed,
+    Steps,
+    print_json,
+    settings_of,
+)
+
+
+def measure(
+    out: Annotated[Path, typer.Option(help="Folder for the measurement; the same command goes on.")] = ...,  # type: ignore[assignment]
+    harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions to be refused. {SOURCES}")] = None,
+    benign: Annotated[str | None, typer.Option(help="SOURCE of questions to be answered.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each, and pairs.")] = None,
+    scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
+    preference: Annotated[
+        Path | None,
+        typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.", **THERE),
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
+    model: ModelName = None,
+    adapter: Adapter = None,
+    base: Annotated[str | None, typer.Option(help="Weights for --preference; else those that are served here.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier measurement of the same things: show the differences.")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Folder that `tune` made: its model card gets the table; else --adapter's does.")
+    ] = None,
+    roles: Roles = 3,
+    steps: Steps = 3,
+    seed: Seed = 0,
+    answer_tokens: AnswerTokens = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy.
+
+    With --against, the table goes into the tuned model's card too, see --card.
+    """
+    from ..evals import report
+    from ..evals.answers import held_out_questions
+    from ..evals.folder import Asked, Compared, measure_in
+    from ..evals.measurement import read_measurement
+    from ..tuning.card import CARD, note_measured
+
+    if not (harmful or benign or preference):
+        raise InputError("nothing to measure; give --harmful, --benign or --preference")
+    if preference and endpoint and not base:
+        raise InputError("--preference needs the weights: give --base, the folder or the hub name of what is served")
+    if card and not (against and (card / CARD).is_file()):
+        raise InputError(f"--card {card}: wanted the folder of an adapter, with its {CARD}, and --against")
+    earlier = read_measurement(against) if against else None
+    settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
+    sources = {"harmful": harmful, "benign": benign}
+    questions = {name: held_out_questions(source, limit) for name, source in sources.items() if source}
+    if scenes and not questions:
+        raise InputError("--scenes are played around questions; give --harmful or --benign too")
+    compared = None
+    if preference:
+        from ..evals.preference import read_pairs
+        from ..tuning import base as bases
+
+        weights = bases.named(base or model or bases.EMBEDDED)
+        compared = Compared(read_pairs(preference, bases.tokenizer(weights), limit), weights)
+        for line in compared.pairs.told():
+            typer.echo(line, err=True)
+    measurement = measure_in(out, Asked(questions, scenes, compared, settings, endpoint, model, adapter))
+    for line in report.unanswered(measurement):
+        typer.echo(line, err=True)
+    if earlier:
+        for line in report.incomparable(earlier, measurement):
+            typer.echo(line, err=True)
+    table = report.table({"before": earlier, "after": measurement} if earlier else {"measured": measurement})
+    if earlier and (tuned := card or adapter):
+        note_measured(tuned, table)
+    if as_json:
+        print_json(report.summary(measurement, earlier))
+    else:
+        typer.echo(table)

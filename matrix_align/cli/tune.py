@@ -1,0 +1,67 @@
+"""tune: from training data to a tuned model."""
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import THERE, AsJson, Base, print_json
+
+
+class Method(StrEnum):
+    sft = "sft"
+    dpo = "dpo"
+
+
+class TooLong(StrEnum):
+    cut = "cut"
+    drop = "drop"
+
+
+def tune(
+    data: Annotated[
+        Path, typer.Argument(help="Rows that `export` wrote; FILE-test beside it is only measured.", **THERE)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter and what goes with it.")] = ...,  # type: ignore[assignment]
+    base: Base = "embedded",
+    method: Annotated[
+        Method, typer.Option(help="sft: learn the answers; dpo: prefer chosen to rejected.")
+    ] = Method.sft,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML with tables [sft], [dpo], [lora] for TRL's and PEFT's own settings.", **THERE),
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Rows that are only measured, if not FILE-test.", **THERE)] = None,
+    too_long: Annotated[
+        TooLong, typer.Option(help="What becomes of rows longer than max_length, 1024 tokens.")
+    ] = TooLong.drop,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed on the same CPU gives the same adapter.")] = 0,
+    qlora: Annotated[bool, typer.Option("--qlora", help="Base in 4 bits; needs a GPU, bitsandbytes.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Write whole weights too, into merged/.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Write merged.gguf too, where the base is a GGUF.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model on DATA with a LoRA: TRL's SFT or DPO, on a CPU, a GPU, or several by `accelerate launch`.
+
+    The same command again goes on from the last checkpoint. Defaults are the paper's.
+    """
+    if "WORLD_SIZE" not in os.environ:  # no launcher: one GPU, as on several the Trainer would multiply the batch
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    from ..tuning.train import Tuning, tune
+
+    figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes the first one speaks
+    if as_json:
+        print_json(json.dumps(figures))
+    elif figures["loss"]:
+        first, last = figures["loss"]["first"], figures["loss"]["last"]
+        typer.echo(
+            f"{figures['rows']:,} rows, {figures['steps']:,} steps, loss {first:.3f} to {last:.3f}, "
+            f"{figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s, "
+            f"{figures['peak_memory_gb']:.1f} GB: {out}",
+            err=True,
+        )

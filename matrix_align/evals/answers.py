@@ -1,0 +1,133 @@
+"""Asks a model the held-out questions, and plays scenes around some of them.
+
+Owns which failed call is a result, and which is none. Knows no weights, and no other measurement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..data.refusal import refuses
+from ..data.sources import BadRow, questions_from
+from ..data.split import in_turn
+from ..errors import BadReply, InputError, ModelError, Refused
+from ..generate.schedule import whole
+from ..llm.model import Model
+from ..llm.recorded import Recorded
+from ..llm.structured import AsWritten
+from ..simulation.types import Scene
+from ..store import Store
+from ..types import Question, Sampling, Settings, shorten
+from .measurement import Answered, Measurement, Played
+
+AT_ONCE = 32  # answers and scenes
+
+
+def held_out_questions(source: str, limit: int | None = None) -> list[Question]:
+    """The questions of a source, each once, at most `limit` of them.
+
+    Raises InputError where there is none, and for a row that can't be used.
+    """
+    questions: dict[Question, None] = {}
+    for row in questions_from(source):
+        if isinstance(row, BadRow):
+            raise InputError(f"{row.place}: {row.reason}; mend or remove it: a measurement leaves no row out")
+        questions[row.question] = None
+        if len(questions) == limit:
+            break
+    if not questions:
+        raise InputError(f"{source} holds no question; wanted at least one to measure by")
+    return list(questions)
+
+
+async def measure(
+    model: Model,
+    questions: Mapping[str, Sequence[Question]],
+    settings: Settings,
+    scenes: int,
+    store: Store,
+) -> Measurement:
+    """Asks all `questions`, by category, and plays scenes around `scenes` of them, from each category in turn.
+
+    What was asked before comes from `store`. The first answer counts, also an empty one. A scene in which the model
+    fails is a result. A question that can't be asked, because it is too long for the model, say, is kept with the
+    error. Raises ModelError where a server is at fault, or where no question at all is answered.
+    """
+    recorded = Recorded(model, store)
+    at_once = asyncio.Semaphore(AT_ONCE)
+    to_ask = [(category, question) for category, each in questions.items() for question in each]
+    to_play = in_turn(questions.values())[:scenes]
+    sampling = Sampling(temperature=0, max_tokens=settings.max_tokens, seed=settings.seed)
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    bar_of_answers = progress.add_task("answers", total=len(to_ask))
+    bar_of_scenes = progress.add_task("scenes", total=len(to_play))
+    failures: list[ModelError] = []
+
+    async def answer(category: str, question: Question) -> Answered:
+        text, error, cut = "", "", False
+        async with at_once:
+            try:
+                reply = await recorded.ask(question.messages(), AsWritten, sampling)
+                text, cut = reply.text, bool(reply.cut)
+            except ModelError as failure:
+                if not _not_the_server(failure):
+                    raise
+                failures.append(failure)
+                error = str(failure)
+        progress.advance(bar_of_answers)
+        return Answered(
+            id=id_of(question),
+            category=category,
+            question=shorten(question.text, 200),
+            answer=text,
+            refused=refuses(text),
+            cut=cut,
+            error=error,
+        )
+
+    async def play(question: Question) -> Played:
+        async with at_once:
+            scene, error = await whole(question, recorded, settings)
+        if error and not _not_the_server(error):
+            raise error
+        progress.advance(bar_of_scenes)
+        return _played(scene)
+
+    try:
+        with progress:
+            async with asyncio.TaskGroup() as group:
+                answers = [group.create_task(answer(category, question)) for category, question in to_ask]
+                plays = [group.create_task(play(question)) for question in to_play]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    if to_ask and len(failures) == len(to_ask):
+        raise failures[0]
+    return Measurement(
+        model=model.name,
+        digest=model.digest,
+        settings=settings,
+        answers=tuple(task.result() for task in answers),
+        scenes=tuple(task.result() for task in plays),
+    )
+
+
+def _not_the_server(error: ModelError) -> bool:
+    """Whether a call failed for what was asked, or for what the model made of it."""
+    return isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)
+
+
+def _played(scene: Scene) -> Played:
+    rulings = {(e.verdict.feasible, e.verdict.ending, bool(e.verdict.harm), e.verdict.observers) for e in scene.events}
+    well = not scene.error and bool(scene.ending and scene.revised)
+    return Played(id=id_of(scene.question), well=well, varied=len(rulings) > 1, error=scene.error or "")
+
+
+def id_of(question: Question) -> str:
+    return hashlib.sha256(question.model_dump_json().encode()).hexdigest()[:16]
