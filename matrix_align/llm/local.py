@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import EmbeddedError, InputError
 from .gguf import base_of, sha256
-from .weights import NAME, SHA256, weights
+from .weights import NAME, SAMPLER, SHA256, weights
 
 SLOTS = 8  # replies written at once: on a CPU more than 8 are slower altogether
 SLOT_CONTEXT = 4096  # tokens of prompt and reply
@@ -39,7 +39,7 @@ class Served:
 def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = None) -> Iterator[Served]:
     """A llama.cpp server with the bundled weights, or those of a GGUF file, until the block ends.
 
-    `adapter` is the GGUF file of a LoRA, which each request turns on or off (see slots.py).
+    `adapter` is the GGUF file of a LoRA, which each request turns on or off (see prefix_cache.py).
 
     On the loopback, on a free port, without a page, and with a random key: without one it would answer any web page.
     It ends when its clients have: close them inside the block, as `async with Endpoint` does, whatever happens.
@@ -77,9 +77,9 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
     states = _states()
     params.slot_save_path, params.endpoint_slots = f"{states}/", True
     params.verbosity = 0
-    # So small a model soon repeats itself, or its prompt, for ever; this sampler makes long repetitions unlikely.
-    params.sampling.dry_multiplier, params.sampling.dry_allowed_length = 0.8, 4
-    params.sampling.dry_penalty_last_n = SLOT_CONTEXT
+    if gguf is None:
+        for setting, value in SAMPLER.items():
+            setattr(params.sampling, setting, value)
     try:
         server = Server(params)
     except RuntimeError as error:

@@ -1,31 +1,58 @@
-"""The embedded server's slots: a prompt's beginning that one slot has read is read by no other again.
+"""The embedded server's slots: the beginning of a prompt that one slot has read is read by no other again.
 
-llama.cpp keeps the state of a prompt slot by slot, and of one prompt a slot. Here each request is sent to the free slot
-that holds the most of its prompt; where a state that was saved holds more, that is put into the slot first. On a CPU
-reading a prompt takes seconds and putting back a state takes milliseconds. Knows nothing of what is asked.
+llama.cpp keeps the state of one prompt in each slot. Here each request goes to the free slot that holds the most of its
+prompt; where a saved state holds more, that state is first restored into the slot. On a CPU reading a prompt takes
+seconds, and restoring a state takes milliseconds. Knows nothing of what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from .endpoint import Endpoint
 from .local import Served
 
-KEPT = 16  # states, of some 10 to 25 MB each
-WORTH = 300  # characters of a prompt: putting back a state takes about as long as reading these
+KEPT = 16  # saved states, of some 10 to 25 MB each
+WORTH = 300  # characters of a prompt: restoring a state takes about as long as reading these
 
 
 class Slots:
-    """What the slots of one server hold."""
+    """What the slots of one server hold, which of them are free, and which states are saved.
+
+    A caller may be cancelled at any await: then its slot is free again and counts as empty, and no file is lost.
+    """
 
     def __init__(self, count: int) -> None:
-        self.held = dict.fromkeys(range(count), "")  # the text each slot has read
+        self.held = dict.fromkeys(range(count), "")  # the text each slot has read; "" where that is not certain
         self.free = set(self.held)
-        self.turn = asyncio.Semaphore(count)
-        self.saved: dict[str, int] = {}  # texts whose states are kept, in which files; the last used last
-        self.unused = list(range(KEPT))  # files
+        self.saved: dict[str, int] = {}  # the files of saved states, by the text read; the last used last
+        self.unused = list(range(KEPT))  # files that hold no saved state; the last one is taken first
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = asyncio.Semaphore(count)
+
+    @asynccontextmanager
+    async def best_for(self, text: str) -> AsyncIterator[int]:
+        """A slot for one request: of those that are free, the one that holds the most of `text`."""
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._start(loop)
+        async with self._turns:
+            slot = max(self.free, key=lambda each: shared(text, self.held[each]))
+            self.free.remove(slot)
+            try:
+                yield slot
+            finally:
+                self.free.add(slot)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Takes all slots for free: an event loop that has ended uses none, even if it was broken off."""
+        self._loop = loop
+        self._turns = asyncio.Semaphore(len(self.held))
+        self.held.update(dict.fromkeys(set(self.held) - self.free, ""))
+        self.free = set(self.held)
+        self.unused = [file for file in range(KEPT) if file not in self.saved.values()]
 
 
 class Slotted(Endpoint):
@@ -48,39 +75,40 @@ class Slotted(Endpoint):
         if not body or "messages" not in body:
             return await super()._request(method, path, body)
         text = self._which + "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
-        slots = self.slots
-        async with slots.turn:
-            slot = max(slots.free, key=lambda each: shared(text, slots.held[each]))
-            slots.free.remove(slot)
-            try:
-                await self._prepare(slot, text)
-                slots.held[slot] = ""  # until it is known to have read all of it
-                reply = await super()._request(method, path, {**body, "id_slot": slot, **self._lora})
-                slots.held[slot] = text
-                await self._keep(slot, text)
-                return reply
-            finally:
-                slots.free.add(slot)
+        async with self.slots.best_for(text) as slot:
+            await self._restore(slot, text)
+            self.slots.held[slot] = ""  # until it is known to have read all of it
+            reply = await super()._request(method, path, {**body, "id_slot": slot, **self._lora})
+            self.slots.held[slot] = text
+            await self._save(slot, text)
+            return reply
 
-    async def _prepare(self, slot: int, text: str) -> None:
-        slots = self.slots
-        best = max(slots.saved, key=lambda each: shared(text, each), default="")
-        if shared(text, best) >= shared(text, slots.held[slot]) + WORTH:
-            slots.saved[best] = file = slots.saved.pop(best)
-            if await self._act(slot, "restore", file):
-                slots.held[slot] = best
+    async def _restore(self, slot: int, text: str) -> None:
+        """Puts the saved state that holds the most of `text` into the slot, where that is worth it."""
+        held, saved = self.slots.held, self.slots.saved
+        best = max(saved, key=lambda each: shared(text, each), default="")
+        if shared(text, best) < shared(text, held[slot]) + WORTH:
+            return
+        saved[best] = file = saved.pop(best)
+        before, held[slot] = held[slot], ""
+        held[slot] = best if await self._act(slot, "restore", file) else before
 
-    async def _keep(self, slot: int, text: str) -> None:
-        """Saves the slot's state where it holds what no saved one does; what was not used for longest goes."""
-        saved = self.slots.saved
+    async def _save(self, slot: int, text: str) -> None:
+        """Saves the slot's state where it holds what no saved one does; the state not used for longest goes."""
+        saved, unused = self.slots.saved, self.slots.unused
         if any(shared(text, each) >= len(text) - WORTH for each in saved):
             return
-        unused = self.slots.unused
+        if not unused and not saved:
+            return  # all files are being written
         file = unused.pop() if unused else saved.pop(next(iter(saved)))
-        if await self._act(slot, "save", file):
-            saved[text] = file
-        else:
-            unused.append(file)
+        done = False
+        try:
+            done = await self._act(slot, "save", file)
+        finally:  # cancelled too
+            if done:
+                saved[text] = file
+            else:
+                unused.insert(0, file)  # taken last: the server may still be about to write it
 
     async def _act(self, slot: int, action: str, file: int) -> bool:
         """Whether the server has done it; if not, the prompt is just read as a whole."""

