@@ -37,8 +37,9 @@ from .llm.pool import Server, Tally
 from .store import Store
 from .tuning import base as bases
 from .tuning import config, llamacpp
-from .tuning.card import note_measured
-from .tuning.train import HISTORY
+from .tuning.checkpoints import HISTORY
+from .tuning.model_card import note_measured
+from .tuning.quiet import quiet
 from .types import Question, Settings
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
@@ -117,7 +118,7 @@ def _check(loop: Loop, base: bases.Base) -> None:
     elif not base.gguf:
         raise InputError(f"{base.name} is no GGUF and can't be served here; give --endpoint URL and --serve COMMAND")
     tokenizer = bases.tokenizer(base)
-    with bases.quiet():
+    with quiet():
         settings = config.resolved("sft", loop.config)
         lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
         config.made("sft", {**settings["sft"], "output_dir": str(loop.out), "use_cpu": True, "bf16": False})

@@ -117,7 +117,7 @@ def test_small_updates_are_merged_too(tmp_path: Path) -> None:
     chance = numpy.random.default_rng(1)
     a, b = (chance.standard_normal(shape, dtype="float32") * 0.004 for shape in ((8, 576), (576, 8)))
     base, made = weights(), tmp_path / "merged.gguf"
-    llamacpp.merged(llamacpp.Lora("llama", 8, 1.0, (llamacpp.Low("blk.3.attn_q.weight", a, b),)), base, made)
+    llamacpp.merged(llamacpp.Lora("llama", 8, 1.0, (llamacpp.Update("blk.3.attn_q.weight", a, b),)), base, made)
     was, now = ({tensor.name: tensor for tensor in GGUFReader(path).tensors} for path in (base, made))
     assert [name for name in was if not numpy.array_equal(was[name].data, now[name].data)] == ["blk.3.attn_q.weight"]
     one, other = (dequantize(each["blk.3.attn_q.weight"].data, GGMLQuantizationType.Q8_0) for each in (was, now))

@@ -55,7 +55,7 @@ def measure(
     from ..evals.answers import held_out_questions
     from ..evals.folder import Asked, Compared, measure_in
     from ..evals.measurement import read_measurement
-    from ..tuning.card import CARD, note_measured
+    from ..tuning.model_card import CARD, note_measured
 
     if not (harmful or benign or preference):
         raise InputError("nothing to measure; give --harmful, --benign or --preference")

@@ -22,6 +22,7 @@ from ..data.files import raw_rows
 from ..data.preferences import preference_of
 from ..errors import InputError
 from ..tuning import base as bases
+from ..tuning.quiet import quiet
 from ..types import shorten
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
@@ -146,7 +147,7 @@ def _margins(base: bases.Base, adapter: Path | None, pairs: Sequence[Pair]) -> I
     """Each pair, the longest first, with the chosen reply's mean log-probability a token less the rejected one's."""
     import torch
 
-    with bases.quiet():
+    with quiet():
         model = bases.model(base, bases.dtype())
         if adapter:
             model = bases.with_adapter(base, model, adapter)

@@ -1,16 +1,12 @@
 """The base of a tuning: the bundled model, a GGUF file, a folder of a transformers model, or a name on the hub.
 
-Owns how each is named, told apart and loaded by transformers. Knows nothing of training.
+Owns how each is named, identified and loaded by transformers. Knows nothing of training.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +17,8 @@ from ..errors import InputError
 from ..llm.gguf import dithered_bf16
 from ..llm.weights import NAME, weights
 from ..types import shorten
+from .chat_digest import chat_digest
+from .quiet import quiet
 
 EMBEDDED = "embedded"
 RECIPE = "tune.toml"  # what `tune` notes beside an adapter
@@ -30,12 +28,22 @@ INSTALL = "pip install 'matrix-align[tune]'"
 
 @dataclass(frozen=True)
 class Base:
-    """`name` is what a person calls it, `where` what transformers loads: a folder or a name; `gguf` is its file."""
+    """`name` is what a person calls it, `where` what transformers loads: a folder or a name; `gguf` is its file.
+
+    `digest` is of the weights, `chat` of what a folder holds beside them that decides what the model reads: tokenizer
+    and chat template. In a GGUF file they are part of the weights' file. A name on the hub has neither.
+    """
 
     name: str
     where: str
     digest: str
     gguf: Path | None = None
+    chat: str = ""
+
+    @property
+    def identity(self) -> str:
+        """One digest of all that decides what the model answers; empty for a name on the hub."""
+        return hashlib.sha256(f"{self.digest} {self.chat}".encode()).hexdigest() if self.chat else self.digest
 
 
 def named(base: str) -> Base:
@@ -51,7 +59,7 @@ def named(base: str) -> Base:
         if not (folder / "config.json").is_file():
             raise InputError(f"--base {base} holds no config.json; wanted the folder of a transformers model")
         parts = [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]
-        return Base(_called(folder, folder.resolve().name), base, _digest(parts))
+        return Base(_called(folder, folder.resolve().name), base, _digest(parts), chat=chat_digest(folder))
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise InputError(f"--base {base}: wanted embedded, a .gguf file, a folder, or a hub name like a/b")
     return Base(base, base, "")
@@ -101,11 +109,17 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
     """
     from peft import PeftModel
 
-    was = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned says nothing
-    same = "digest" if was.get("digest") and base.digest else "name"
-    comparable = bool(was.get("digest")) == bool(base.digest)  # a hub name has none, and may be the folder's model
-    if was and comparable and was[same] != getattr(base, same):
-        raise InputError(f"{folder} was tuned from {was['name']}, not from this {base.name}: {base.gguf or base.where}")
+    noted = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned has no note
+    compared = "digest" if noted.get("digest") and base.digest else "name"
+    comparable = bool(noted.get("digest")) == bool(base.digest)  # a hub name has none, and may be the folder's model
+    if noted and comparable and noted[compared] != getattr(base, compared):
+        raise InputError(
+            f"{folder} was tuned from {noted['name']}, not from this {base.name}: {base.gguf or base.where}"
+        )
+    if noted.get("chat") and base.chat and noted["chat"] != base.chat:
+        raise InputError(
+            f"{folder} was tuned when {base.where} had another tokenizer or chat template; put that back, or tune again"
+        )
     try:
         return PeftModel.from_pretrained(model, str(folder))
     except Exception as error:  # whatever PEFT raises for a folder, a shape, a name
@@ -156,31 +170,13 @@ def _transformers() -> Any:
     return transformers
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the libraries' own progress bars and advice, which are not about what the person asked for."""
-    for name in ("transformers", "trl", "peft", "accelerate", "datasets"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with suppress(ImportError):
-        import datasets
-        import transformers
-        from transformers import modeling_gguf_pytorch_utils as unpacking
-
-        transformers.utils.logging.disable_progress_bar()
-        datasets.disable_progress_bars()
-        unpacking.tqdm = lambda things, **_: things  # it asks nobody whether it may draw
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _digest(parts: list[Path]) -> str:
     """sha256 over the files' own, which for gigabytes takes seconds. Raises InputError for one that can't be read."""
-    whole = hashlib.sha256()
+    total = hashlib.sha256()
     for part in parts:
         try:
             with open(part, "rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+                total.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise InputError(f"can't read {part}: {error.strerror}") from None
-    return whole.hexdigest()
+    return total.hexdigest()

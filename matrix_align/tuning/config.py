@@ -16,7 +16,7 @@ from pydantic.errors import PydanticUserError
 
 from ..errors import InputError
 from ..types import shorten
-from .data import Method
+from .examples import Method
 
 # The paper's, as far as it says (LoRA r = 8, alpha = 16, dropout 0.05; 2e-5, cosine, warm-up 0.03, 3 epochs, 1,024
 # tokens); it does not say the batch, nor which weights the LoRA is on.
@@ -52,7 +52,7 @@ ABOVE_0 = (
 
 def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:
     """{'lora': …, method: …}: what is not the libraries' default. Raises InputError for what they would not take."""
-    given = _read(config) if config else {}
+    given = _tables(config) if config else {}
     if strange := [name for name in given if name not in ("sft", "dpo", "lora")]:
         raise InputError(f"{config}: [{strange[0]}] is no table of it; wanted [sft], [dpo] or [lora]")
     lora = {**LORA, **given.get("lora", {})}
@@ -106,7 +106,7 @@ def _class(table: str) -> Any:
     return SFTConfig
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _tables(path: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -23,7 +23,7 @@ PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
-class Low:
+class Update:
     """One weight's update, scale times B·A: A is (rank, in), B is (out, rank)."""
 
     tensor: str
@@ -38,7 +38,7 @@ class Lora:
     architecture: str
     rank: int
     scale: float
-    updates: tuple[Low, ...]
+    updates: tuple[Update, ...]
 
 
 def check(base: Path, lora: Any) -> None:
@@ -59,7 +59,7 @@ def check(base: Path, lora: Any) -> None:
         raise InputError(f"[lora] target_modules: for llama.cpp, some of {known}, or all-linear; not {strange[0]}")
 
 
-def read(folder: Path, base: Path) -> Lora:
+def converted(folder: Path, base: Path) -> Lora:
     """The adapter that PEFT wrote into `folder`, for the base's GGUF file, as `check` lets it be.
 
     Raises InputError for a weight that the GGUF does not have.
@@ -83,7 +83,7 @@ def read(folder: Path, base: Path) -> Lora:
         a, b = (saved[key.replace(".lora_A.", part)].astype("float32") for part in (".lora_A.", ".lora_B."))
         if architecture in REORDERED and module.endswith(("q_proj", "k_proj")):
             b = _reordered(b, heads if module.endswith("q_proj") else key_heads)
-        updates.append(Low(f"{tensor}.weight", a, b))
+        updates.append(Update(f"{tensor}.weight", a, b))
     if 2 * len(updates) != len(saved):
         raise InputError(f"{folder} updates more than the products of matrices that llama.cpp's adapters hold")
     rank = int(config["r"])
@@ -97,20 +97,20 @@ def _reordered(rows: Any, heads: int) -> Any:
 
 
 def adapter(lora: Lora, base: Path, made: Path) -> None:
-    tensors = ((f"{low.tensor}.{part}", values) for low in lora.updates for part, values in _parts(low))
+    tensors = ((f"{update.tensor}.{part}", values) for update in lora.updates for part, values in _parts(update))
     write_adapter(made, lora.architecture, lora.scale * lora.rank, base, tensors)
 
 
-def _parts(low: Low) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("lora_a", low.a), ("lora_b", low.b)
+def _parts(update: Update) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    return ("lora_a", update.a), ("lora_b", update.b)
 
 
 def merged(lora: Lora, base: Path, made: Path) -> None:
     """Writes the base's GGUF with the update added to its weights; quantised ones become Q8_0."""
-    updates = {low.tensor: low for low in lora.updates}
+    updates = {update.tensor: update for update in lora.updates}
 
     def change(name: str, values: Callable[[], Any]) -> Any:
-        low = updates.get(name)
-        return values() + lora.scale * (low.b @ low.a) if low else None
+        update = updates.get(name)
+        return values() + lora.scale * (update.b @ update.a) if update else None
 
     rewrite(base, made, change)

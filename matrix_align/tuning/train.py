@@ -1,15 +1,14 @@
 """One tuning, from a file of rows to an adapter: TRL's trainers over a LoRA of PEFT's.
 
-Owns the order of work and what is left in the output folder. A killed tuning goes on from its last checkpoint, a
-finished one is not done again. Knows no server and no scene. Several processes (`accelerate launch`) run all of it;
-what is written beside the trainer's own files, the first of them writes.
+Owns the order of work. A killed tuning goes on from its last checkpoint, a finished one is not done again. Knows no
+server and no scene. Several processes (`accelerate launch`) run all of it; what is written beside the trainer's own
+files, the first of them writes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,27 +18,23 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from .. import provenance as recipe
 from ..errors import InputError
-from ..llm.open import ADAPTER
 from ..types import shorten
 from . import base as bases
-from . import config, llamacpp
-from .card import CARD, card
-from .curves import draw
-from .data import Data, Method, load, overlap
-from .memory import estimate, free
-from .progress import progress
+from . import checkpoints, config, llamacpp, template
+from .artefacts import finish, write_weights
+from .examples import Examples, Method, examples, overlap
+from .footprint import free, peak, wanted
+from .model_card import model_card
+from .quiet import quiet
+from .watch import watching
 
-NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
-HISTORY = "history.json"
-MERGED, MERGED_GGUF = "merged", "merged.gguf"
 OVER = "out of memory"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` was asked to do. `test` is a file of rows that are only measured; `parent` was tuned before."""
+    """What `tune` was asked to do. `test` is a file of rows that are only measured."""
 
     data: Path
     base: str
@@ -61,7 +56,7 @@ def tune(asked: Tuning) -> dict[str, Any]:
     """
     console, first = Console(stderr=True, highlight=False), os.environ.get("RANK", "0") == "0"
 
-    def tell(line: str) -> None:
+    def say(line: str) -> None:
         if first:
             console.print(line, markup=False, soft_wrap=True)
 
@@ -71,67 +66,58 @@ def tune(asked: Tuning) -> dict[str, Any]:
     if asked.qlora and base.gguf:
         raise InputError(f"--qlora goes with a folder or a hub name; {base.name} is a GGUF file, tune without it")
     tokenizer = bases.tokenizer(base)
-    with bases.quiet():
+    with quiet():
         settings = config.resolved(asked.method, asked.config)
         lora = config.made("lora", {**settings["lora"], "task_type": "CAUSAL_LM"})
     if base.gguf:
         llamacpp.check(base.gguf, lora)
     if asked.qlora:
         _quantised()
-    longest = settings[asked.method].get("max_length") or sys.maxsize
-    if not isinstance(longest, int):
-        raise InputError(f"[{asked.method}] max_length is a number of tokens (got {longest!r})")
-    train = load(asked.data, asked.method, tokenizer, longest, asked.too_long)
-    beside = asked.data.with_name(f"{asked.data.stem}-test{asked.data.suffix}")  # as `export --test` names it
-    test_path = asked.test or (beside if beside.exists() else None)
-    test = load(test_path, asked.method, tokenizer, longest, asked.too_long) if test_path else None
-    for data in filter(None, (train, test)):
-        for line in data.told():
-            tell(line)
-    if test and (shared := overlap(train, test)):
-        raise InputError(
-            f"{len(shared):,} rows of {test.path} are asked in {train.path} too, the first at {shared[0]}; "
-            "`matrix-align export --test 0.1` splits by question"
-        )
+    if mended := template.mend_end(tokenizer, base.name):
+        say(mended)
+    train, test = _data(asked, tokenizer, settings[asked.method].get("max_length") or sys.maxsize, say)
     if first:
-        _settle(asked, base, train, test, settings)
-    done = asked.out / HISTORY
-    if done.exists():
-        tell(f"{asked.out} is finished; it is not tuned again")
-        if first:
-            _extras(asked, base)
-        return dict(json.loads(done.read_text(encoding="utf-8"))["figures"])
-    figures, history = _train(asked, base, tokenizer, lora, settings[asked.method], train, test, tell)
-    if first:
-        _finish(asked, base, figures, history, settings, train, test)
-    return figures
-
-
-def _settle(
-    asked: Tuning, base: bases.Base, train: Data, test: Data | None, settings: dict[str, dict[str, Any]]
-) -> None:
-    """Notes what is done in the folder, which must be new or of this very tuning."""
-    try:
-        others = [path.name for path in asked.out.glob("*") if not path.name.startswith(".")]
-        asked.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"can't make the folder --out {asked.out}: {error.strerror}") from None
-    if others and not (asked.out / bases.RECIPE).exists():
-        raise InputError(f"{asked.out} holds other files; give --out a folder of its own")
-    mine: recipe.Tables = {
-        "tune": {
+        of_tuning = {
             "method": asked.method,
             "seed": asked.seed,
             "qlora": asked.qlora,
             "too_long": asked.too_long,
-            "processes": _processes(),  # more of them, a larger batch
-        },
-        "base": {"name": base.name, "digest": base.digest},
-        "data": {"train": train.digest, "test": test.digest if test else ""},
-        **settings,
-    }
-    empty = not (_last(asked.out / "checkpoints") or (asked.out / HISTORY).exists())  # nothing would be lost
-    recipe.settle(asked.out / bases.RECIPE, mine, NOTE, "tuning", empty)
+            "processes": checkpoints.processes(),  # more of them, a larger batch
+        }
+        of_data = {"train": train.digest, "test": test.digest if test else ""}
+        checkpoints.settle(asked.out, base, {"tune": of_tuning, "data": of_data, **settings})
+    done = asked.out / checkpoints.HISTORY
+    if done.exists():
+        say(f"{asked.out} is finished; it is not tuned again")
+        if first:
+            write_weights(asked.out, base, asked.merge, asked.gguf)
+        return dict(json.loads(done.read_text(encoding="utf-8"))["figures"])
+    figures, log = _train(asked, base, tokenizer, lora, settings[asked.method], train, test, say)
+    if first:
+        card = model_card(asked.method, base, figures, settings, train, test, asked.seed)
+        finish(asked.out, base, asked.merge, asked.gguf, card, figures, log)
+    return figures
+
+
+def _data(asked: Tuning, tokenizer: Any, limit: Any, say: Callable[[str], None]) -> tuple[Examples, Examples | None]:
+    """The examples to learn, and those that are only measured; `limit` is the most tokens of one."""
+    if not isinstance(limit, int):
+        raise InputError(f"[{asked.method}] max_length is a number of tokens (got {limit!r})")
+    beside = asked.data.with_name(f"{asked.data.stem}-test{asked.data.suffix}")  # as `export --test` names it
+    test_path = asked.test or (beside if beside.exists() else None)
+    train = examples(asked.data, asked.method, tokenizer, limit, asked.too_long)
+    test = examples(test_path, asked.method, tokenizer, limit, asked.too_long) if test_path else None
+    for data in filter(None, (train, test)):
+        for line in data.summary():
+            say(line)
+    if train.unlike:
+        say(train.unlike)
+    if test and (shared := overlap(train, test)):
+        raise InputError(
+            f"{len(shared):,} rows of {test_path} are asked in {asked.data} too, the first at {shared[0]}; "
+            "`matrix-align export --test 0.1` splits by question"
+        )
+    return train, test
 
 
 def _train(
@@ -140,69 +126,34 @@ def _train(
     tokenizer: Any,
     lora: Any,
     values: dict[str, Any],
-    train: Data,
-    test: Data | None,
-    tell: Callable[[str], None],
+    train: Examples,
+    test: Examples | None,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The adapter in `out`; figures of the tuning, and what was logged on the way."""
-    import torch
-    from datasets import Dataset
+    """Leaves the adapter in `out`; returns the figures of the tuning, and what was logged on the way."""
     from safetensors import SafetensorError
     from transformers import PrinterCallback, set_seed
-    from trl import DPOTrainer, SFTTrainer
 
-    gpu = torch.cuda.is_available()
     values = dict(values)
     given = values.pop("model_init_kwargs", None) or {}  # the trainers would ignore it, as they get a model
     set_seed(asked.seed)
-    checkpoints = asked.out / "checkpoints"
-    with bases.quiet():
-        args = config.made(
-            asked.method,
-            {
-                "gradient_checkpointing": gpu,  # on a CPU memory is less scarce than time
-                "dataloader_pin_memory": gpu,
-                "eval_strategy": "epoch" if test else "no",
-                "report_to": "none",
-                **values,
-                "eval_on_start": bool(test),
-                "output_dir": str(checkpoints),
-                "seed": asked.seed,
-                "data_seed": asked.seed,
-                "use_cpu": not gpu,
-                "bf16": bases.dtype() == "bfloat16",
-                "fp16": bases.dtype() == "float16",
-                "disable_tqdm": True,
-            },
-        )
+    with quiet():
+        args = _arguments(asked, values, bool(test))
         options = {**given, **(_quantised() if asked.qlora else {})}
         model = bases.model(base, bases.dtype(), **options)
-        needed = estimate(model, args, max(row.tokens for row in train.rows), len(tokenizer), asked.method == "dpo")
-        tell(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
+        longest = max(row.longest for row in train.rows)
+        needed = wanted(model, args, longest, len(tokenizer), asked.method == "dpo")
+        say(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
         if needed > free():
-            tell("that may be too little: lower per_device_train_batch_size or max_length, or take --qlora on a GPU")
-        trainer_class: Any = SFTTrainer if asked.method == "sft" else DPOTrainer
-        sets = [Dataset.from_list([row.content(asked.method) for row in data.rows]) for data in (train, test) if data]
-        try:
-            trainer = trainer_class(
-                model=model,
-                args=args,
-                train_dataset=sets[0],
-                eval_dataset=sets[1] if test else None,
-                processing_class=tokenizer,
-                peft_config=lora,
-            )
-        except (ValueError, RuntimeError, TypeError, ImportError) as error:  # in the libraries' own ways
-            if bases.out_of_memory(error):
-                why = shorten(str(error), 200)
-                raise InputError(f"{OVER}: {why}; the weights alone are too many, try --qlora") from None
-            raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
-        tokens = sum(row.read for row in train.rows)
+            say("that may be too little: lower per_device_train_batch_size or max_length, or take --qlora on a GPU")
+        trainer = _trainer(asked, model, args, tokenizer, lora, train, test)
+        _check_labels(trainer.train_dataset, template.stops(tokenizer), train)
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(watch := progress(tokens, Console(stderr=True, highlight=False)))
-        last = _last(checkpoints)
+        tokens = sum(row.all_tokens for row in train.rows)
+        trainer.add_callback(watch := watching(tokens, Console(stderr=True, highlight=False)))
+        last = checkpoints.newest(asked.out)
         if last:
-            tell(f"going on from step {last.name.split('-')[1]}")
+            say(f"going on from step {last.name.split('-')[1]}")
         try:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
             seconds = watch.seconds()
@@ -217,26 +168,82 @@ def _train(
             # Settings that do not go together, a disk that is full, an optimiser that comes in a package of its own.
             why = f"{type(error).__name__}: {shorten(str(error), 300)}"
             raise InputError(f"the training broke off: {why}; the same command goes on with it") from error
-    history = trainer.state.log_history
+    log = trainer.state.log_history
     figures = {
         "rows": len(train.rows),
         "steps": trainer.state.global_step,
-        "batch": args.per_device_train_batch_size * args.gradient_accumulation_steps * _processes(),
+        "batch": args.per_device_train_batch_size * args.gradient_accumulation_steps * checkpoints.processes(),
         "seconds": round(seconds, 1),
         "tokens_per_second": round(watch.tokens_done() / seconds),
-        "peak_memory_gb": round(_peak(gpu) / 2**30, 2),
+        "peak_memory_gb": round(peak() / 2**30, 2),
     }
-    losses = [each["loss"] for each in history if "loss" in each]
-    tests = [each["eval_loss"] for each in history if "eval_loss" in each]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    tests = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
     tenth = max(1, len(losses) // 10)  # of one step to the next the loss varies with the rows
     figures["loss"] = {"first": fmean(losses[:tenth]), "last": fmean(losses[-tenth:])} if losses else None
     figures["test_loss"] = {"before": tests[0], "after": tests[-1]} if tests else None
-    return figures, history
+    return figures, log
 
 
-def _processes() -> int:
-    """How many train together, each on its GPU; `accelerate launch` says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def _arguments(asked: Tuning, values: dict[str, Any], tested: bool) -> Any:
+    """TRL's SFTConfig or DPOConfig. What the machine and the command line decide stands behind `values`."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return config.made(
+        asked.method,
+        {
+            "gradient_checkpointing": gpu,  # on a CPU memory is less scarce than time
+            "dataloader_pin_memory": gpu,
+            "eval_strategy": "epoch" if tested else "no",
+            "report_to": "none",
+            **values,
+            "eval_on_start": tested,
+            "output_dir": str(asked.out / checkpoints.FOLDER),
+            "seed": asked.seed,
+            "data_seed": asked.seed,
+            "use_cpu": not gpu,
+            "bf16": bases.dtype() == "bfloat16",
+            "fp16": bases.dtype() == "float16",
+            "disable_tqdm": True,
+        },
+    )
+
+
+def _trainer(
+    asked: Tuning, model: Any, args: Any, tokenizer: Any, lora: Any, train: Examples, test: Examples | None
+) -> Any:
+    """TRL's, which tokenises the rows. Raises InputError where the settings do not fit the base."""
+    from datasets import Dataset
+    from trl import DPOTrainer, SFTTrainer
+
+    trainer_class: Any = SFTTrainer if asked.method == "sft" else DPOTrainer
+    sets = [Dataset.from_list([row.content(asked.method) for row in data.rows]) for data in (train, test) if data]
+    try:
+        return trainer_class(
+            model=model,
+            args=args,
+            train_dataset=sets[0],
+            eval_dataset=sets[1] if test else None,
+            processing_class=tokenizer,
+            peft_config=lora,
+        )
+    except (ValueError, RuntimeError, TypeError, ImportError) as error:  # in the libraries' own ways
+        if bases.out_of_memory(error):
+            why = shorten(str(error), 200)
+            raise InputError(f"{OVER}: {why}; the weights alone are too many, try --qlora") from None
+        raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
+
+
+def _check_labels(dataset: Any, stops: frozenset[int], train: Examples) -> None:
+    """Raises InputError where the tokens that bear the loss hold no end of turn, but for rows that were cut."""
+    columns = [name for name in ("labels", "chosen_ids", "rejected_ids") if name in dataset.column_names]
+    endless = sum(any(stops.isdisjoint(row[name]) for name in columns) for row in dataset.select_columns(columns))
+    if endless > train.cut:
+        raise InputError(
+            f"{endless - train.cut:,} of {len(dataset):,} rows hold no end of turn to learn, as TRL has tokenised "
+            "them, so the tuned model would not stop; does --config name another chat template?"
+        )
 
 
 def _quantised() -> dict[str, Any]:
@@ -253,104 +260,3 @@ def _quantised() -> dict[str, Any]:
 
     four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=bases.dtype())
     return {"quantization_config": four}
-
-
-def _last(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint; one that a kill has cut lacks its last file, or of several processes one's own."""
-
-    def whole(path: Path) -> bool:
-        several = range(_processes() if _processes() > 1 else 0)
-        if not all((path / f"rng_state_{number}.pth").exists() for number in several):
-            return False
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return True
-
-    found = [path for path in checkpoints.glob("checkpoint-*") if whole(path)]
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def _peak(gpu: bool) -> float:
-    """Bytes: the device's, or those of the process."""
-    if gpu:
-        import torch
-
-        return float(torch.cuda.max_memory_allocated())
-    if sys.platform == "win32":
-        import psutil
-
-        return float(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def _extras(asked: Tuning, base: bases.Base) -> None:
-    """The adapter for llama.cpp, and the whole weights that are asked for, where they are not there yet."""
-    if base.gguf:
-        lora, file = llamacpp.read(asked.out, base.gguf), base.gguf
-        _whole(asked.out / ADAPTER, lambda half: llamacpp.adapter(lora, file, half))
-        if asked.gguf:
-            _whole(asked.out / MERGED_GGUF, lambda half: llamacpp.merged(lora, file, half))
-    if asked.merge:
-
-        def write(half: Path) -> None:
-            from safetensors import SafetensorError
-
-            with bases.quiet():  # into the base as it is, which in memory may have been in 4 bits
-                merged = bases.with_adapter(base, bases.model(base), asked.out).merge_and_unload()
-                try:
-                    bases.rounded(merged, bases.dtype()).save_pretrained(half)
-                except SafetensorError as error:  # its own, for a disk that is full
-                    raise InputError(f"can't write {half}: {shorten(str(error), 200)}") from None
-                bases.tokenizer(base).save_pretrained(half)
-
-        _whole(asked.out / MERGED, write)
-
-
-def _whole(made: Path, write: Callable[[Path], None]) -> None:
-    """Writes a file or a folder that is there when it is whole, or not at all."""
-    if made.exists():
-        return
-    half = made.with_name(f".{made.name}.part")
-    if half.is_dir():
-        shutil.rmtree(half)
-    write(half)
-    half.replace(made)
-
-
-def _finish(
-    asked: Tuning,
-    base: bases.Base,
-    figures: dict[str, Any],
-    history: list[dict[str, Any]],
-    settings: dict[str, dict[str, Any]],
-    train: Data,
-    test: Data | None,
-) -> None:
-    """What goes with the adapter; the history last, by which a finished tuning is known."""
-    described = asked.out / "adapter_config.json"
-    # PEFT's card is a form to fill in; the other is a pickle, and tune.toml says the same.
-    for theirs in (CARD, "training_args.bin"):
-        (asked.out / theirs).unlink(missing_ok=True)
-    (asked.out / "adapter_model.safetensors").chmod(described.stat().st_mode)  # which would be for its owner alone
-    for made in (ADAPTER, MERGED_GGUF):  # what an earlier start may have made of another adapter
-        (asked.out / made).unlink(missing_ok=True)
-    shutil.rmtree(asked.out / MERGED, ignore_errors=True)
-    adapter = json.loads(described.read_text(encoding="utf-8"))
-    adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
-    described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    _extras(asked, base)
-    draw(history, asked.out / "curves.png")
-    (asked.out / CARD).write_text(
-        card(asked.method, base, figures, settings, train, test, asked.seed), encoding="utf-8"
-    )
-    told = json.dumps({"figures": figures, "log": history}, indent=1)
-
-    def write(half: Path) -> None:
-        half.write_text(told, encoding="utf-8")
-
-    _whole(asked.out / HISTORY, write)

@@ -1,7 +1,7 @@
-"""Training data as `export` writes it, checked row by row before anything is trained.
+"""The examples to learn from, as `export` writes them, checked row by row before anything is trained.
 
 Owns the two forms: `messages` whose last turn is the answer to be learned (SFT), and `prompt`, `chosen`, `rejected`
-(DPO). What can't be used is told by file and line. Knows no trainer; lengths are counted by the base's own template.
+(DPO). What can't be used is reported by file and line. Knows no trainer; the base's own template counts the tokens.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from typing import Any, Literal
 from ..data.files import raw_rows
 from ..data.turns import messages, turns_in
 from ..errors import InputError
+from .template import Turns, laid_out, opened, stops, tokens, unlike_serving
 
 Method = Literal["sft", "dpo"]
-Turns = list[dict[str, str]]
 SHOWN = 5  # rows named one by one
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row to learn from. `rejected` is empty for SFT. `tokens` is the longest text of it, prompt and answer, `read`
-    all that is read of it.
+class Example:
+    """One row to learn from. `rejected` is empty for SFT.
+
+    `longest` is the number of tokens of its longest text, prompt and answer; `all_tokens` that of all its texts.
     """
 
     place: str
     prompt: Turns
     chosen: Turns
     rejected: Turns
-    tokens: int
-    read: int
+    longest: int
+    all_tokens: int
 
     def content(self, method: Method) -> dict[str, Turns]:
         """As TRL takes it; with `completion` apart, the loss is on the answer only."""
@@ -42,21 +43,25 @@ class Row:
 
 
 @dataclass
-class Data:
-    """The rows of one file that can be used, and what was wrong with the others."""
+class Examples:
+    """Those of one file that can be used, and what was wrong with its other rows.
+
+    `unlike` says how a served model is asked otherwise than the first such row is learned.
+    """
 
     path: Path
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Example] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     cut: int = 0
     dropped: int = 0
+    unlike: str = ""
 
     @property
     def digest(self) -> str:
         with open(self.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def told(self) -> Iterator[str]:
+    def summary(self) -> Iterator[str]:
         """Lines that say what is used and what is not."""
         yield f"{self.path}: {len(self.rows):,} rows"
         yield from self.faults[:SHOWN]
@@ -68,35 +73,38 @@ class Data:
             yield f"{self.cut:,} rows are too long and lose their ends"
 
 
-def load(path: Path, method: Method, tokenizer: Any, longest: int, too_long: Literal["cut", "drop"]) -> Data:
-    """The rows of a .jsonl, .json or .parquet file. Raises InputError where none can be used."""
-    data = Data(path)
+def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: Literal["cut", "drop"]) -> Examples:
+    """Those of a .jsonl, .json or .parquet file; `limit` is the most tokens of a text. Raises InputError if there is
+    none.
+    """
+    found, ends = Examples(path), stops(tokenizer)
     for number, row in raw_rows(path):
         place = f"{path}:{number}"
         try:
             prompt, chosen, rejected = _checked(row, method)
-            lengths = [_length(tokenizer, prompt + answer) for answer in (chosen, rejected) if answer]
+            lengths = [_length(tokenizer, prompt + answer, ends, found) for answer in (chosen, rejected) if answer]
+            if max(lengths) > limit:
+                prompt_length = len(tokens(tokenizer, opened(tokenizer, prompt)))
+                if too_long == "drop" or prompt_length >= limit:
+                    found.dropped += 1  # a row of which only the prompt is left teaches nothing
+                    continue
+                found.cut += 1
         except ValueError as error:
-            data.faults.append(f"{place}: {error}")
+            found.faults.append(f"{place}: {error}")
             continue
-        if max(lengths) > longest:
-            if too_long == "drop" or _length(tokenizer, prompt, opened=True) >= longest:
-                data.dropped += 1  # a row of which only the prompt is left teaches nothing
-                continue
-            data.cut += 1
-        lengths = [min(length, longest) for length in lengths]
-        data.rows.append(Row(place, prompt, chosen, rejected, max(lengths), sum(lengths)))
-    if not data.rows:
-        why = f"; the first: {data.faults[0]}" if data.faults else ""
-        why = why or (f"; all {data.dropped:,} are longer than {longest:,} tokens" if data.dropped else "")
+        lengths = [min(length, limit) for length in lengths]
+        found.rows.append(Example(place, prompt, chosen, rejected, max(lengths), sum(lengths)))
+    if not found.rows:
+        why = f"; the first: {found.faults[0]}" if found.faults else ""
+        why = why or (f"; all {found.dropped:,} are longer than {limit:,} tokens" if found.dropped else "")
         raise InputError(f"{path} holds no row to learn from{why}; `matrix-align export --format {method}` writes some")
-    return data
+    return found
 
 
-def overlap(train: Data, test: Data) -> list[str]:
+def overlap(train: Examples, test: Examples) -> list[str]:
     """Places in `test` whose prompts are in `train` too."""
-    known = {str(row.prompt) for row in train.rows}
-    return [row.place for row in test.rows if str(row.prompt) in known]
+    trained = {str(row.prompt) for row in train.rows}
+    return [row.place for row in test.rows if str(row.prompt) in trained]
 
 
 def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
@@ -114,6 +122,8 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
             raise ValueError("messages does not end in an assistant's turn, the answer to be learned")
         return turns[:-1], turns[-1:], []
     prompt, chosen, rejected = (_turns(row, name) for name in ("prompt", "chosen", "rejected"))
+    if not chosen[-1]["role"] == rejected[-1]["role"] == "assistant":
+        raise ValueError("chosen and rejected do not end in an assistant's turn, the answer to be told from the other")
     if chosen == rejected:
         raise ValueError("chosen and rejected are the same")
     return prompt, chosen, rejected
@@ -128,9 +138,11 @@ def _turns(row: dict[str, Any], name: str) -> Turns:
     return [message.model_dump() for message in messages(turns, name)]
 
 
-def _length(tokenizer: Any, turns: Turns, opened: bool = False) -> int:
-    try:
-        ids = tokenizer.apply_chat_template(turns, add_generation_prompt=opened, tokenize=True, return_dict=True)
-    except Exception as error:  # a template may refuse turns in its own ways
-        raise ValueError(f"the base's chat template refuses it: {error}") from None
-    return len(ids["input_ids"])
+def _length(tokenizer: Any, turns: Turns, ends: frozenset[int], found: Examples) -> int:
+    """How many tokens a prompt and its answer are. Raises ValueError where they can't be learned from."""
+    *prompt, answer = turns
+    layout = laid_out(tokenizer, prompt, answer["content"])
+    if ends.isdisjoint(tokens(tokenizer, layout.text[layout.end :])):
+        raise ValueError("the base's chat template writes no end of turn behind the answer")
+    found.unlike = found.unlike or unlike_serving(tokenizer, prompt, layout)
+    return len(tokens(tokenizer, layout.text))

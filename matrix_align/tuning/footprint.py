@@ -1,14 +1,15 @@
-"""How much memory a tuning will want beside what is loaded already, and how much there is."""
+"""The machine's memory: what a tuning wants beside what is loaded already, what is free, and what was used at most."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 KEPT = 38  # activations a token, layer and hidden unit, kept for the way back (fitted to benchmarks/README.md's run)
 LOGITS = 4  # copies of the logits, in float32, while the loss is taken
 
 
-def estimate(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool) -> float:
+def wanted(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool) -> float:
     """Bytes wanted by a step over rows of `tokens` each: activations and logits; on a GPU also the weights that are not
     there yet. A rough guess, of the right order.
 
@@ -33,3 +34,19 @@ def free() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     return float(psutil.virtual_memory().available)
+
+
+def peak() -> float:
+    """The most bytes that were used so far: the GPU's, or those of this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

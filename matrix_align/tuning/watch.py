@@ -1,4 +1,4 @@
-"""How far a tuning is, on standard error: step, loss, tokens per second, time left. A bar, or where that is no terminal
+"""How far a training is, on standard error: step, loss, tokens per second, time left. A bar on a terminal; elsewhere
 twenty lines.
 """
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 LINES = 20
 
 
-def progress(tokens: int, console: Console) -> Any:
+def watching(tokens: int, console: Console) -> Any:
     """A callback for transformers' trainers. `tokens` are those of one epoch."""
     from transformers import TrainerCallback
 
@@ -46,20 +46,20 @@ def progress(tokens: int, console: Console) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 state.log_history[-1]["seconds"] = round(self.seconds(), 1)  # so it stands in the checkpoint
-                self._tell(state, f"loss {float(logs['loss']):.3f} · ")
+                self._show(state, f"loss {float(logs['loss']):.3f} · ")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._epoch = state.epoch or 0.0
 
-        def _tell(self, state: Any, loss: str) -> None:
+        def _show(self, state: Any, loss: str) -> None:
             left = self.seconds() / state.global_step * (state.max_steps - state.global_step) / 60
-            told = f"{loss}{self.tokens_done() / self.seconds():,.0f} tokens/s · {left:,.0f} min left"
-            self._bar.update(self._task, completed=state.global_step, figures=told)
+            figures = f"{loss}{self.tokens_done() / self.seconds():,.0f} tokens/s · {left:,.0f} min left"
+            self._bar.update(self._task, completed=state.global_step, figures=figures)
             self._bar.refresh()
             reached = state.global_step * LINES // state.max_steps
             if reached > self._lines and self._first and not console.is_terminal:
                 console.print(
-                    f"step {state.global_step:,} of {state.max_steps:,} · {told}", markup=False, soft_wrap=True
+                    f"step {state.global_step:,} of {state.max_steps:,} · {figures}", markup=False, soft_wrap=True
                 )
             self._lines = reached
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.card import MARK as EXPORTED
 from .base import Base
-from .data import Data, Method
+from .examples import Examples, Method
 
 CARD = "README.md"
 MADE_BY = ("trl", "peft", "transformers", "torch")
@@ -28,11 +28,11 @@ def note_measured(folder: Path, table: str) -> None:
         text = path.read_text(encoding="utf-8")
         head, found, rest = text.partition(f"{MEASURED}\n\n")
         if found:
-            was, _, tail = rest.partition("\n\n## ")
-            rows, others = table.splitlines(), was.splitlines()
-            if others[:2] == rows[:2]:
-                told = {row.split("|")[1] for row in rows}
-                rows += [row for row in others if row.split("|")[1] not in told]
+            before, _, tail = rest.partition("\n\n## ")
+            rows, earlier = table.splitlines(), before.splitlines()
+            if earlier[:2] == rows[:2]:
+                measures = {row.split("|")[1] for row in rows}
+                rows += [row for row in earlier if row.split("|")[1] not in measures]
             text = "\n".join([f"{head}{found}{rows[0]}", *rows[1:]])
             path.write_text(f"{text}\n\n## {tail}", encoding="utf-8")
 
@@ -46,43 +46,34 @@ def _of_scenes(data: Path) -> list[str]:
     return []
 
 
-def card(
+def model_card(
     method: Method,
     base: Base,
     figures: dict[str, Any],
     settings: dict[str, dict[str, Any]],
-    train: Data,
-    test: Data | None,
+    train: Examples,
+    test: Examples | None,
     seed: int,
 ) -> str:
-    lines = ["---", "library_name: peft"]
-    if base.where == base.name and not base.digest:  # a name on the hub
-        lines.append(f"base_model: {base.name}")
-    lines += ["tags: [matrix-align, self-alignment, lora]", "---", "", f"# {base.name}, tuned by matrix-align", ""]
+    """The card of an adapter: what it was made from and how; `figures` are those that `tune` returns."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    on_hub = base.where == base.name and not base.digest
+    about = ModelCardData(
+        library_name="peft",
+        base_model=base.name if on_hub else None,
+        tags=["matrix-align", "self-alignment", "lora"],
+    )
+    lines = [f"# {base.name}, tuned by matrix-align", ""]
     lines += [f"A LoRA of {base.name}, made by {WAYS[method]}.", *_of_scenes(train.path), ""]
+    lines += _figures(base, figures, train, test)
     lines += [
-        "| | |",
-        "|---|---|",
-        f"| base | {base.name} {base.digest[:12]} |".replace("  ", " "),
-        f"| rows | {figures['rows']:,} of {train.path.name} ({train.digest[:12]}) |",
-        f"| test rows | {len(test.rows):,} of {test.path.name}, not trained on |" if test else "| test rows | none |",
-        f"| steps | {figures['steps']:,}, of {figures['batch']:,} rows each |",
-    ]
-    if loss := figures["loss"]:
-        lines.append(
-            f"| loss, mean of the first and of the last tenth of the steps | {loss['first']:.3f}, {loss['last']:.3f} |"
-        )
-    if test_loss := figures["test_loss"]:
-        lines.append(
-            f"| loss on the test rows, before and after | {test_loss['before']:.3f}, {test_loss['after']:.3f} |"
-        )
-    lines += [
-        f"| time | {figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s |",
-        f"| peak memory | {figures['peak_memory_gb']:.1f} GB |",
         "",
         MEASURED,
         "",
         "Not measured yet; `matrix-align measure --adapter` with `--against` writes its table here.",
+    ]
+    lines += [
         "",
         "## Files",
         "",
@@ -98,4 +89,22 @@ def card(
     ]
     for table, values in settings.items():
         lines += [f"- {table}: {name} = {json.dumps(value)}" for name, value in values.items()]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    return str(ModelCard(f"---\n{about.to_yaml()}\n---\n\n{text}"))
+
+
+def _figures(base: Base, figures: dict[str, Any], train: Examples, test: Examples | None) -> list[str]:
+    """The table of what was trained on, for how long, and to which loss."""
+    rows = {
+        "base": f"{base.name} {base.digest[:12]}".rstrip(),
+        "rows": f"{figures['rows']:,} of {train.path.name} ({train.digest[:12]})",
+        "test rows": f"{len(test.rows):,} of {test.path.name}, not trained on" if test else "none",
+        "steps": f"{figures['steps']:,}, of {figures['batch']:,} rows each",
+    }
+    if loss := figures["loss"]:
+        rows["loss, mean of the first and of the last tenth of the steps"] = f"{loss['first']:.3f}, {loss['last']:.3f}"
+    if loss := figures["test_loss"]:
+        rows["loss on the test rows, before and after"] = f"{loss['before']:.3f}, {loss['after']:.3f}"
+    rows["time"] = f"{figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s"
+    rows["peak memory"] = f"{figures['peak_memory_gb']:.1f} GB"
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]

@@ -1,0 +1,85 @@
+"""What is made of a trained adapter: the LoRA for llama.cpp, merged weights, curves, the model card, the history.
+
+Each file and folder appears when it is complete. Trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..llm.open import ADAPTER
+from ..types import shorten
+from . import base as bases
+from . import llamacpp
+from .checkpoints import HISTORY
+from .curves import draw
+from .model_card import CARD
+from .quiet import quiet
+
+MERGED, MERGED_GGUF = "merged", "merged.gguf"
+
+
+def write_weights(out: Path, base: bases.Base, merge: bool, gguf: bool) -> None:
+    """The adapter for llama.cpp, and the whole weights that are asked for, where they are not there yet."""
+    if base.gguf:
+        lora, file = llamacpp.converted(out, base.gguf), base.gguf
+        _write_once(out / ADAPTER, lambda part: llamacpp.adapter(lora, file, part))
+        if gguf:
+            _write_once(out / MERGED_GGUF, lambda part: llamacpp.merged(lora, file, part))
+    if merge:
+        _write_once(out / MERGED, lambda part: _merge(out, base, part))
+
+
+def _merge(adapter: Path, base: bases.Base, made: Path) -> None:
+    """Into the base as it is, which during the training may have been in 4 bits."""
+    from safetensors import SafetensorError
+
+    with quiet():
+        merged = bases.with_adapter(base, bases.model(base), adapter).merge_and_unload()
+        try:
+            bases.rounded(merged, bases.dtype()).save_pretrained(made)
+        except SafetensorError as error:  # its own, for a disk that is full
+            raise InputError(f"can't write {made}: {shorten(str(error), 200)}") from None
+        bases.tokenizer(base).save_pretrained(made)
+
+
+def finish(
+    out: Path, base: bases.Base, merge: bool, gguf: bool, card: str, figures: dict[str, Any], log: list[dict[str, Any]]
+) -> None:
+    """Puts the trainer's files right and writes what goes with them; the history last."""
+    described = out / "adapter_config.json"
+    # PEFT's card is a form to fill in; the other is a pickle, and tune.toml says the same.
+    for theirs in (CARD, "training_args.bin"):
+        (out / theirs).unlink(missing_ok=True)
+    (out / "adapter_model.safetensors").chmod(described.stat().st_mode)  # which would be for its owner alone
+    for made in (ADAPTER, MERGED_GGUF):  # what an earlier start may have made of another adapter
+        (out / made).unlink(missing_ok=True)
+    shutil.rmtree(out / MERGED, ignore_errors=True)
+    adapter = json.loads(described.read_text(encoding="utf-8"))
+    adapter["base_model_name_or_path"] = base.name if base.gguf else base.where
+    described.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_weights(out, base, merge, gguf)
+    draw(log, out / "curves.png")
+    (out / CARD).write_text(card, encoding="utf-8")
+    history = json.dumps({"figures": figures, "log": log}, indent=1)
+
+    def write(part: Path) -> None:
+        part.write_text(history, encoding="utf-8")
+
+    _write_once(out / HISTORY, write)
+
+
+def _write_once(made: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file or a folder that is not there yet, under its own name only when it is complete."""
+    if made.exists():
+        return
+    part = made.with_name(f".{made.name}.part")
+    if part.is_dir():
+        shutil.rmtree(part)
+    write(part)
+    part.replace(made)

@@ -1,0 +1,55 @@
+"""What a killed tuning is known by and goes on from: the note of its settings, and the trainer's checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from .. import provenance
+from ..errors import InputError
+from .base import RECIPE, Base
+
+NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
+FOLDER = "checkpoints"
+HISTORY = "history.json"  # written last, so that a finished tuning is known by it
+
+
+def settle(out: Path, base: Base, settings: provenance.Tables) -> None:
+    """Notes in the folder what is done there. Raises InputError where it holds anything but this very tuning."""
+    try:
+        others = [path.name for path in out.glob("*") if not path.name.startswith(".")]
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can't make the folder --out {out}: {error.strerror}") from None
+    noted = out / RECIPE
+    if others and not noted.exists():
+        raise InputError(f"{out} holds other files; give --out a folder of its own")
+    of_base = {"name": base.name, "digest": base.digest}
+    before = provenance.read(noted).get("base", {})
+    if base.chat and ("chat" in before or not before):  # version 0.1 did not note it
+        of_base["chat"] = base.chat
+    nothing_done = not (newest(out) or (out / HISTORY).exists())
+    provenance.settle(noted, {"base": of_base, **settings}, NOTE, "tuning", nothing_done)
+
+
+def processes() -> int:
+    """How many train together, each on its GPU; `accelerate launch` says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def newest(out: Path) -> Path | None:
+    """The newest complete checkpoint. One that a kill cut short lacks its last file, or a file of one process."""
+    complete = [path for path in (out / FOLDER).glob("checkpoint-*") if _complete(path)]
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    several = range(processes() if processes() > 1 else 0)
+    if not all((checkpoint / f"rng_state_{number}.pth").exists() for number in several):
+        return False
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
