@@ -150,7 +150,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
             "scenes": loop.scenes,
             "preference": hashlib.sha256(loop.preference.read_bytes()).hexdigest() if loop.preference else "",
         },
-        "base": {"name": base.name, "digest": base.digest},
+        "base": {"name": base.name, "digest": base.identity},
         "settings": loop.settings.model_dump(),
         **config.resolved("sft", loop.config),
     }
@@ -167,7 +167,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
 
 async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
     async with _served(loop, base) as model:
-        with Run(folder / "run", loop.settings, model.name, model.digest or base.digest) as run:
+        with Run(folder / "run", loop.settings, model.name, model.digest or base.identity) as run:
             run.take(questions_from(str(loop.out / PLAYED)))
             counts = run.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))
@@ -224,7 +224,7 @@ async def _served(loop: Loop, base: bases.Base) -> AsyncIterator[Endpoint]:
             yield here
         return
     command = [word.replace("{model}", _weights(base)) for word in words_of(loop.serve)]
-    endpoint = Endpoint(loop.endpoint, _weights(base), key=key(), digest=base.digest)
+    endpoint = Endpoint(loop.endpoint, _weights(base), key=key(), digest=base.identity)
     async with endpoint, serving(command, endpoint):
         yield endpoint
 

@@ -35,7 +35,9 @@ THINKS = (  # Qwen3's: an empty thought before the answer that is learned
 OPENS_A_THOUGHT = tiny.TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")  # DeepSeek-R1's
 OF_TWO_MINDS = tiny.TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>assistant: ")
 NONE_FOR_SYSTEM = (  # ends a turn, but not where there is a system turn
-    "{% for message in messages %}" + TURN + "{% if messages[0]['role'] != 'system' %}<|im_end|>{% endif %}\n{% endfor %}"
+    "{% for message in messages %}"
+    + TURN
+    + "{% if messages[0]['role'] != 'system' %}<|im_end|>{% endif %}\n{% endfor %}"
 )
 
 
@@ -76,7 +78,9 @@ def test_an_end_that_is_there_stays(tokenizer: Any, text: str) -> None:
 
 def test_without_an_end_of_text_it_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template, tokenizer.eos_token = ENDLESS, None
-    with pytest.raises(InputError, match=r"--base tiny: .* ends an answer by nothing and its tokenizer has no eos_token"):
+    with pytest.raises(
+        InputError, match=r"--base tiny: .* ends an answer by nothing and its tokenizer has no eos_token"
+    ):
         template.mend_end(tokenizer, "tiny")
 
 

@@ -57,7 +57,7 @@ def measure_in(out: Path, asked: Asked) -> Measurement:
         assert asked.compared, "there is something to measure"
         base = asked.compared.base
         _settle(out, asked, "", "")
-        measurement = Measurement(model=base.name, digest=base.digest, settings=asked.settings)
+        measurement = Measurement(model=base.name, digest=base.identity, settings=asked.settings)
     if asked.compared:
         found = preferred(asked.compared.base, asked.adapter, asked.compared.pairs, out / MARGINS)
         measurement = measurement.model_copy(update={"preferred": found})

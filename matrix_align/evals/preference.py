@@ -122,7 +122,7 @@ def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) 
 
 def weights_of(base: bases.Base, adapter: Path | None) -> str:
     """What identifies the weights that read the pairs, and how exactly they are held. Raises InputError."""
-    return " ".join(filter(None, (base.digest or base.name, _digest(adapter), bases.dtype())))
+    return " ".join(filter(None, (base.identity or base.name, _digest(adapter), bases.dtype())))
 
 
 def _digest(adapter: Path | None) -> str:
