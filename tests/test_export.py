@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Settings
+from matrix_align.data.preferences import preference_of
 from matrix_align.data.refusal import refuses
 from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
@@ -76,6 +77,7 @@ def test_sft(cli: Cli, run: Path, tmp_path: Path) -> None:
 def test_dpo_has_only_pairs_that_differ(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert exported(cli, run, "--out", str(tmp_path / "dpo.jsonl"), "--format", "dpo")["train"]["rows"] == 15
     for row in lines(tmp_path / "dpo.jsonl"):
+        assert preference_of(row).chosen == row["chosen"][0]["content"], "measure and tune read what export writes"
         assert row["chosen"][0]["content"].startswith("Revised")
         assert row["rejected"][0]["content"].startswith("Initial")
 

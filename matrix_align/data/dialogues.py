@@ -26,12 +26,15 @@ HEADING = re.compile(r"### ?(Instruction|Input|Response|Human|User|Assistant|Sys
 ALPACA = re.compile(r"\s*Below is an instruction that describes a task")  # the same before every row
 PARAGRAPH = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System):[ \t]*")
 LINE = re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|System):[ \t]*")
+BEGINS = re.compile(r"\s*(?:<|\[INST|###|Human:|User:|Assistant:|System:|Below is an instruction)", re.IGNORECASE)
 ASKED = re.compile(r"\n\n(?:Human|User):")
 UNANSWERED = re.compile(r"\n\nAssistant:\s*\Z")
 
 
 def dialogue(text: str) -> Spoken | None:
     """The turns of a text that is a dialogue, each with its speaker in lower case; None for any other text."""
+    if not BEGINS.match(text) and not UNANSWERED.search(text[-20:]):
+        return None  # most texts
     return _tagged(text) or _headed(text) or _named(text)
 
 

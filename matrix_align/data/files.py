@@ -21,6 +21,7 @@ from typing import IO, Any, cast
 from ..errors import InputError
 from ..types import shorten
 from .tables import csv_rows
+from .turns import CONVERSATIONS
 
 RawRow = tuple[
     int, Any
@@ -41,6 +42,7 @@ DISGUISES = {
     b"version https://git-lfs.github.com/spec/v1": ("", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
     b"PK\x03\x04": ("", "a ZIP archive, as Excel's sheets are; save it as CSV, or unpack it"),
     b"\x1f\x8b": (".gz", "packed with gzip; its name should end in .gz"),
+    b"<!DOCTYPE html": ("", "a page of HTML, not the file; was it downloaded without logging in?"),
     b"PAR1": (".parquet", "a Parquet file; its name should end in .parquet"),
 }
 UNDECODED = re.compile("[\udc80-\udcff]")
@@ -99,7 +101,8 @@ def _decoded(file: io.BufferedReader, kind: str) -> IO[str]:
     """
     head = file.peek(HEAD)[:HEAD]
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8-sig")
-    if encoding == "utf-8-sig" and head.count(0) > len(head) // 4:
+    every_other = max(head[0::2].count(0), head[1::2].count(0)) * 2 > len(head[1::2]) > 1
+    if encoding == "utf-8-sig" and every_other and 0 in head[:2] and any(head[:2]):
         raise UnicodeError("it looks like UTF-16 without a byte order mark; save it as UTF-8")
     newline = "\r" if b"\r" in head and b"\n" not in head else "\n"
     if kind in TABLES:
@@ -155,8 +158,9 @@ def _json(text: str, path: Path) -> Iterator[RawRow]:
         parts = [part for topic in rows.values() for part in topic.values()]
         if all(isinstance(part, list) for part in parts):
             rows = [{"question": text, "category": "harmful"} for part in parts for text in part]
-    elif isinstance(rows, dict) and len(rows) == 1 and isinstance(only := next(iter(rows.values())), list):
-        rows = only
+    elif isinstance(rows, dict) and len(rows) == 1 and next(iter(rows)).lower() not in CONVERSATIONS:
+        only = next(iter(rows.values()))
+        rows = only if isinstance(only, list) else rows
     yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
 
 

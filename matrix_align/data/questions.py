@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from ..types import QUESTION_LIMIT, Message, Question, shorten
-from .turns import SAID, Turn, fields_of, messages, speaker_of, turns_in
+from .turns import CONVERSATIONS, SAID, Turn, fields_of, messages, speaker_of, turns_in
 
 Category = Literal["helpful", "harmful", ""]
 
 # The fields that may hold a question, the surest first. The last hold one where nothing else does.
 WRITTEN = ("question", "prompt", "instruction", "goal", "query", "behavior")
-CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialogue", "dialog", "chosen")
-COLUMNS = (*WRITTEN, *CONVERSATIONS, "text", "content", "input")
+COLUMNS = (*WRITTEN, *CONVERSATIONS, "chosen", "text", "content", "input")
 # Fields with a text, or with earlier turns, that a written question is about: Dolly's, BoolQ's, Alpaca's, HarmBench's.
 PASSAGES = ("context", "passage", "input", "contextstring")
 SYSTEMS = ("system", "system_prompt")
@@ -38,7 +37,7 @@ def question_of(row: object, column: str | None = None) -> Question:
     if not isinstance(row, Mapping):
         raise ValueError(f"a row is an object or a text, not {type(row).__name__}")
     fields = fields_of(row)
-    name = column_of(row, column)
+    name = column_of(fields, column)
     if name in SAID and (role := speaker_of(fields)):  # one turn a row
         if role != "user":
             raise ValueError(f"a turn of the {role}, which is no question")
@@ -49,9 +48,8 @@ def question_of(row: object, column: str | None = None) -> Question:
     return _question(fields[name], name, system, passages)
 
 
-def column_of(row: Mapping[Any, Any], column: str | None = None) -> str:
-    """The name, in lower case, of the field that holds the question. Raises ValueError where there is none."""
-    fields = fields_of(row)
+def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
+    """The name of the field that holds the question, of a row's `fields_of`. Raises ValueError where there is none."""
     has = shorten(", ".join(fields), 100) or "none"
     if column:
         name = column.strip().lower()
@@ -119,6 +117,8 @@ def _last_question(turns: list[Turn], name: str, system: str | None) -> Question
 
 def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
     """The question with what it is about: a passage behind it, turns before it."""
+    if not passages:
+        return question
     text, earlier = question.text, question.earlier
     for name, value in passages.items():
         if turns := turns_in(value, name):

@@ -18,6 +18,7 @@ from ..types import Question, clean, shorten
 from .benchmarks import BENCHMARKS, hub_rows
 from .files import FORMATS, TABLES, format_of, raw_rows
 from .questions import COLUMNS, Category, category_of, column_of, question_of
+from .turns import fields_of
 
 __all__ = ["BadRow", "Category", "SourceRow", "questions_from"]
 
@@ -90,7 +91,7 @@ def _with_header(rows: Iterator[tuple[int, Any]], path: Path, column: str | None
         if not checked and isinstance(row, dict):
             checked = True
             try:
-                column_of(dict.fromkeys(row, "?"), column)
+                column_of(fields_of(dict.fromkeys(row, "?")), column)
             except ValueError:
                 named, wanted = shorten(", ".join(row), 100), column or ", ".join(COLUMNS)
                 raise InputError(

@@ -18,6 +18,8 @@ from typing import Any, Literal, cast
 from ..types import Message, shorten
 from .dialogues import dialogue
 
+# The fields of a row that hold turns.
+CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialogue", "dialog")
 WHO = ("role", "from", "speaker", "author")
 SAID = ("content", "value", "text", "message")
 SPEAKERS = {
@@ -152,7 +154,7 @@ def _is_turn(value: Mapping[Any, Any]) -> bool:
 
 def _rows(fields: dict[str, Any]) -> list[object]:
     """The turns of an object: a request's `messages`, a turn by itself, or turns stored by column, as the hub does."""
-    for key in ("messages", "conversations"):
+    for key in CONVERSATIONS:
         if isinstance(fields.get(key), list):
             return list(fields[key])
     if not _is_turn(fields):
