@@ -143,30 +143,6 @@ def test_source_that_is_not_there(cli: Cli, server: FakeServer, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-async def test_concurrency_adapts(server: FakeServer, tmp_path: Path) -> None:
-    """It rises while replies are quick, and is halved when the server says that it is too much."""
-    path = tmp_path / "many.txt"
-    path.write_text("".join(f"Question {number}?\n" for number in range(60)))
-    server.latency = 0.02
-    with prepared(tmp_path / "run", path) as run:
-        async with Endpoint(server.url, "fake-model") as endpoint:
-            tally = Tally()
-            await generate(run, [risen := Server(endpoint, tally)], tally)
-            assert risen.limit > 8
-            halved = Server(endpoint, tally)
-            endpoint._http.pushed_back += 1
-            for _ in range(8):
-                halved._adapt(0.02)
-            assert halved.limit == 4
-            for _ in range(60):
-                halved._adapt(0.02)
-            risen_to = halved.limit
-            assert risen_to > 8
-            for _ in range(200):
-                halved._adapt(0.2)
-            assert halved.limit < risen_to
-
-
 def test_question_that_is_flagged_fails_alone(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """Some servers say 403 to one question; that is no reason to stop, be it the first, since they answer others."""
     server.on["text"] = lambda body: error(403, "flagged") if "number 0?" in str(body) else "Well."

@@ -1,13 +1,14 @@
-"""Servers that scenes are played on: how much each of them takes, what all of it costs, and when to stop.
+"""The servers of a run: how many scenes each of them is given at once, what all calls cost, and when to stop.
 
-A `Server` is a model that keeps account of itself; `Tally` is the account of all. Counting is all that happens on a
-call's way; who wants to show or to judge the figures looks at them from outside. Knows no scene and no record.
+A `Server` is a model that counts its calls; the `Tally` counts those of all servers. Whoever shows the figures, or
+judges by them, reads them from outside. Knows no scene and no record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,13 +19,14 @@ from ..errors import MatrixAlignError, ModelError
 from ..types import Message, Sampling, Usage
 from .endpoint import Endpoint
 from .model import Reply
-from .structured import Wanted
+from .structured import Wanted, class_of
 
 T = TypeVar("T", bound="str | BaseModel")
 
 START = 8  # scenes at once on a server that nothing is known of yet
 MOST = 512
-SLOWER = 2.0  # times the fastest replies seen: then a server is full
+SLOWER = 2.0  # times as long as at its quickest: then a server is full
+SAMPLE = 8  # calls of one kind from which its pace is taken
 
 
 class Stopped(MatrixAlignError):
@@ -76,12 +78,32 @@ class Tally:
         return self.stop
 
 
-class Server:
-    """An endpoint, and how many scenes it is given at once.
+@dataclass
+class _Pace:
+    """Seconds that a server takes for each token it generates, in calls of one kind."""
 
-    `fixed` is that number; without it, it rises while replies stay as quick as they were, falls slowly when they take
-    more than SLOWER times as long, and is halved when the server says that it is asked too much. Servers with the same
-    lock, `one_by_one`, make one call at a time between them.
+    quickest: float = 0.0  # the best mean of SAMPLE calls; 0 until there is one
+    calls: int = 0  # of the sample being taken
+    seconds: float = 0.0
+    tokens: int = 0
+
+    def add(self, seconds: float, tokens: int) -> None:
+        self.calls += 1
+        self.seconds += seconds
+        self.tokens += tokens
+        if self.calls == SAMPLE:
+            mean = self.seconds / self.tokens
+            self.quickest = min(self.quickest or mean, mean)
+            self.calls, self.seconds, self.tokens = 0, 0.0, 0
+
+
+class Server:
+    """An endpoint, and the number of scenes it is given at once: its `limit`.
+
+    The limit is `fixed`, or it adapts. It rises while the server generates tokens as quickly as it ever did, falls
+    slowly when the server takes more than SLOWER times as long, and is halved when the server pushes requests back.
+    Calls are compared with those of their own kind (the type of their reply): a long critique is no sign of load.
+    Servers that share the lock `one_by_one` make one call at a time between them.
     """
 
     def __init__(
@@ -90,13 +112,15 @@ class Server:
         self.endpoint = endpoint
         self.limit = 1 if one_by_one else fixed or START
         self.scenes = 0  # being played on it
-        self.down_since: float | None = None  # it does not answer; who plays the scenes looks when it is back
+        self.down_since: float | None = None  # when it was found not to answer; None while it does
+        self.answered: float | None = None  # when it last answered a call or a probe
         self._tally = tally
-        self.answered: float | None = None  # when it last answered a call, or a look whether it is there
         self._adapts = not fixed and not one_by_one
         self._one_by_one = one_by_one
-        self._window: list[float] = []  # seconds a call took
-        self._quickest = float("inf")
+        self._paces: defaultdict[str, _Pace] = defaultdict(_Pace)  # by kind of call
+        self._calls = 0  # since the limit was last set
+        self._took = 0.0  # seconds for these calls
+        self._at_best = 0.0  # seconds they would have taken at the quickest pace of their kinds
         self._pushed_back = 0
 
     @property
@@ -109,7 +133,7 @@ class Server:
 
     @property
     def free(self) -> int:
-        """How many more scenes it takes."""
+        """How many more scenes it can be given now."""
         return 0 if self.down_since is not None else self.limit - self.scenes
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
@@ -136,30 +160,33 @@ class Server:
             tally.stop = f"{self.endpoint.url} does not tell what a call takes, so no budget of tokens can be kept"
         tally.usage += fresh.usage
         if self._adapts:
-            self._adapt(fresh.usage.seconds)
+            self._adapt(class_of(reply).__name__, fresh.usage)
         return fresh
 
     def seen(self) -> None:
-        """It has answered just now."""
+        """Notes that the server has answered just now."""
         self.answered = self._tally.answered = time.monotonic()
 
     def ease(self) -> None:
-        """Fewer scenes: it has said, again and again, that it is asked too much."""
+        """Halves the limit: the server has pushed requests back, again and again."""
         if self._adapts:
             self.limit = max(1, self.limit // 2)
 
-    def _adapt(self, seconds: float) -> None:
-        """After as many calls as scenes, the number of scenes for the next ones."""
-        self._window.append(seconds)
-        if len(self._window) < max(START, self.limit):
+    def _adapt(self, kind: str, usage: Usage) -> None:
+        """Counts a call, and sets the limit anew after as many calls as scenes."""
+        pace, tokens = self._paces[kind], max(1, usage.completion_tokens)
+        pace.add(usage.seconds, tokens)
+        self._calls += 1
+        self._took += usage.seconds
+        self._at_best += tokens * pace.quickest or usage.seconds
+        if self._calls < max(START, self.limit):
             return
-        mean = sum(self._window) / len(self._window)
-        self._window.clear()
-        self._quickest = min(self._quickest, mean)
+        full = self._took > SLOWER * self._at_best
+        self._calls, self._took, self._at_best = 0, 0.0, 0.0
         if self.endpoint.pushed_back > self._pushed_back:
             self._pushed_back = self.endpoint.pushed_back
             self.ease()
-        elif mean <= SLOWER * self._quickest:
-            self.limit = min(MOST, self.limit + max(1, self.limit // 4))
-        else:
+        elif full:
             self.limit = max(1, self.limit - max(1, self.limit // 10))
+        else:
+            self.limit = min(MOST, self.limit + max(1, self.limit // 4))
