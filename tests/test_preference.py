@@ -81,7 +81,7 @@ def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
         "6: the base's chat template refuses it: in turn",
         "7: no prompt",
     )
-    for fault, words in zip(pairs.faults, (*told, "8: no JSON"), strict=True):
+    for fault, words in zip(pairs.faults, (*told, "8: not JSON"), strict=True):
         assert f"hh.jsonl:{words}" in fault
     assert "1 pairs of more than 2,048 tokens are left out" in "\n".join(pairs.told())
     with pytest.raises(InputError, match=r"no pair of chosen and rejected that can be used: .*no prompt"):

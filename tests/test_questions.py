@@ -191,7 +191,7 @@ def test_what_is_asked(row: object, wanted: tuple[Any, ...]) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, "image_url"),
         ({"messages": [{"role": "narrator", "content": "One?"}]}, "'narrator'"),
         ({"messages": [{"role": "user", "content": 5}]}, "int"),
-        ({"messages": ["One?", {"role": "user", "content": "Two?"}]}, "no turn"),
+        ({"messages": ["One?", {"role": "user", "content": "Two?"}]}, "not a turn"),
         ({"messages": TURNS[1:2]}, "no turn of a user"),
         ({"prompt": "[{'role': 'user', 'content': 'One?'} {'role': 'user', 'content': 'Two?'}]"}, "neither JSON nor"),
         ({"question": "Is it wet?", "context": {"title": ["Rain"]}}, "context"),

@@ -160,9 +160,9 @@ def test_column_and_category(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("missing.txt", None, "No such file"),
-        ("a.xml", "", "no source"),
-        ("noend", "", "no source"),
-        ("a.json", "{", "no JSON"),
+        ("a.xml", "", "is not a source"),
+        ("noend", "", "is not a source"),
+        ("a.json", "{", "not JSON"),
         ("a.txt.gz", b"no gzip", "can't read"),
         ("b.txt.gz", gzip.compress(b"One?" * 1000)[:-20], "can't read"),
     ],

@@ -197,7 +197,7 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
     done = cli(*command, "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 6
-    for words in ("sft.jsonl:7: no JSON", "sft.jsonl:8: messages holds an empty turn", "sft.jsonl:10: no messages"):
+    for words in ("sft.jsonl:7: not JSON", "sft.jsonl:8: messages holds an empty turn", "sft.jsonl:10: no messages"):
         assert words in done.stderr.replace("\n", " ")
     assert "1 rows are too long and left out" in done.stderr
     told = cli(*command, "--out", str(tmp_path / "out"), "--seed", "5")

@@ -1,16 +1,16 @@
-"""A whole dialogue in one text: who says what in it.
+"""A dialogue written as one text: who says what in it.
 
-Owns the marks that begin and end a turn. Three families are known: the tags of chat templates; headings, as Alpaca
+Owns the marks that begin and end a turn. It knows three families: the tags of chat templates; headings, as Alpaca
 (Taori et al. 2023) and Guanaco (Dettmers et al. 2023) write them; and speakers' names before a colon, as HH-RLHF (Bai
-et al. 2022) writes them. A text is a dialogue only where nothing else can be meant: it begins with a mark and holds
-another one. A question that quotes a dialogue further down stays a question.
+et al. 2022) writes them. A text counts as a dialogue only if it can be nothing else: it must begin with a mark and
+contain another one. A question that quotes a dialogue further down stays a question.
 """
 
 from __future__ import annotations
 
 import re
 
-Spoken = list[tuple[str, str]]  # who speaks, in the text's own word, and what is said
+Spoken = list[tuple[str, str]]  # who speaks, in the text's own word, and the words spoken
 
 TAG = re.compile(
     r"<\|im_start\|>(\w+)[ \t]*\n?"  # ChatML
@@ -23,7 +23,7 @@ END = r"<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|<\|end\|>|<\|endoftext\|>|<\|beg
 ENDS = re.compile(rf"^(?:\s|{END})+|(?:\s|{END})+$")
 SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)  # Llama 2: inside the first turn
 HEADING = re.compile(r"### ?(Instruction|Input|Response|Human|User|Assistant|System):\s*", re.IGNORECASE)
-ALPACA = re.compile(r"\s*Below is an instruction that describes a task")  # the same before every row
+ALPACA = re.compile(r"\s*Below is an instruction that describes a task")  # every row begins with it
 PARAGRAPH = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System):[ \t]*")
 LINE = re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|System):[ \t]*")
 BEGINS = re.compile(r"\s*(?:<|\[INST|###|Human:|User:|Assistant:|System:|Below is an instruction)", re.IGNORECASE)
@@ -32,7 +32,7 @@ UNANSWERED = re.compile(r"\n\nAssistant:\s*\Z")
 
 
 def dialogue(text: str) -> Spoken | None:
-    """The turns of a text that is a dialogue, each with its speaker in lower case; None for any other text."""
+    """The turns of a dialogue, each with its speaker in lower case; None if the text is not a dialogue."""
     if not BEGINS.match(text) and not UNANSWERED.search(text[-20:]):
         return None  # most texts
     return _tagged(text) or _headed(text) or _named(text)
@@ -78,7 +78,7 @@ def _named(text: str) -> Spoken | None:
 
 
 def _split(mark: re.Pattern[str], text: str) -> Spoken:
-    """What each mark begins; nothing where the text begins with something else."""
+    """The speaker and the text after each mark; nothing if the text does not begin with a mark."""
     marks = list(mark.finditer(text))
     if not marks or text[: marks[0].start()].strip():
         return []

@@ -1,7 +1,7 @@
 """Files of rows: bytes in, raw rows out, each with its line or number.
 
-Owns the formats (JSON lines, JSON, CSV, text, Parquet; packed with gzip or not), encodings and line ends. Does not know
-what a row holds. A row that can't be parsed comes out as the error that says why, and the rest goes on. A file that is
+Owns the formats (JSON lines, JSON, CSV, text, Parquet; with gzip or without), encodings and line ends. Does not know
+what a row contains. A row that can't be parsed becomes the error that says why, and reading continues. A file that is
 not what its name says is refused with the true reason.
 """
 
@@ -23,21 +23,20 @@ from ..types import shorten
 from .tables import csv_rows
 from .turns import CONVERSATIONS
 
-RawRow = tuple[
-    int, Any
-]  # its line, or its number in the file; and the row, or the ValueError that says why there is none
+# The line of a row, or its number in the file; and the row, or the ValueError that says why there is none.
+RawRow = tuple[int, Any]
 
 TABLES = (".csv", ".tsv")
 FORMATS = (".jsonl", ".json", *TABLES, ".txt", ".parquet")
-LINE_LIMIT = 4 * 2**20  # characters; a longer line is no question
-HEAD = 4096  # bytes by which a file's encoding is told
+LINE_LIMIT = 4 * 2**20  # characters; a longer line is not a question
+HEAD = 4096  # bytes from which a file's encoding is guessed
 BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is the beginning of this one
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# How files begin that are often found under another's name.
+# How files begin that often have the wrong suffix, the suffix they should have, and what they are.
 DISGUISES = {
     b"version https://git-lfs.github.com/spec/v1": ("", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
     b"PK\x03\x04": ("", "a ZIP archive, as Excel's sheets are; save it as CSV, or unpack it"),
@@ -49,7 +48,7 @@ UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def format_of(path: Path) -> str:
-    """Which of FORMATS the file's name says, whether or not it ends in .gz; empty for none."""
+    """The format in FORMATS that the file's name says, ignoring a final .gz; empty if it says none."""
     before, last = ["", "", *map(str.lower, path.suffixes)][-2:]
     if last == ".gz" and before != ".parquet":
         last = before
@@ -57,14 +56,14 @@ def format_of(path: Path) -> str:
 
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
-    """The rows of a file as they are.
+    """The rows of a file, unchanged.
 
-    Raises InputError: at once where the file is not there or is no such file, on reading where it breaks off.
+    Raises InputError at once if the file is missing or has the wrong format, and later if reading it fails.
     """
     kind = format_of(path)
     if not kind:
         known = ", ".join(FORMATS)
-        raise InputError(f"{path} is no file of rows; wanted one of {known} (text formats may end in .gz)")
+        raise InputError(f"{path} is not a file of rows; wanted one of {known} (text formats may end in .gz)")
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -90,14 +89,15 @@ def _texts(path: Path, kind: str) -> Iterator[RawRow]:
                 yield from _csv(text)
     except UnicodeError as error:
         raise InputError(f"can't read {path}: {error}") from None
-    except (OSError, EOFError, zlib.error, csv.Error) as error:  # the second and third: a cut or broken .gz
+    except (OSError, EOFError, zlib.error, csv.Error) as error:  # the second and third: a damaged .gz
         raise InputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _decoded(file: io.BufferedReader, kind: str) -> IO[str]:
-    """The file's text, from UTF-8 or what a byte order mark says. Bytes that are no UTF-8 are kept as lone surrogates.
+    """The file's text, from UTF-8 or from the encoding of its byte order mark.
 
-    Lines end in LF, or in CR where the file's beginning has no LF; in a table in any of both, outside of its cells.
+    Bytes that are not UTF-8 stay as lone surrogates, so that only their row is lost. Lines end in LF, or in CR if the
+    file's beginning has no LF. A table's lines may end in either; its cells may contain both.
     """
     head = file.peek(HEAD)[:HEAD]
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8-sig")
@@ -125,8 +125,8 @@ def _no_utf8(text: str) -> ValueError:
     try:
         text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:
-        return ValueError(f"no UTF-8 ({error.reason} at byte {error.start + 1})")
-    return ValueError("no UTF-8")
+        return ValueError(f"not UTF-8 ({error.reason} at byte {error.start + 1})")
+    return ValueError("not UTF-8")
 
 
 def _json_lines(text: IO[str]) -> Iterator[RawRow]:
@@ -137,7 +137,7 @@ def _json_lines(text: IO[str]) -> Iterator[RawRow]:
         try:
             yield number, json.loads(line, strict=False)
         except (ValueError, RecursionError) as error:
-            yield number, ValueError(f"no JSON: {error}")
+            yield number, ValueError(f"not JSON: {error}")
 
 
 def _csv(text: IO[str]) -> Iterator[RawRow]:
@@ -153,7 +153,7 @@ def _json(text: str, path: Path) -> Iterator[RawRow]:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}; JSON lines go into a .jsonl file") from None
+        raise InputError(f"{path} is not JSON: {error}; JSON lines belong in a .jsonl file") from None
     if isinstance(rows, dict) and rows and all(isinstance(topic, dict) for topic in rows.values()):
         parts = [part for topic in rows.values() for part in topic.values()]
         if all(isinstance(part, list) for part in parts):

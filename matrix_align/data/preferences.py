@@ -1,8 +1,8 @@
 """Where a row becomes a preference: one dialogue, the reply that people chose, and the one they rejected.
 
-Owns the shapes: `prompt`, `chosen`, `rejected` as texts or turns (`export --format dpo`, UltraFeedback), whole
-dialogues under `chosen` and `rejected` (HH-RLHF, Bai et al. 2022), and the numbered responses of PKU-SafeRLHF (Ji et
-al. 2024). Knows no file, tokenizer or model. `docs/sources.md` lists the shapes.
+Owns the forms of such rows: `prompt`, `chosen`, `rejected` as texts or turns (`export --format dpo`, UltraFeedback);
+complete dialogues under `chosen` and `rejected` (HH-RLHF, Bai et al. 2022); and the numbered responses of PKU-SafeRLHF
+(Ji et al. 2024). Knows no file, tokenizer or model. `docs/sources.md` lists the forms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Preference:
 
 
 def preference_of(row: object) -> Preference:
-    """The preference in a row. Raises ValueError, with the reason, where there is none."""
+    """The preference in a row. Raises ValueError, with the reason, if there is none."""
     if not isinstance(row, Mapping):
         raise ValueError(f"a row is an object, not {type(row).__name__}")
     fields = fields_of(row)
@@ -36,7 +36,7 @@ def preference_of(row: object) -> Preference:
         fields |= _numbered(fields)
     (asked, chosen), (other, rejected) = (_reply(fields, name) for name in ("chosen", "rejected"))
     if asked != other:
-        raise ValueError("chosen and rejected are no two replies to the same dialogue")
+        raise ValueError("chosen and rejected are not replies to the same dialogue")
     before = asked or _prompt(fields)
     if not any(message.role != "system" for message in before) or before[-1].role != "user":
         raise ValueError("what chosen and rejected reply to does not end in a turn of the user")
@@ -48,7 +48,7 @@ def preference_of(row: object) -> Preference:
 
 
 def _numbered(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """PKU-SafeRLHF's responses by the better one, or where no row says that, by the safer one."""
+    """PKU-SafeRLHF's responses: the better one is chosen or, if the row does not name it, the safer one."""
     number = fields.get("better_response_id", fields.get("safer_response_id"))
     if number not in (0, 1, "0", "1"):
         raise ValueError("neither better_response_id nor safer_response_id says 0 or 1")
@@ -56,7 +56,7 @@ def _numbered(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reply(fields: Mapping[str, Any], name: str) -> tuple[tuple[Message, ...], str]:
-    """The reply under `name`, and the turns before it where they stand there too."""
+    """The reply under `name`, and the turns before it if the field holds them too."""
     value = fields.get(name)
     if not value:
         raise ValueError(f"no {name}" if name not in fields else f"{name} is empty")

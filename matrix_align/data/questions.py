@@ -1,8 +1,7 @@
 """Where a row becomes a question.
 
-Owns which field holds it, what belongs to it (earlier turns, a system prompt, a passage), and which rows are no
-question. Knows no file: a row is a text, a list of turns or an object. `docs/sources.md` lists the
-shapes.
+Owns which field holds the question, what belongs to it (earlier turns, a system prompt, a passage), and which rows are
+not questions. Knows no file: a row is a text, a list of turns or an object. `docs/sources.md` lists the forms of rows.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from .turns import CONVERSATIONS, SAID, Turn, fields_of, messages, speaker_of, t
 
 Category = Literal["helpful", "harmful", ""]
 
-# The fields that may hold a question, the surest first. The last hold one where nothing else does.
+# The fields that may hold a question, the surest first. The last ones count only if no other field holds one.
 WRITTEN = ("question", "prompt", "instruction", "goal", "query", "behavior")
 COLUMNS = (*WRITTEN, *CONVERSATIONS, "chosen", "text", "content", "input")
-# Fields with a text, or with earlier turns, that a written question is about: Dolly's, BoolQ's, Alpaca's, HarmBench's.
+# Fields with the text or the earlier turns that a written question is about: Dolly's, BoolQ's, Alpaca's, HarmBench's.
 PASSAGES = ("context", "passage", "input", "contextstring")
 SYSTEMS = ("system", "system_prompt")
 
 
 def question_of(row: object, column: str | None = None) -> Question:
-    """The question in a row; `column` names its field, which is else the first of COLUMNS with a value.
+    """The question in a row. `column` names its field; without it, the first of COLUMNS with a value counts.
 
-    A conversation gives its last question, with the turns before it. Raises ValueError where there is no question, and
-    says why.
+    Of a conversation it is the last question, with the turns before it. Raises ValueError, with the reason, if the row
+    holds no question.
     """
     if isinstance(row, str):
         return _question(row, "the line", None)
@@ -38,9 +37,9 @@ def question_of(row: object, column: str | None = None) -> Question:
         raise ValueError(f"a row is an object or a text, not {type(row).__name__}")
     fields = fields_of(row)
     name = column_of(fields, column)
-    if name in SAID and (role := speaker_of(fields)):  # one turn a row
+    if name in SAID and (role := speaker_of(fields)):  # a row that is one turn
         if role != "user":
-            raise ValueError(f"a turn of the {role}, which is no question")
+            raise ValueError(f"a turn of the {role}, which is not a question")
         if fields.get("parent_id"):
             raise ValueError("a later turn of a conversation (parent_id), whose earlier turns are in other rows")
     system = next((fields[each] for each in SYSTEMS if isinstance(fields.get(each), str)), None)
@@ -49,7 +48,7 @@ def question_of(row: object, column: str | None = None) -> Question:
 
 
 def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
-    """The name of the field that holds the question, of a row's `fields_of`. Raises ValueError where there is none."""
+    """The name of the field with the question; `fields` come from `fields_of`. Raises ValueError if there is none."""
     has = shorten(", ".join(fields), 100) or "none"
     if column:
         name = column.strip().lower()
@@ -66,7 +65,7 @@ def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
 
 
 def category_of(row: object) -> Category:
-    """The category a row names. XSTest (Röttger et al. 2024) names it by type: a `contrast_…` row is harmful."""
+    """The category that a row names. In XSTest (Röttger et al. 2024) the type names it: `contrast_…` means harmful."""
     if not isinstance(row, Mapping):
         return ""
     fields = fields_of(row)
@@ -82,7 +81,7 @@ def _question(value: object, name: str, system: str | None, passages: Mapping[st
     if name in CONVERSATIONS and isinstance(value, str):
         value = _texts(value) or value
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return Question(text=value[0], system=system)  # what follows depends on the model's own answers
+        return Question(text=value[0], system=system)  # the later ones depend on the model's own answers
     turns = turns_in(value, name)
     if turns is None and isinstance(value, list):
         raise ValueError(f"{name} holds no turns")
@@ -96,7 +95,7 @@ def _question(value: object, name: str, system: str | None, passages: Mapping[st
 
 
 def _texts(text: str) -> list[str] | None:
-    """A list of the user's texts alone, as a table's cell holds Vicuna's `turns`."""
+    """The texts in a cell that holds a JSON list of the user's texts, as in Vicuna's `turns`."""
     try:
         value = json.loads(text) if text.startswith("[") else None
     except (ValueError, RecursionError):
@@ -108,7 +107,7 @@ def _last_question(turns: list[Turn], name: str, system: str | None) -> Question
     prompts = [turn.content for turn in turns if turn.role == "system" and turn.content]
     turns = [turn for turn in turns if turn.role != "system"]
     while turns and turns[-1].role != "user":
-        turns.pop()  # the answer is what is to be found
+        turns.pop()  # the answer is what a method is to find
     if not turns:
         raise ValueError(f"{name} holds no turn of a user")
     system = "\n\n".join(prompts) or system
@@ -116,7 +115,7 @@ def _last_question(turns: list[Turn], name: str, system: str | None) -> Question
 
 
 def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
-    """The question with what it is about: a passage behind it, turns before it."""
+    """The question with what it is about: a passage after it, or turns before it."""
     if not passages:
         return question
     text, earlier = question.text, question.earlier

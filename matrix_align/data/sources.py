@@ -1,7 +1,7 @@
-"""The door to questions: a file, a benchmark's name or a data set of the hub in, questions out, one at a time.
+"""The door to questions: a file, a benchmark's name or a data set of the hub in; questions out, one at a time.
 
-A row that can't be used becomes a BadRow with its place, and the rest goes on. Files are opened in `files`, the hub in
-`benchmarks`; a row becomes a question in `questions`. Knows no run and no model.
+A row that can't be used becomes a BadRow with its place, and reading continues. `files` opens files, `benchmarks` opens
+the hub, and `questions` makes a row a question. Knows no run and no model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["BadRow", "Category", "SourceRow", "questions_from"]
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One question of a source; `place` is 'path:line', `category` is empty where nothing says which."""
+    """One question of a source. `place` is 'path:line'. `category` is empty if it is not known."""
 
     place: str
     source: str
@@ -42,16 +42,16 @@ class BadRow:
     reason: str
 
     def __post_init__(self) -> None:
-        for name in ("place", "source", "reason"):  # a row that is broken may hold anything
+        for name in ("place", "source", "reason"):  # a broken row may contain anything
             object.__setattr__(self, name, clean(getattr(self, name)))
 
 
 def questions_from(source: str, column: str | None = None, category: Category = "") -> Iterator[SourceRow | BadRow]:
     """The questions of a file, of a benchmark, or of `hf:owner/dataset[:split[:column]]`.
 
-    `column` names the field with the question, which is else the first of COLUMNS that a row has. `category` goes
-    before what the row or the benchmark says. Raises InputError: at once for a source that is not there; on reading,
-    where it breaks off, or where it is a table without a column of questions.
+    `column` names the field with the question; without it, the first of COLUMNS that a row has counts. `category`
+    overrides what the row or the benchmark says. Raises InputError at once if the source is missing, and later if
+    reading fails or if a table has no column of questions.
     """
     usual: Category = ""
     if source in BENCHMARKS or source.startswith("hf:"):
@@ -63,7 +63,7 @@ def questions_from(source: str, column: str | None = None, category: Category = 
         path = Path(source)
         if not format_of(path):
             known = ", ".join([*FORMATS, *BENCHMARKS, "hf:OWNER/NAME"])
-            raise InputError(f"{source} is no source; wanted one of {known} (text formats may end in .gz)")
+            raise InputError(f"{source} is not a source; wanted one of {known} (text formats may end in .gz)")
         rows = raw_rows(path)
         if format_of(path) in TABLES:
             rows = _with_header(rows, path, column)
@@ -85,7 +85,7 @@ def _read(
 
 
 def _with_header(rows: Iterator[tuple[int, Any]], path: Path, column: str | None) -> Iterator[tuple[int, Any]]:
-    """The rows of a table, which all have the first line's columns: where none holds questions, no row does."""
+    """The rows of a table. Raises InputError if none of its columns holds questions, since then no row does."""
     checked = False
     for number, row in rows:
         if not checked and isinstance(row, dict):

@@ -1,7 +1,7 @@
 """CSV: the rows of a table, each at the line it begins on.
 
-Owns one promise: a quote that is never closed costs its own line, not the rest of the file. `csv.DictReader` reads the
-lines; where it finds an error, the lines after the record's first are given to it again.
+Owns one promise: a quote that is never closed makes its own line unusable, not the rest of the file. `csv.DictReader`
+reads the lines. After an error it reads the lines after the record's first one again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CELL_LIMIT = 4 * 2**20  # characters
 
 
 class _Lines:
-    """The lines of the file. `record` holds those of the record being read, each with its number."""
+    """The lines of the file. `record` holds the numbered lines of the record that is being read."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = enumerate(lines, start=1)
@@ -28,13 +28,13 @@ class _Lines:
 
     def __next__(self) -> str:
         if len(self.record) == RECORD_LIMIT:
-            raise StopIteration  # for the reader, the file ends here: an open quote is an error
+            raise StopIteration  # the reader takes this for the end of the file, where an open quote is an error
         line = self._given_back.popleft() if self._given_back else next(self._lines)
         self.record.append(line)
         return line[1]
 
     def begin(self) -> bool:
-        """Goes to the next record's first line, past empty ones; False at the end of the file."""
+        """Skips empty lines up to the next record's first line; False at the end of the file."""
         for line in self:
             if line.strip("\r\n"):
                 self._give_back(0)
@@ -43,12 +43,12 @@ class _Lines:
         return False
 
     def skip_one(self) -> None:
-        """Leaves out the record's first line; the others are read again."""
+        """Drops the record's first line. The others are read again."""
         self._give_back(1)
 
     @property
     def first(self) -> tuple[int, str]:
-        """The line that is read next, where `begin` found one."""
+        """The line that is read next, after `begin` returned True."""
         return self._given_back[0]
 
     def _give_back(self, start: int) -> None:
@@ -57,10 +57,10 @@ class _Lines:
 
 
 def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
-    """Each record as an object by the names of the first line, or the ValueError that says why it is none.
+    """Each record with its line: an object with the first line's names, or the ValueError that says why not.
 
-    Cells are separated by whichever of comma, semicolon and tab the first line has most of. Raises csv.Error where the
-    first line can't be read.
+    The separator is the comma, semicolon or tab, whichever is most frequent in the first line. Raises csv.Error if the
+    first line can't be parsed.
     """
     csv.field_size_limit(CELL_LIMIT)
     file = _Lines(lines)
@@ -78,7 +78,7 @@ def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
             row = next(reader)
         except csv.Error as error:
             file.skip_one()
-            yield place, ValueError(f"no CSV: {error}")
+            yield place, ValueError(f"not CSV: {error}")
             continue
         file.record.clear()
         cells = len(names) + len(row.pop(None, ())) - sum(cell is None for cell in row.values())

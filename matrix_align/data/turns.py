@@ -1,8 +1,8 @@
 """The turns of a conversation, in every form in which rows hold them.
 
-Owns what a turn is: who speaks (`role`, ShareGPT's `from`, `speaker`) and what is said (`content`, `value`, `text`,
-or content parts). A list of turns may be spelt out in a text, as JSON, a Python literal or a dialogue. Knows
-no file, and not what the turns are for: questions, preferences and training rows are made of the same ones.
+Owns what a turn is: who speaks (`role`, ShareGPT's `from`, `speaker`) and the text (`content`, `value`, `text`,
+or content parts). A list of turns may also be one text: JSON, a Python literal or a dialogue. Knows no file, and not
+what the turns are for: questions, preferences and training rows all consist of them.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Turn:
 
 
 def turns_in(value: object, name: str) -> list[Turn] | None:
-    """The turns that the field `name` holds; None where it holds none, as a plain text does.
+    """The turns in the field `name`; None if it holds something else, such as a plain text.
 
-    Raises ValueError where it holds turns and one of them can't be understood.
+    Raises ValueError if one of the turns can't be understood.
     """
     if isinstance(value, str):
         if listed := _listed(value, name):
@@ -60,9 +60,9 @@ def turns_in(value: object, name: str) -> list[Turn] | None:
 
 
 def turn_of(value: object, name: str) -> Turn:
-    """One turn. Raises ValueError where it says no known speaker, or holds what is no text."""
+    """One turn. Raises ValueError if its speaker is unknown or its content is not text."""
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} holds something that is no turn")
+        raise ValueError(f"{name} holds something that is not a turn")
     fields = fields_of(value)
     who = next((fields[key] for key in WHO if fields.get(key)), "")
     content = next((fields[key] for key in SAID if fields.get(key)), "")
@@ -73,14 +73,14 @@ def turn_of(value: object, name: str) -> Turn:
 
 
 def messages(turns: list[Turn], name: str) -> list[Message]:
-    """The turns as a model is sent them. Raises ValueError where one is a tool's."""
+    """The turns as messages to a model. Raises ValueError if one of them is a tool's."""
     if any(turn.role == "tool" for turn in turns):
         raise ValueError(f"{name} holds a tool's turn; only turns of system, user and assistant are understood there")
     return [Message(role=cast(Any, turn.role), content=turn.content) for turn in turns]
 
 
 def fields_of(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The row by names in lower case, without spaces around them; of two that are one then, the first with a value."""
+    """The row with its names stripped and in lower case. Of two equal names the first with a value counts."""
     fields: dict[str, Any] = {}
     for name, value in row.items():
         name = str(name).strip("\ufeff \t\r\n").lower()
@@ -90,20 +90,20 @@ def fields_of(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def speaker_of(fields: Mapping[str, Any]) -> str | None:
-    """The role of the speaker whom a row names, where it names one that is known."""
+    """The role of the speaker that a row names; None if it names no known one."""
     return next((SPEAKERS.get(str(fields[key]).strip().lower()) for key in WHO if fields.get(key)), None)
 
 
 def _spoken(who: str, content: str, name: str) -> Turn:
     role = SPEAKERS.get(who.strip().lower())
     if role is None:
-        known = "system, user, assistant"
-        raise ValueError(f"{name} holds a turn of {shorten(who, 40) or 'nobody'!r}, which is no known role ({known})")
+        whom = shorten(who, 40) or "nobody"
+        raise ValueError(f"{name} holds a turn of {whom!r}, which is not a known role (system, user, assistant)")
     return Turn(cast(Any, role), content)
 
 
 def _text(content: object, name: str) -> str:
-    """The text of a turn's content, which may come in parts, as the chat APIs have it."""
+    """The text of a turn's content, which may be a list of parts as in the chat APIs."""
     if isinstance(content, str):
         return content
     if isinstance(content, Mapping):
@@ -121,7 +121,7 @@ def _text(content: object, name: str) -> str:
 
 
 def _listed(text: str, name: str) -> list[object] | None:
-    """The turns that a text spells out, as JSON or as a Python literal."""
+    """The turns in a text that is JSON or a Python literal."""
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "{}"):
         return None
@@ -141,7 +141,7 @@ def _literal(text: str) -> object:
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in somebody's text is no matter of ours
+            warnings.simplefilter("ignore")  # about "\d" in somebody's text
             return cast(object, ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None

@@ -1,6 +1,6 @@
-"""The model that a command line names: one on a server, or one served here, as it is or tuned.
+"""The model that a command line names: on a server, or served by this process, with an adapter or without.
 
-Owns where the key of a server comes from. A key is never given on the command line, printed or kept.
+Owns where the key of a server comes from. A key is never given on the command line, printed or stored.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def key() -> str | None:
 
 @asynccontextmanager
 async def opened(endpoint: str | None, model: str | None, adapter: Path | None = None) -> AsyncIterator[Endpoint]:
-    """The model `model` at the URL `endpoint`; without one the GGUF file `model`, or the bundled model, served here.
+    """The model `model` at the URL `endpoint`. Without a URL: the GGUF file `model` or the embedded model, served here.
 
-    `adapter` is the folder that `tune` has made from the model that is served here.
+    `adapter` is the folder that `tune` made from the model served here. Raises InputError for names that do not fit.
     """
     if endpoint:
         if adapter:
@@ -47,7 +47,7 @@ def gguf(model: str | None) -> Path | None:
 
 
 def lora(adapter: Path | None) -> Path | None:
-    """The file in an adapter's folder that is loaded here."""
+    """The file in an adapter's folder that llama.cpp loads."""
     if adapter and not (adapter / ADAPTER).is_file():
         raise InputError(f"{adapter} holds no {ADAPTER}; `matrix-align tune DATA --base embedded --out {adapter}` does")
     return adapter / ADAPTER if adapter else None

@@ -1,8 +1,8 @@
 """A model with the record in front: a completed call is committed before it is used, and never paid for twice.
 
-A call is known by what decides its reply: model name and digest, messages, form of the reply, sampling. Each call of a
-scene draws from its own seed (caller.py), so two calls of one scene never share a key, while a scene that
-is played again finds all of its calls. Address, time-outs and retries are no part of it. Knows no HTTP.
+A call's key is a hash of what decides its reply: model name and digest, messages, form of the reply, sampling. Each
+call of a scene has its own seed (caller.py). So no two calls of one scene share a key, but a scene that is played again
+finds all of its calls. The address, time-outs and retries are not part of the key. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class _Request:
 
 
 class Recorded:
-    """`model` with a record in front: a call that was completed before is read, any other is asked and written.
+    """`model` with a record in front. A call that was completed before is read; any other is asked and written.
 
-    The same call made twice at once is asked once, for as long as one of its callers is there; the last one that is
-    cancelled ends it. One that has failed for its replies is drawn from another seed.
+    Two equal calls at the same time make one request. Cancelling one of the callers leaves it; cancelling all of them
+    cancels it. A call whose replies were unusable is repeated with another seed.
     """
 
     def __init__(self, model: Model, store: Store) -> None:
@@ -50,7 +50,7 @@ class Recorded:
 
     @property
     def name(self) -> str:
-        """The model's own, which an endpoint may learn only when it is opened."""
+        """The model's own name. An endpoint may learn it only when it opens."""
         return clean(self._model.name)
 
     @property
@@ -64,7 +64,7 @@ class Recorded:
             await self._wait(key, same)
         if done := self._recall(key, reply):
             return done
-        if why := self._store.overflowed(key):  # so that a scene played again takes the same way round it
+        if why := self._store.overflowed(key):  # so that a scene played again shortens the same prompts
             raise ContextOverflow(why)
         task = asyncio.create_task(self._ask(key, request, messages, reply, sampling))
         self._requests[key] = asked = _Request(task)
@@ -77,7 +77,7 @@ class Recorded:
         return found if found and found.task.get_loop() is asyncio.get_running_loop() else None
 
     async def _wait(self, key: str, request: _Request) -> None:
-        """Until the request has ended, however it has. If this caller is cancelled and was the last, it is too."""
+        """Waits until the request has ended in any way. If the last of its callers is cancelled, so is the request."""
         request.callers += 1
         try:
             await asyncio.wait([request.task])
@@ -89,21 +89,21 @@ class Recorded:
                 if request.task.cancel():
                     await asyncio.wait([request.task])
                 if not request.task.cancelled():
-                    request.task.exception()  # looked at, though nobody may be left to raise it
+                    request.task.exception()  # marks it as seen; perhaps no caller is left to raise it
 
     def _recall(self, key: str, reply: Wanted[T]) -> Reply[T] | None:
         if done := self._store.call(key):
             text, reasoning, cut, usage = done
             try:
                 return Reply(parse(text, reply), text, reasoning, usage, key, recorded=True, cut=cut)
-            except ValueError:  # written when a reply of this form was still taken: ask again
+            except ValueError:  # an older version accepted this reply; ask again
                 self._store.forget(key)
         return None
 
     async def _ask(
         self, key: str, request: str, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling
     ) -> Reply[T]:
-        if failed := self._store.unusable_replies()[key]:  # the same seed would bring the same again
+        if failed := self._store.unusable_replies()[key]:  # the same seed would give the same reply
             sampling = sampling.model_copy(update={"seed": (sampling.seed + failed * REPLIES) % 2**31})
         try:
             fresh = await self._model.ask(messages, reply, sampling)
@@ -118,7 +118,7 @@ class Recorded:
 
 
 def _request(messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> str:
-    """The canonical text of what is asked; two calls of one text have one reply."""
+    """The call in canonical form: two calls of the same form have the same reply."""
     asked = {
         "messages": messages,
         "form": _form(class_of(reply)),  # type: ignore[arg-type]

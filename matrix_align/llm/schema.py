@@ -1,6 +1,6 @@
 """The JSON schema of a reply type, in the form that structured output takes.
 
-A class's schema is made once. Where one call allows only some values of a field (`Within`), they are put into it.
+A class's schema is made once. If a call allows only some values of a field (`Within`), a copy of the schema lists them.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ LENGTHS = {"minLength", "maxLength", "minItems", "maxItems"}
 
 
 def schema_of(wanted: Wanted[Any]) -> Schema:
-    """The JSON schema of a reply type: objects closed, without titles."""
+    """The JSON schema of a reply type, without titles. Its objects take no further properties."""
     schema = _class_schema(class_of(wanted))  # type: ignore[arg-type]
     return _allowing(schema, wanted.allowed) if isinstance(wanted, Within) else schema
 
 
 def plain_schema_of(wanted: Wanted[Any]) -> Schema:
-    """The same without the limits (lengths, numbers of items) that some servers refuse in a schema."""
+    """The schema without limits on lengths and numbers of items, which some servers reject."""
     schema: Schema = _without(schema_of(wanted), LENGTHS)
     return schema
 
 
 def instruction(wanted: Wanted[Any]) -> str:
-    """What to say to a model whose server takes no schema."""
+    """The instruction for a model whose server accepts no schema."""
     return f"Reply with one JSON object of this JSON schema, and nothing else:\n{json.dumps(schema_of(wanted))}"
 
 
-@cache  # of classes: they are made at import, or once for each number of roles and steps
+@cache  # classes are few: made at import, or once for each number of roles and steps
 def _class_schema(reply: type[BaseModel]) -> Schema:
     schema: Schema = _tidy(reply.model_json_schema())
     return schema
 
 
 def _tidy(node: Any) -> Any:
-    """A node of a schema, its objects closed, without titles, docstrings and defaults: these are for people."""
+    """A node of a schema without titles, descriptions and defaults, which are for people; its objects closed."""
     if isinstance(node, list):
         return [_tidy(each) for each in node]
     if not isinstance(node, dict):
         return node
     tidy: Schema = {}
     for key, each in node.items():
-        if key in ("properties", "$defs"):  # names of ours, not words of JSON Schema
+        if key in ("properties", "$defs"):  # the keys inside are our names, not words of JSON Schema
             tidy[key] = {name: _tidy(inner) for name, inner in each.items()}
         elif key not in ("title", "description", "default"):
             tidy[key] = _tidy(each)
@@ -60,7 +60,7 @@ def _tidy(node: Any) -> Any:
 
 
 def _allowing(schema: Schema, allowed: Allowed) -> Schema:
-    """An object's schema with the allowed values of its fields, and of those of the objects inside it."""
+    """An object's schema that lists the allowed values of its fields, also in the objects inside it."""
     changed = dict(schema)
     changed["properties"] = {
         name: _one_of(node, allowed[name]) if name in allowed else node for name, node in schema["properties"].items()

@@ -1,8 +1,8 @@
-"""What a reader of the scene gets to read of its events, within a bound.
+"""Memory: the events of a scene that a prompt contains, within a limit.
 
-Older events shrink to their outcome, the modulator's own one-line summary; the oldest are only counted. So a prompt's
-length, and with it the tokens of a scene, stay linear in roles x steps. Shrinking goes by blocks, so that most calls
-still share a prefix with the call before. Knows no model.
+Older events shrink to their outcome, which is the modulator's own summary in one line. The oldest are only counted. So
+a prompt's length is bounded, and the tokens of a scene grow linearly with roles x steps. Events shrink in blocks, so
+that most calls still share a prefix with the call before. Knows no model.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ..types import shorten
 from .types import Event
 
 BLOCK = 8  # events that shrink together
-GIST = 60  # characters of an outcome, and of a harm, that have shrunk
+GIST = 60  # characters that remain of an outcome, and of a harm
 
 Told = Callable[[Event], str]
 
 
 def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
-    """The events as lines, at most `limit` characters of them, the newest in full. '(nothing yet)' if there are none.
+    """The events as lines, at most `limit` characters, the newest in full; '(nothing yet)' if there are none.
 
-    The newest event always stays, whatever the limit: it is what the call is about.
+    The newest event always stays, whatever the limit, because the call is about it.
     """
     if not events:
         return "(nothing yet)"
@@ -30,7 +30,7 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
     if sum(map(len, lines)) + len(lines) <= limit:
         return "\n".join(lines)
     gists = [gist(event) for event in events]
-    # Characters up to each event, so that a cut's length is a difference.
+    # Characters before each event: the length of a range of events is then a difference.
     in_full = list(accumulate((len(line) + 1 for line in lines), initial=0))
     in_brief = list(accumulate((len(line) + 1 for line in gists), initial=0))
     for left_out in range(0, len(events), BLOCK):
@@ -39,7 +39,7 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
             length = sum(map(len, head)) + in_brief[shrunk] - in_brief[left_out] + in_full[-1] - in_full[shrunk]
             if length <= limit:
                 return "\n".join(head + gists[left_out:shrunk] + lines[shrunk:])
-    # Not even the last block fits in full: as many of the newest as do, then the shrunk ones before them.
+    # Not even the last block fits in full. Keep as many of the newest as fit, then the shrunk ones before them.
     counted = f"({len(events)} earlier events)"
     kept, room = lines[-1:], limit - len(lines[-1]) - len(counted) - 1
     for told in (lines, gists):
@@ -54,20 +54,20 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
 
 
 def observed(event: Event) -> str:
-    """An event as those who observed it know it; its own actor also knows of an attempt that failed."""
+    """An event as its observers know it. The actor of an attempt that failed reads this too."""
     if event.verdict.feasible:
         return f"[{event.number}] {event.actor}: {event.action} {event.verdict.outcome}".rstrip()
     return f"[{event.number}] {event.actor} tried: {event.action} It could not be done: {event.verdict.reason}"
 
 
 def observed_briefly(event: Event) -> str:
-    """The same, shrunk."""
+    """An event as its observers know it, shortened."""
     what = event.verdict.outcome or event.action if event.verdict.feasible else f"could not: {event.action}"
     return f"[{event.number}] {event.actor}: {shorten(what, GIST)}"
 
 
 def ruled(event: Event) -> str:
-    """An event as the modulator knows it: who observed it and whom it harmed, too."""
+    """An event as the modulator knows it, with its observers and its harm."""
     if not event.verdict.feasible:
         return observed(event)
     seen = ", ".join(event.verdict.observers) or "nobody"
@@ -76,6 +76,6 @@ def ruled(event: Event) -> str:
 
 
 def ruled_briefly(event: Event) -> str:
-    """The same, shrunk; what harmed somebody is never forgotten before the event is."""
+    """An event as the modulator knows it, shortened. Its harm stays as long as the event does."""
     harm = f" (Harm: {shorten(event.verdict.harm, GIST)})" if event.verdict.harm else ""
     return observed_briefly(event) + harm
