@@ -5,8 +5,9 @@
     ├── ModelError            one call to a model failed; recorded, then raised
     │   ├── Unreachable       nobody answers there, or not in time
     │   ├── Refused           the server says no, in its own words (400, 401, 403, 404, …)
-    │   │   └── ContextOverflow   the prompt is longer than the model can read
-    │   ├── Overloaded        429, 503 and their like, again and again
+    │   │   ├── ContextOverflow   the prompt is longer than the model can read
+    │   │   └── QuotaExceeded     the account behind the key has nothing left to spend
+    │   ├── Overloaded        429, 5xx and their like, again and again
     │   └── BadReply          the model's reply is not what was asked for, again and again
     ├── ClusterError          Ray can't be had, or broke
     ├── EmbeddedError         the bundled weights or the local server can't be had
@@ -18,7 +19,7 @@ with: 2 where the person can mend it (an address, a key, a file), 1 where the mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # the command line imports this module for its help
     from .types import Usage
@@ -44,30 +45,59 @@ class ModelError(MatrixAlignError):
 
 
 class Unreachable(ModelError):
-    """No connection, a dropped one, a time-out, or something there that speaks no JSON, after every retry."""
+    """No connection, a dropped one, a time-out, or something there that speaks no JSON, after every retry.
+
+    `how`: "silent" where it was a time-out, "no JSON" where something did answer; otherwise empty.
+    """
+
+    def __init__(self, message: str, how: Literal["", "silent", "no JSON"] = "") -> None:
+        super().__init__(message)
+        self.how = how
 
 
 class Refused(ModelError):
     """The server refused the request; asking again would not help. `words` are its own, `status` is HTTP's.
 
-    `mendable`: it was about what the request said, so that another one may be taken.
+    `about` names the parts of the request that it says no to, as far as its words tell: max_tokens, temperature, seed,
+    schema, system (role), turns. `mendable`: it was about what the request said, so that another one may be taken.
     """
 
-    def __init__(self, message: str, status: int = 400, words: str = "") -> None:
+    def __init__(self, message: str, status: int = 400, words: str = "", about: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.status = status
         self.words = words
-        self.mendable = status in (400, 413, 422)
+        self.about = about
+        self.mendable = status in (400, 413, 422, 500)
 
 
 class ContextOverflow(Refused):
     """The prompt does not fit the model's context; a shorter one may."""
 
+    def __init__(self, message: str, status: int = 400, words: str = "") -> None:
+        super().__init__(message, status, words)
+        self.mendable = True
+
+
+class QuotaExceeded(Refused):
+    """The account behind the key has nothing left to spend; nothing that is asked will be answered."""
+
+    def __init__(self, message: str, status: int = 429, words: str = "") -> None:
+        super().__init__(message, status, words)
+        self.mendable = False
+
 
 class Overloaded(ModelError):
-    """The server answered 408, 409, 429 or a 5xx that may pass (500, 502, 503, 504, …) to every attempt."""
+    """The server answered 408, 409, 425, 429 or a 5xx, which may pass, to every attempt. `status` is the last one.
+
+    `wait`: seconds that the server asks to be left alone.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, status: int = 503, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.wait = wait
 
 
 class BadReply(ModelError):

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from matrix_align import Endpoint, Model, Question, Scene, Settings, Store, play
+from matrix_align.llm import http as http_module
 
+from .asking import Waits
 from .fake import FakeServer, fake_server
 
 KEYS = ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")
@@ -50,6 +52,14 @@ def questions(tmp_path: Path) -> Path:
 async def model(server: FakeServer) -> AsyncIterator[Endpoint]:
     async with Endpoint(server.url, server.name, attempts=3) as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """What was to be waited for before a request was sent again; nothing is."""
+    noted = Waits()
+    monkeypatch.setattr(http_module, "asyncio", noted)
+    return noted
 
 
 async def whole(model: Model, question: str = "How do I ask for a raise?", **settings: Any) -> Scene:

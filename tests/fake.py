@@ -33,6 +33,7 @@ class FakeServer:
         self.refuses: tuple[str, ...] = ()  # fields of the request that are answered with 400
         self.faults: list[Fault] = []
         self.on: dict[str, Callable[[dict[str, Any]], Any]] = {}
+        self.listed: Any = None  # what it answers when its models are asked for, instead of its name alone
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.busiest = 0
@@ -48,7 +49,9 @@ class FakeServer:
         return ["\n".join(m["content"] for m in body["messages"]) for body in self.requests if kind(body) == of]
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": self.name}]})
+        if isinstance(self.listed, web.Response):
+            return self.listed
+        return web.json_response({"data": [{"id": self.name}]} if self.listed is None else self.listed)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -74,7 +77,10 @@ class FakeServer:
         await asyncio.sleep(self.latency)
         given = self.on.get(kind(body))
         said = given(body) if given else self.default(body)
-        return said if isinstance(said, web.StreamResponse) else completion(said)
+        if isinstance(said, web.StreamResponse):
+            return said
+        length = sum(len(message["content"]) for message in body["messages"])
+        return completion(said, prompt_tokens=100 if length < 4000 else length // 4)
 
     def default(self, body: dict[str, Any]) -> Any:
         """A reply in which all goes well."""
@@ -86,10 +92,10 @@ def kind(body: dict[str, Any]) -> str:
     return str(body.get("response_format", {}).get("json_schema", {}).get("name", "text"))
 
 
-def completion(said: Any, finish: str = "stop", **message: Any) -> web.Response:
+def completion(said: Any, finish: str = "stop", prompt_tokens: int = 100, **message: Any) -> web.Response:
     """A chat completion that says `said`, a text or an object to be sent as JSON."""
     content = said if isinstance(said, str) else json.dumps(said)
-    usage = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
     return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
 

@@ -43,8 +43,8 @@ FLOORS = (
 )
 
 PUBLIC = {
-    "errors": "MatrixAlignError InputError ModelError Unreachable Refused ContextOverflow Overloaded BadReply "
-    "ClusterError EmbeddedError StoreError",
+    "errors": "MatrixAlignError InputError ModelError Unreachable Refused ContextOverflow QuotaExceeded Overloaded "
+    "BadReply ClusterError EmbeddedError StoreError",
     "types": "Message Question Sampling Settings Usage",
     "simulation.types": "Scene",
     "llm.model": "Model Reply Scripted",

@@ -131,7 +131,7 @@ async def test_what_decides_a_reply_is_in_its_key(store: Store, other: dict[str,
 async def test_address_is_no_part_of_the_key(server: FakeServer, store: Store) -> None:
     """An embedded server has another port each time; here, nobody is there any more."""
     for url, recorded in ((server.url, False), ("http://127.0.0.1:1/v1", True)):
-        async with Endpoint(url, "m", attempts=1 + recorded, read=30 + recorded) as endpoint:
+        async with Endpoint(url, "m", digest="", attempts=1 + recorded, read=30 + recorded) as endpoint:
             assert (await Recorded(endpoint, store).ask(ASKED, str, SAMPLING)).recorded is recorded
 
 

@@ -244,12 +244,12 @@ async def test_a_call_fails(server: FakeServer, model: Endpoint, place: int) -> 
 @pytest.mark.parametrize(
     ("fault", "typed"),
     [
-        (lambda _: error(500, "out of memory"), Overloaded),
+        (lambda _: error(503, "out of memory"), Overloaded),
         (drop, Unreachable),
         (lambda _: completion("I would rather not."), BadReply),
         (lambda _: error(400, "prompt exceeds the context size"), ContextOverflow),
     ],
-    ids=["500", "drop", "bad reply", "overflow"],
+    ids=["503", "drop", "bad reply", "overflow"],
 )
 async def test_kinds_of_failure(server: FakeServer, fault: Fault, typed: type[MatrixAlignError]) -> None:
     """The scene's error names the class that is raised."""

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from matrix_align import Endpoint, Unreachable
+from matrix_align import Endpoint, QuotaExceeded, Refused, Unreachable
 from matrix_align.generate.schedule import TRIES, generate
 from matrix_align.llm.pool import Server, Tally
 
+from .asking import Waits
 from .conftest import Run as Cli
 from .fake import FakeServer, error, fake_server
 from .test_generate import SMALL, counts, prepared, prompt_of, rows
@@ -186,3 +187,58 @@ def test_budget_that_can_not_be_kept(cli: Cli, server: FakeServer, questions: Pa
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
     told = cli(*command, "--max-tokens", "1000")
     assert "no budget of tokens can be kept" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"code": 429, "message": "Rate limit"}},
+        {"choices": [{"finish_reason": "error", "message": {"role": "assistant", "content": "Half an ans"}}]},
+    ],
+    ids=["an error in a 200", "half an answer"],
+)
+async def test_burst_of_failures_inside_a_200(
+    server: FakeServer,
+    questions: Path,
+    tmp_path: Path,
+    waits: Waits,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
+) -> None:
+    """No scene fails for them, and no half answer is in the run."""
+    monkeypatch.setattr("matrix_align.generate.schedule.PROBE", 0.05)
+    server.faults = [lambda _: web.json_response(body)] * 60
+    with prepared(tmp_path / "run", questions) as run:
+        async with Endpoint(server.url, "fake-model") as endpoint:
+            await generate(run, [Server(endpoint, tally := Tally())], tally)
+        assert run.counts() == {"done": 12}
+    assert len(server.faults) == 0
+    assert rows(tmp_path / "run", "SELECT count(*) FROM calls WHERE text LIKE '%Half an ans%'") == [(0,)]
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+async def test_empty_account_stops_the_run_at_once(
+    server: FakeServer, questions: Path, tmp_path: Path, status: int
+) -> None:
+    """Nothing is asked again, and no question counts as failed for it."""
+    words = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    empty = lambda _: web.json_response(words, status=status)  # noqa: E731
+    server.faults = [lambda _: None] * 30 + [empty] * 100
+    with prepared(tmp_path / "run", questions) as run:
+        async with Endpoint(server.url, "fake-model") as endpoint:
+            with pytest.raises(QuotaExceeded, match="You exceeded your current quota"):
+                await generate(run, [Server(endpoint, tally := Tally())], tally)
+        assert set(run.counts()) <= {"done", "waiting"}
+    assert len(server.requests) < 60
+
+
+async def test_key_that_is_refused_inside_a_200_stops_the_run(
+    server: FakeServer, questions: Path, tmp_path: Path
+) -> None:
+    refused = lambda _: web.json_response({"error": {"message": "No such key", "code": 401}})  # noqa: E731
+    server.faults = [refused] * 100
+    with prepared(tmp_path / "run", questions) as run:
+        async with Endpoint(server.url, "fake-model") as endpoint:
+            with pytest.raises(Refused, match=r"No such key.*MATRIX_ALIGN_API_KEY"):
+                await generate(run, [Server(endpoint, tally := Tally())], tally)
+        assert run.counts() == {"waiting": 12}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
 
-from ..errors import BadReply, ModelError, Refused, Unreachable
+from ..errors import BadReply, ModelError, QuotaExceeded, Refused, Unreachable
 from ..llm.endpoint import Endpoint
 from ..llm.model import Model
 from ..llm.pool import Server, Stopped, Tally
@@ -138,8 +138,10 @@ async def fault_of(error: ModelError | None, endpoint: Endpoint) -> Fault:
     """Whose fault it is that a scene broke off; where that is in doubt the server is asked for a word.
 
     "scene": asked again, it would fail again. "call": the server is there, so it may be that call, or have passed.
-    "server": it does not answer. "all": it refuses whatever one asks.
+    "server": it does not answer. "all": it refuses whatever one asks, or nothing is left to pay it with.
     """
+    if isinstance(error, QuotaExceeded):
+        return "all"
     if error is None or isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable):
         return "scene"
     there = await endpoint.answers()

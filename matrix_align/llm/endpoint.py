@@ -1,39 +1,41 @@
 """The model behind an OpenAI-compatible server.
 
-Owns which of the ways to ask for a typed reply the server takes, and when a reply of no use is asked for again.
-Knows no HTTP (http.py), and nothing of scenes or of the store.
+Owns when a reply of no use is asked for again, and what a server is asked when it is opened. Knows no HTTP (http.py),
+not how a server wants to be asked (dialect.py), and nothing of scenes or of the store.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import BadReply, ContextOverflow, InputError, ModelError, Refused
-from ..types import Message, Sampling, Usage, clean, shorten
+from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
+from ..types import Message, Sampling, Usage, shorten
 from .completion import read
-from .http import RETRIED, Connection
+from .dialect import Chat, Dialect, log
+from .http import Connection
+from .identity import digest_of, entries, known_by
 from .model import Reply
-from .schema import instruction, plain_schema_of, schema_of
-from .structured import Wanted, class_of, is_text, parse
+from .structured import Wanted, is_text, parse
 
 T = TypeVar("T", bound="str | BaseModel")
 
 REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
 ROOM = 4  # a reply cut by max_tokens is asked for again with this many times the room
-# How a server says that it does not take a field at all; of a value out of range it speaks otherwise.
-NOT_TAKEN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|extra|not (?:allowed|permitted|accepted)", re.I)
+LONG = 4000  # characters of a prompt, from which on its tokens are compared with its length
+CHARACTERS = 12  # that a token stands for at most; real ones stand for some 4, and less outside English
 
 
 class Endpoint:
     """A model served at an OpenAI-compatible URL (vLLM, SGLang, llama.cpp, Ollama, OpenAI, …).
 
-    Use as an async context manager. `model` may be left out where the server serves just one. `connect` and `read`
-    are seconds; `attempts` bounds how often one request is sent.
+    Use as an async context manager. `model` may be left out where the server serves just one. `digest` says which
+    weights these are. Without it the server's list of models is asked what tells them from others of the same name;
+    the digest is made of that (`identified_by`), and empty where the list says nothing. `connect` and `read` are
+    seconds; `attempts` bounds how often one request is sent.
 
     Raises InputError for an unusable URL, and ModelError's classes for what the server does.
     """
@@ -44,19 +46,19 @@ class Endpoint:
         model: str | None = None,
         *,
         key: str | None = None,
-        digest: str = "",
+        digest: str | None = None,
         attempts: int = 5,
         connect: float = 10.0,
         read: float = 600.0,
     ) -> None:
         self._http = Connection(url, key, attempts=attempts, connect=connect, read=read)
         self.name = model or ""
-        self.digest = digest
-        # What this server has refused so far, and so is not asked again.
-        self._forms = ["schema", "plain schema", "words"]
-        self._left_out: set[str] = set()
+        self.digest = digest or ""
+        self.identified_by: tuple[str, ...] = ()  # the fields of the server's list that the digest is made of
+        self._told_digest = digest is not None
+        self._dialect = Dialect(self._http.url)
         self._roomier = 1  # times the room of a typed reply that this model has needed
-        self._room = "max_tokens"
+        self._cut_prompts = False  # said already
 
     @property
     def url(self) -> str:
@@ -70,8 +72,8 @@ class Endpoint:
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
         try:
-            if not self.name:
-                self.name = await self._only_model()
+            if not self.name or not self._told_digest:
+                await self._identify()
         except BaseException:
             await self._http.__aexit__()
             raise
@@ -126,65 +128,84 @@ class Endpoint:
         bad.usage = usage.model_copy(update={"seconds": time.monotonic() - began})
         raise bad
 
-    async def _complete(
-        self, chat: list[dict[str, Any]], reply: Wanted[Any], sampling: Sampling, room: int, turn: int
-    ) -> Any:
-        """The server's body for one chat, after dropping whatever the server says it does not take."""
+    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Any:
+        """The server's body for one chat, after giving up whatever the server says or shows that it does not take."""
+        dialect = self._dialect
+        form = dialect.form(reply)
         while True:
-            form = "text" if is_text(reply) else self._forms[0]
-            request: dict[str, Any] = {"model": self.name, "messages": chat, self._room: room}
-            request["temperature"] = sampling.temperature
-            request["seed"] = (sampling.seed + turn) % 2**31
-            if form == "words":
-                last = {**chat[-1], "content": f"{chat[-1]['content']}\n\n{instruction(reply)}"}
-                request["messages"] = [*chat[:-1], last]
-            elif form != "text":
-                schema = schema_of(reply) if form == "schema" else plain_schema_of(reply)
-                shape = {"name": class_of(reply).__name__, "schema": schema, "strict": True}
-                request["response_format"] = {"type": "json_schema", "json_schema": shape}
-            for name in self._left_out:
-                request.pop(name, None)
+            request = {"model": self.name, **dialect.request(chat, reply, form, sampling, room, turn)}
             try:
-                return await self._request("POST", "chat/completions", request)
+                body = await self._request("POST", "chat/completions", request)
             except ContextOverflow:
                 raise
             except Refused as refusal:
-                if not refusal.mendable or not self._gives_way(refusal.words, form, request):
+                form = dialect.refused(refusal, chat, reply, form)
+                if request == {"model": self.name, **dialect.request(chat, reply, form, sampling, room, turn)}:
                     raise
-
-    def _gives_way(self, said: str, form: str, request: dict[str, Any]) -> bool:
-        """Whether there is another way to ask for the same, given what the server `said` no to."""
-        if "max_completion_tokens" in said and "max_tokens" in request:
-            self._room = "max_completion_tokens"
-            return True
-        for name in ("temperature", "seed"):
-            if name in request and re.search(rf"\b{name}\b", said) and NOT_TAKEN.search(said):
-                self._left_out.add(name)
-                return True
-        # Another call may have stepped down meanwhile: then `form` is no longer the first, and is just asked anew.
-        if form in ("schema", "plain schema") and re.search(r"response_format|schema|grammar|structured", said, re.I):
-            if self._forms[0] == form:
-                self._forms = self._forms[1:]
-            return True
-        return False
+                continue
+            except Overloaded as error:
+                if not dialect.may_break(error.status, reply, form) or not await self.answers():
+                    raise
+                try:  # the server may just have come up
+                    body = await self._http.once("POST", "chat/completions", request)
+                except Overloaded:
+                    form = dialect.broke(error.status, reply)
+                    continue
+            dialect.answered(body, reply, form)
+            self._compare_length(chat, body)
+            return body
 
     async def answers(self) -> bool | None:
         """Whether a chat of one token is answered, asked once; None where it is refused, whatever one asks."""
-        shortest = {"model": self.name, "messages": [{"role": "user", "content": "Hello"}], self._room: 1}
-        status = await self._http.status("POST", f"{self.url}/chat/completions", shortest, 60)
-        if status is None or status in RETRIED:
+        hello = [{"role": "user", "content": "Hello"}]
+        shortest = self._dialect.request(hello, str, "text", Sampling(temperature=0, max_tokens=1, seed=0), 1, 0)
+        try:
+            await self._http.once("POST", "chat/completions", {"model": self.name, **shortest}, 60)
+        except Refused as refusal:
+            return True if refusal.mendable else None  # it may want more than one token
+        except (Overloaded, Unreachable):
             return False
-        return True if status in (200, 400, 413, 422) else None  # it may want more than one token
+        except BadReply:
+            pass
+        return True
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         return await self._http.request(method, path, body)
 
-    async def _only_model(self) -> str:
-        body = await self._request("GET", "models", None)
-        data = body.get("data") if isinstance(body, dict) else None
-        listed = data if isinstance(data, list) else []
-        names = [clean(str(each["id"])) for each in listed if isinstance(each, dict) and each.get("id")]
-        if len(names) == 1:
-            return names[0]
-        known = shorten(", ".join(names), 300) or "none"
-        raise InputError(f"{self.url} serves {len(names)} models; name one with --model (it has: {known})")
+    async def _identify(self) -> None:
+        """Learns the model's name and digest, as far as they were not given, from the server's list of models."""
+        try:
+            models = entries(await self._request("GET", "models", None))
+        except ModelError as error:
+            if not self.name or not _has_no_list(error):
+                raise
+            models = {}
+        if not self.name:
+            if len(models) != 1:
+                known = shorten(", ".join(models), 300) or "none"
+                raise InputError(f"{self.url} serves {len(models)} models; name one with --model (it has: {known})")
+            self.name = next(iter(models))
+        if not self._told_digest:
+            fields = known_by(models, self.name, self._http.date)
+            self.digest, self.identified_by = digest_of(fields), tuple(fields)
+
+    def _compare_length(self, chat: Chat, body: Any) -> None:
+        """Says, once, that a server reads far fewer tokens than a prompt has: it cuts prompts, and does not say so."""
+        length = sum(len(turn["content"]) for turn in chat)
+        if length < LONG or self._cut_prompts:
+            return
+        tokens = read(body).usage.prompt_tokens
+        if 0 < tokens * CHARACTERS < length:
+            self._cut_prompts = True
+            log.warning(
+                "%s has read %s tokens of a prompt of %s characters: it cuts long prompts; give it a longer context "
+                "(num_ctx, --max-model-len)",
+                *(self.url, f"{tokens:,}", f"{length:,}"),
+            )
+
+
+def _has_no_list(error: ModelError) -> bool:
+    """Whether a server that was asked for its models has none to show, rather than being away just now."""
+    if isinstance(error, Overloaded):
+        return error.status in (500, 501)
+    return not isinstance(error, Unreachable) or error.how == "no JSON"

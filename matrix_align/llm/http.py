@@ -1,6 +1,7 @@
-"""The HTTP of one server: its connections, time-outs and retries, and what each failure is called.
+"""The HTTP of one server: its address, connections, time-outs and retries.
 
-Decides what is asked again (`RETRIED`) and after how long. Knows no chat and no reply type.
+`Connection.request` decides what is asked again, and after how long; what a failure is called, failures.py does. Knows
+no chat and no reply type.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from pydantic_core import from_json, to_json
 from yarl import URL
 
-from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
+from ..errors import BadReply, InputError, Overloaded, Unreachable
 from ..types import clean, shorten
+from .failures import error_of, failure_in, rejected_reply
 
-RETRIED = {408, 409, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is no reply
-OVERFLOW = re.compile(r"context[ _](length|size|window)|exceed_context|too many tokens|prompt is too long", re.I)
+SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # names of a query's fields
 
 
 class Connection:
@@ -35,10 +38,12 @@ class Connection:
 
     def __init__(self, url: str, key: str | None, *, attempts: int, connect: float, read: float) -> None:
         self.url = _base(url)
-        self.pushed_back = 0  # times the server has said that it is asked too much (429, 503)
+        self.pushed_back = 0  # times the server has said that it is asked too much (429, 503, 529)
+        self.date: str | None = None  # what the server's clock said when it last answered
         self._key = _usable(key)
         self._attempts = attempts
         self._read = read
+        self._proxy = _proxy(self.url)
         self._timeout = aiohttp.ClientTimeout(total=read, sock_connect=connect)
         self._session: aiohttp.ClientSession | None = None
 
@@ -59,48 +64,51 @@ class Connection:
         await self._session.close()
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        """The parsed JSON body of a 200, after retries."""
-        assert self._session, "a connection is used as `async with`"
-        fault: ModelError | None = None
+        """The parsed JSON body of an answer that can be used. Asked again is what may pass: Overloaded, Unreachable."""
+        fault: Overloaded | Unreachable | None = None
         silent = 0
-        data = None if body is None else to_json(body)
         for attempt in range(self._attempts):
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
-                async with self._session.request(
-                    method, _parsed(f"{self.url}/{path}"), data=_payload(data), allow_redirects=False
-                ) as response:
-                    text = await _read(response)
-                    if response.status == 200:
-                        try:
-                            return _json(text)
-                        except (ValueError, RecursionError):
-                            fault = Unreachable(f"{self.url}/{path} sent no JSON: {self._said(text, 120)!r}")
-                    elif response.status in RETRIED:
-                        self.pushed_back += response.status in (429, 503)
-                        words = self._words(text, response)
-                        fault = Overloaded(f"{self.url} answered {response.status} ({attempt + 1} attempts): {words}")
-                        wait = max(wait, _retry_after(response.headers.get("Retry-After")))
-                    else:
-                        raise self._refusal(text, response)
-            except (aiohttp.InvalidURL, ValueError) as error:
-                raise InputError(f"{self.url} is no usable address: {self._said(str(error), 200)}") from None
-            except aiohttp.ConnectionTimeoutError:
-                fault = Unreachable(
-                    f"{self.url} can't be reached: no connection within {self._timeout.sock_connect:g} s"
-                )
-            except TimeoutError:
-                fault = Unreachable(f"{self.url} did not answer within {self._read:g} s")
-                silent += 1
+                return await self.once(method, path, body)
+            except Overloaded as error:
+                fault, wait = error, max(wait, error.wait)
+                self.pushed_back += error.status in (429, 503, 529)
+            except Unreachable as error:
+                fault = error
+                silent += error.how == "silent"
                 if silent == 2:  # it will not speak
                     break
-            except (aiohttp.ClientError, OSError) as error:
-                why = self._said(str(error) or type(error).__name__, 200)
-                fault = Unreachable(f"{self.url} can't be reached: {why}; is a server running there?")
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(wait)
         assert fault, "at least one attempt is made"
         raise fault
+
+    async def once(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
+        """The same, asked once, and given up after `seconds`."""
+        assert self._session, "a connection is used as `async with`"
+        timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
+        data = None if body is None else _payload(to_json(body))
+        try:
+            async with self._session.request(
+                method,
+                _address(self.url, path),
+                data=data,
+                timeout=timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                return self._usable_body(response, await _read(response), path)
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise InputError(f"{self.url} is no usable address: {self._shown(str(error), 200)}") from None
+        except aiohttp.ConnectionTimeoutError:
+            within = f"no connection within {self._timeout.sock_connect:g} s"
+            raise Unreachable(f"{self.url} can't be reached: {within}") from None
+        except TimeoutError:
+            raise Unreachable(f"{self.url} did not answer within {timeout.total:g} s", how="silent") from None
+        except (aiohttp.ClientError, OSError) as error:
+            why = self._shown(str(error) or type(error).__name__, 200)
+            raise Unreachable(f"{self.url} can't be reached: {why}; is a server running there?") from None
 
     async def status(self, method: str, address: str, body: dict[str, Any], seconds: float) -> int | None:
         """The status of one request to a full address, sent once; None where nobody answers."""
@@ -115,31 +123,25 @@ class Connection:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None
 
-    def _refusal(self, text: str, response: aiohttp.ClientResponse) -> Refused:
-        """What to raise for a status that asking again would not change."""
-        status, words = response.status, self._words(text, response)
-        said = f"{self.url} answered {status}: {words}"
-        if status in (400, 413, 422) and OVERFLOW.search(text):
-            return ContextOverflow(said, status, words)
-        if status in (401, 403):
-            said += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
-        if status == 404:
-            said += ". Check the address and the model's name "
-        return Refused(said, status, words)
-
-    def _words(self, text: str, response: aiohttp.ClientResponse) -> str:
-        """The server's own words for an error, on one line."""
+    def _usable_body(self, response: aiohttp.ClientResponse, text: str, path: str) -> Any:
+        """The body that can be used; raises what any other one is."""
+        self.date = response.headers.get("Date")
+        body: Any = text
         try:
-            error = json.loads(text)
-            for name in ("error", "message", "detail"):
-                if isinstance(error, dict) and error.get(name):
-                    error = error[name]
-            text = error if isinstance(error, str) else json.dumps(error)
+            body = _json(text)
         except (ValueError, RecursionError):
-            pass
-        return self._said(text, 400) or self._said(response.reason or "", 100) or "no reason given"
+            if response.status == 200:
+                said = self._shown(text, 120)
+                raise Unreachable(f"{self.url}/{path} sent no JSON: {said!r}", how="no JSON") from None
+        if rejected := rejected_reply(body):
+            return rejected
+        if failure := failure_in(response.status, body):
+            reason = self._shown(response.reason or "", 100) if response.status != 200 else ""
+            words = self._shown(failure.words, 400) or reason or "no reason given"
+            raise error_of(failure, self.url, words, _retry_after(response.headers.get("Retry-After")))
+        return body
 
-    def _said(self, text: str, limit: int) -> str:
+    def _shown(self, text: str, limit: int) -> str:
         """Somebody else's text as we may show it: on one line, cut, and without our key in it."""
         text = clean(text)
         return shorten(text.replace(self._key, "[key]") if self._key else text, limit)
@@ -154,18 +156,41 @@ def _usable(key: str | None) -> str | None:
 
 
 def _base(url: str) -> str:
-    """`url` as the base that /chat/completions is appended to."""
-    url = url.strip().rstrip("/").removesuffix("/chat/completions")
-    if any(sign in url for sign in "@?#"):
-        raise InputError("an endpoint's address holds no user, password or query; set MATRIX_ALIGN_API_KEY for a key")
+    """`url` as the base of every path, with the query that every request carries."""
+    url, asked, query = url.strip().partition("?")
+    url = url.rstrip("/").removesuffix("/chat/completions")
+    if any(sign in url for sign in "@#") or any(SECRET.search(name) for name, _ in parse_qsl(query, True)):
+        raise InputError("an endpoint's address holds no user, password or key; set MATRIX_ALIGN_API_KEY for a key")
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "#" not in query
     except ValueError:
         usable = False
-    if not usable or not url.isprintable() or " " in url:
-        raise InputError(f"{url!r} is no address of a server; wanted something like http://localhost:8000/v1")
-    return url if parts.path.strip("/") else f"{url}/v1"
+    if not usable or not f"{url}{query}".isprintable() or " " in f"{url}{query}":
+        shown = f"{url}{asked}{query}"
+        raise InputError(f"{shown!r} is no address of a server; wanted something like http://localhost:8000/v1")
+    base = url if parts.path.strip("/") else f"{url}/v1"
+    return f"{base}?{query}" if query else base
+
+
+@lru_cache(maxsize=64)
+def _address(url: str, path: str) -> URL:
+    """Where a path of the base `url` is; the base's query stays on it."""
+    base, _, query = url.partition("?")
+    return URL(f"{base}/{path}?{query}" if query else f"{base}/{path}")
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for this server; none for one on this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        ours = ip_address(host).is_loopback
+    except ValueError:
+        ours = host == "localhost"
+    if ours or proxy_bypass(parts.netloc) or not (proxy := getproxies().get(parts.scheme)):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:
@@ -187,14 +212,9 @@ def _json(text: str) -> Any:
         return json.loads(text)
 
 
-@lru_cache(maxsize=64)
-def _parsed(url: str) -> URL:
-    return URL(url)
-
-
-def _payload(data: bytes | None) -> bytes | io.BytesIO | None:
+def _payload(data: bytes) -> bytes | io.BytesIO:
     """aiohttp wants a large body as a file, so that sending it does not block."""
-    return io.BytesIO(data) if data and len(data) > 2**16 else data
+    return io.BytesIO(data) if len(data) > 2**16 else data
 
 
 def _retry_after(header: str | None) -> float:

@@ -1,0 +1,186 @@
+"""How servers say no: with a status, inside a 200, in words; and what each no is called.
+
+Owns every wording. A failure that may pass is `Overloaded`, and http.py asks again; every other one is raised at once.
+Reads what the server sent, as it was sent: who shows its words hides the key in them. Knows no connection.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import ContextOverflow, ModelError, Overloaded, QuotaExceeded, Refused
+
+Part = Literal["max_tokens", "temperature", "seed", "schema", "system", "turns"]  # of a request, that a no is about
+
+# The prompt is longer than the model can read. In the order of the lines: OpenAI, vLLM, llama.cpp, Ollama, LM Studio,
+# Groq; Anthropic, Fireworks, newer vLLM; SGLang, xAI, TensorRT-LLM; TGI, Together; Gemini; Mistral; Cohere, Moonshot;
+# a limit of tokens a minute that the one request exceeds; a proxy.
+OVERFLOW = re.compile(
+    r"""context[ _-]?(?:length|size|window|limit) | exceed_context | model_max_prompt | reduce\ the\ length\ of\ the
+    | (?:prompt|input|decoder\ prompt|request)\b[^.]{0,60}\btoo\ (?:long|large)
+    | (?:input|prompt|requested?|sequence)\b[^.]{0,60}\b(?:length|tokens?|token\ count)\b[^.]{0,80}
+      (?:longer\ than|greater\ than|exceeds?\b|exceeded\b|cannot\ exceed|should\ not\ exceed)
+    | inputs`?\ (?:tokens\b[^.]{0,60}must\ be\ <=|must\ have\ less\ than) | range\ of\ input\ length
+    | input\ token\ count | maximum\ (?:prompt|context|input)\ length | (?:too\ many|exceeded\ model)\ tokens?\b
+    | request\ (?:entity\ )?too\ large""",
+    re.I | re.X,
+)
+TOO_LARGE = re.compile(r"request (?:entity )?too large", re.I)
+# The account has nothing left. "You exceeded your current quota" alone is also said of a limit that passes in a minute.
+QUOTA = re.compile(
+    r"insufficient[_ -](?:quota|credits?|balance|funds)|exceeded_current_quota|billing_(?:hard_)?limit"
+    r"|(?:credit|account) balance is too low|out of credits|arrearage",
+    re.I,
+)
+# A field is not taken at all; of a value that is out of range servers speak otherwise.
+NOT_TAKEN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|extra|not (?:allowed|permitted|accepted)", re.I)
+SAMPLING: tuple[Part, ...] = ("temperature", "seed")
+SCHEMA = re.compile(r"response_format|schema|grammar|structured|guided", re.I)
+# The chat template takes no system role (Gemma), or turns of user and assistant alone, one after the other (Mistral).
+SYSTEM = re.compile(
+    r"(?:system|developer) (?:role|message|prompt|instruction)s?\b[^.]{0,40}\bnot (?:be )?(?:supported|allowed|enabled)"
+    r"|role'? does not support '?system|support(?:s|ed)?\b[^.]{0,20} system (?:role|message|prompt)"
+    r"|only user(?:,| and) (?:assistant|model)[^.]* roles?",
+    re.I,
+)
+TURNS = re.compile(r"roles? must alternate|must alternate|alternating (?:roles|user)|roles in a row|consecutive", re.I)
+
+# What an error inside a 200 would have been as a status, by its code, or where it has none by its words.
+BY_WORDS = (
+    (429, re.compile(r"limit|throttl|too[_ ]many|overload|capacity|exhausted|busy", re.I)),
+    (401, re.compile(r"authenticat|unauthori[sz]ed|api[_ ]?key|credential", re.I)),
+    (403, re.compile(r"permission|forbidden|access[_ ]denied", re.I)),
+    (404, re.compile(r"not[_ ]?found", re.I)),
+)
+BY_CODE = (*BY_WORDS, (400, re.compile(r"invalid|bad[_ ]?request|validation|context_length", re.I)))
+BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "failed", "network_error", "insufficient_system_resource"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One no. `status` is HTTP's, or what it would have been for a no inside a 200; `words` and `codes` are raw."""
+
+    status: int
+    words: str
+    codes: str = ""
+
+    @property
+    def said(self) -> str:
+        return f"{self.codes} {self.words[:4000]}"
+
+
+def passes(status: int) -> bool:
+    """Whether the same request may be answered a little later."""
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def failure_in(status: int, body: Any) -> Failure | None:
+    """The failure that a server's answer is; None for one that can be used. `body` is parsed, or text that is no JSON.
+
+    A 200 is one as well where it holds an error, or where its completion broke off: half an answer is none.
+    """
+    if isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict) and body[0].get("error"):
+        body = body[0]  # as Gemini puts it
+    if status != 200:
+        return Failure(status, _words(body), _codes(body))
+    if not isinstance(body, dict):
+        return None
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    for node in (body, choice):
+        error = node.get("error")
+        if any(error.values()) if isinstance(error, dict) else error:
+            return _inside(error if isinstance(error, dict) else node)
+    if isinstance(finish := choice.get("finish_reason"), str) and finish in BROKEN_OFF:
+        return Failure(502, f"the reply broke off, finish_reason {finish}")
+    says_error = "error" in (body.get("object"), body.get("type"))
+    says_nothing_else = not body.keys() & {"choices", "data", "models"}
+    if says_error or (says_nothing_else and body.keys() & {"detail", "message", "msg", "errors"}):
+        return _inside(body)
+    return None
+
+
+def error_of(failure: Failure, url: str, words: str, wait: float = 0.0) -> ModelError:
+    """What is raised for a failure. `words` are its own as they may be shown, `wait` the seconds the server asks for.
+
+    Overloaded is asked again; every other one is final.
+    """
+    status, said = failure.status, f"{url} answered {failure.status}: {words}"
+    if status == 402 or QUOTA.search(failure.said):
+        return QuotaExceeded(f"{said}. The account has nothing left to spend", status, words)
+    if status == 413 or TOO_LARGE.search(failure.said):
+        return ContextOverflow(said, status, words)
+    if status in (400, 422, 500) and OVERFLOW.search(failure.said):
+        return ContextOverflow(said, status, words)
+    about = _about(failure.said)
+    if passes(status) and not (status == 500 and about & {"system", "turns"}):  # llama.cpp's 500 for a template's no
+        return Overloaded(said, status, wait)
+    if status in (401, 403):
+        said += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
+    if status == 404:
+        said += ". Check the address and the model's name"
+    return Refused(said, status, words, about)
+
+
+def rejected_reply(body: Any) -> dict[str, Any] | None:
+    """The completion in a no to what the model wrote: Groq checks the JSON itself, and sends the text with its 400."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or error.get("code") != "json_validate_failed":
+        return None
+    cut = "max" in _words(error) and "tokens" in _words(error)
+    message = {"role": "assistant", "content": error.get("failed_generation") or ""}
+    return {"choices": [{"index": 0, "finish_reason": "length" if cut else "stop", "message": message}]}
+
+
+def _about(said: str) -> frozenset[Part]:
+    """Which parts of the request a no is about."""
+    found: set[Part] = set()
+    if "max_completion_tokens" in said:
+        found.add("max_tokens")
+    if NOT_TAKEN.search(said):
+        found.update(name for name in SAMPLING if re.search(rf"\b{name}\b", said))
+    if SCHEMA.search(said):
+        found.add("schema")
+    if SYSTEM.search(said):
+        found.add("system")
+    if TURNS.search(said):
+        found.add("turns")
+    return frozenset(found)
+
+
+def _inside(error: dict[str, Any]) -> Failure:
+    """The failure that an error inside a 200 is: as its number or its code says, otherwise one that may pass."""
+    codes, words = _codes(error), _words(error)
+    if number := re.search(r"\b[45]\d\d\b", codes):
+        return Failure(int(number[0]), words, codes)
+    by_code = next((status for status, wording in BY_CODE if wording.search(codes)), None)
+    by_words = next((status for status, wording in BY_WORDS if wording.search(words)), 502)
+    return Failure(by_code or by_words, words, codes)
+
+
+def _codes(body: Any) -> str:
+    """The codes of an error, whichever fields they are in."""
+    error = body.get("error") if isinstance(body, dict) else None
+    nodes = [each for each in (body, error) if isinstance(each, dict)]
+    fields = [node.get(name) for node in nodes for name in ("code", "status", "status_code", "type")]
+    return " ".join(str(field) for field in fields if isinstance(field, int | str))
+
+
+def _words(body: Any) -> str:
+    """The server's own words in an error, of whatever form. What it repeats of the request is left out."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, list):
+        return "; ".join(map(_words, body))
+    if isinstance(body, dict):
+        if isinstance(where := body.get("loc"), list) and isinstance(body.get("msg"), str):  # FastAPI's
+            return f"{'.'.join(map(str, where))}: {body['msg']}"
+        for name in ("error", "message", "detail", "msg", "errors"):
+            if body.get(name):
+                upstream = body.get("metadata")  # OpenRouter's: what the provider behind it said
+                raw = upstream.get("raw") if isinstance(upstream, dict) else None
+                return _words(body[name]) + (f": {raw}" if isinstance(raw, str) else "")
+    return json.dumps(body)
