@@ -1,14 +1,16 @@
 """The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
 
+import errno
 import io
-import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from ..errors import MatrixAlignError
+from . import output
 from .iterate import iterate
 from .measure import measure
 from .runs import export, generate
@@ -48,6 +50,7 @@ def main() -> None:
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+    output.watch()
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
@@ -60,16 +63,29 @@ def main() -> None:
         _leave(told() or "stopped", 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more goes there, at exit either
-        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no error
-            _leave(f"can't write the output: {error.strerror}", 1)
+    except output.OutputError as error:
+        output.discard()
+        if not isinstance(error.__cause__, BrokenPipeError):  # a reader that has seen enough is no error
+            _leave(f"can't write to standard output: {error}", 1)
         return
+    except OSError as error:
+        _leave(_told(error), 2)
     if code == INTERRUPTED:
         _leave("stopped; what is done is kept, and the same command goes on from there", INTERRUPTED)
 
 
+def _told(error: OSError) -> str:
+    """What failed, with the file where Python names one, and what to do."""
+    why = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.ENOSPC:
+        why += ", free some and run the same command again"
+    if error.filename is None:
+        return f"the system refuses: {why}"
+    return f"can't use {error.filename}: {why}"
+
+
 def _leave(message: str, code: int) -> None:
     line = " ".join(message.split())
-    sys.stderr.write(f"matrix-align: {line}\n")
+    with suppress(OSError):  # nobody reads it
+        sys.stderr.write(f"matrix-align: {line}\n")
     sys.exit(code)
