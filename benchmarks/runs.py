@@ -28,8 +28,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.fast import fast_server
-from matrix_align import Endpoint, Message, Question, Sampling, Settings, Usage
-from matrix_align.cli.options import EMBEDDED
+from matrix_align import Endpoint, Message, Question, Sampling, Usage
+from matrix_align.cli.options import setup_of
 from matrix_align.data.sources import SourceRow
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
@@ -48,12 +48,12 @@ def questions(count: int) -> list[SourceRow]:
 
 async def played(folder: Path, url: str, count: int, at_once: int, **settings: int) -> float:
     """Seconds that a run of `count` questions takes."""
-    with Run(folder, Settings(**settings), "stub") as run:
-        run.take(questions(count))
+    with Run(folder, setup_of(True, 0, None, None, **settings), "stub") as run:
+        run.inputs.take([questions(count)])
         async with Endpoint(url, "stub") as endpoint:
             tally = Tally()
             await generate(run, [Server(endpoint, tally, fixed=at_once)], tally)
-        assert run.counts() == {"done": count}
+        assert run.inputs.counts() == {"done": count}
         return tally.seconds
 
 
@@ -70,11 +70,11 @@ async def memory(folder: Path) -> None:
     """Peak memory of this process as the run goes on; it plays, the server is another process."""
     counts = (1_000, 5_000, 20_000)
     print("| scenes played | peak memory, MB | record, MB | kB a scene | seconds |\n|---|---|---|---|---|")
-    with fast_server(0.0) as url, Run(folder / "run", Settings(roles=2, steps=1), "stub") as run:
+    with fast_server(0.0) as url, Run(folder / "run", setup_of(True, 0, None, None, roles=2, steps=1), "stub") as run:
         began = time.monotonic()
         async with Endpoint(url, "stub") as endpoint:
             for count in counts:
-                run.take(questions(count))
+                run.inputs.take([questions(count)])
                 tally = Tally()
                 await generate(run, [Server(endpoint, tally, fixed=64)], tally)
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -83,7 +83,7 @@ async def memory(folder: Path) -> None:
                 print(f"| {count:,} | {peak:.0f} | {size:.0f} | {size * 1000 / count:.0f} | {took:.0f} |", flush=True)
     began = time.monotonic()
     with Store(folder / "run" / "record.db") as store:
-        listed = len(store.scenes(20))
+        listed = len(store.answers(20))
     print(f"\nOpening the record of {counts[-1]:,} scenes and listing {listed}: {time.monotonic() - began:.3f} s")
 
 
@@ -153,10 +153,8 @@ async def prefix(folder: Path) -> None:
                 began = time.monotonic()
                 usage = sum(await asyncio.gather(*(ask(number) for number in range(1, 17))), start=Usage())
                 took = time.monotonic() - began
-                print(
-                    f"| {client} | {usage.prompt_tokens:,} | {usage.prompt_tokens - usage.cached_tokens:,} | {took:.1f} |",
-                    flush=True,
-                )
+                new = usage.prompt_tokens - usage.cached_tokens
+                print(f"| {client} | {usage.prompt_tokens:,} | {new:,} | {took:.1f} |", flush=True)
 
 
 async def saturation(folder: Path) -> None:
@@ -164,8 +162,8 @@ async def saturation(folder: Path) -> None:
     seconds, wanted = 120.0, 64
     print("| load | calls | prompt tokens read | generated | seconds | tokens/s |\n|---|---|---|---|---|---|")
     requests: list[dict[str, Any]] = []
-    with serve() as served, Run(folder / "run", Settings(roles=3, steps=4, **EMBEDDED), served.name) as run:
-        run.take(questions(wanted))
+    with serve() as served, Run(folder / "run", setup_of(False, 0, None, None, roles=3, steps=4), served.name) as run:
+        run.inputs.take([questions(wanted)])
         async with Endpoint(served.url, served.name, key=served.key) as endpoint:
             asked = endpoint._request
 

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from matrix_align import Endpoint, MatrixAlignError, Message, Model, Question, Reply, Sampling, Scene, Settings, play
-from matrix_align.cli.options import EMBEDDED
+from matrix_align import Answer, Endpoint, Message, Model, Question, Reply, Sampling
+from matrix_align.cli.options import setup_of
 from matrix_align.llm.local import serve
 from matrix_align.llm.structured import Wanted, Within
+from matrix_align.methods import Setup
 from matrix_align.simulation.roles import Reaction
 from matrix_align.simulation.types import Verdict
 from tests.fake import fake_server
@@ -35,21 +36,17 @@ QUESTIONS = [
 HEAD = "calls | depth | prompt tokens | cached | generated | seconds | end"
 
 
-def row(scene: Scene, seconds: float) -> str:
-    usage = scene.usage
+def row(answer: Answer, seconds: float) -> str:
+    usage = answer.usage
     share = f"{usage.cached_tokens / usage.prompt_tokens:.0%}" if usage.prompt_tokens else "-"
-    end = scene.ending.how if scene.ending and not scene.error else scene.error or "-"
-    return f"{len(scene.calls)} | {scene.depth} | {usage.prompt_tokens} | {share} | {usage.completion_tokens} | {seconds:.1f} | {end}"
+    figures = (len(answer.calls), answer.depth, usage.prompt_tokens, share, usage.completion_tokens, f"{seconds:.1f}")
+    return " | ".join(map(str, (*figures, answer.error or answer.ending)))
 
 
-async def played(model: Model, settings: Settings, question: str = QUESTIONS[0]) -> tuple[Scene, float]:
-    began, scenes = time.monotonic(), []
-    try:
-        async for scene in play(Question(text=question), model, settings):
-            scenes.append(scene)
-    except MatrixAlignError:
-        pass  # the last scene carries the error, and the table shows it
-    return scenes[-1], time.monotonic() - began
+async def timed(model: Model, setup: Setup, question: str = QUESTIONS[0]) -> tuple[Answer, float]:
+    began = time.monotonic()
+    answer, _ = await setup.attempt(Question(text=question), model)  # a failed one says so in the table
+    return answer, time.monotonic() - began
 
 
 async def fake() -> None:
@@ -58,8 +55,8 @@ async def fake() -> None:
         server.latency = LATENCY
         async with Endpoint(server.url, server.name) as model:
             for roles, steps in SIZES:
-                scene, seconds = await played(model, Settings(roles=roles, steps=steps))
-                print(f"| {roles} x {steps} | {row(scene, seconds)} | {scene.depth * LATENCY:.1f} |")
+                answer, seconds = await timed(model, setup_of(True, 0, None, None, roles=roles, steps=steps))
+                print(f"| {roles} x {steps} | {row(answer, seconds)} | {answer.depth * LATENCY:.1f} |")
 
 
 class Busiest:
@@ -87,11 +84,11 @@ async def embedded() -> None:
         async with Endpoint(served.url, served.name, key=served.key) as model:
             for number, question in enumerate(QUESTIONS, start=1):
                 for seed in SEEDS:
-                    settings = Settings(roles=3, steps=4, seed=seed, **EMBEDDED)
-                    scene, seconds = await played(model, settings, question)
-                    print(f"| {number} | {seed} | {row(scene, seconds)} |", flush=True)
-            scene, seconds = await played(Busiest(model), Settings(roles=3, steps=4, **EMBEDDED))
-            print(f"| 1, everyone made to act | 0 | {row(scene, seconds)} |", flush=True)
+                    setup = setup_of(False, seed, None, None, roles=3, steps=4)
+                    answer, seconds = await timed(model, setup, question)
+                    print(f"| {number} | {seed} | {row(answer, seconds)} |", flush=True)
+            answer, seconds = await timed(Busiest(model), setup_of(False, 0, None, None, roles=3, steps=4))
+            print(f"| 1, everyone made to act | 0 | {row(answer, seconds)} |", flush=True)
 
 
 if __name__ == "__main__":

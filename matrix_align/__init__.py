@@ -22,13 +22,15 @@ if TYPE_CHECKING:
         StoreError,
         Unreachable,
     )
+    from .llm.caller import Caller
     from .llm.endpoint import Endpoint
     from .llm.model import Model, Reply, Scripted
     from .llm.recorded import Recorded
+    from .methods import METHODS
     from .simulation.scene import play
-    from .simulation.types import Scene
+    from .simulation.types import Scene, Settings
     from .store import Store
-    from .types import Message, Question, Sampling, Settings, Usage
+    from .types import Answer, Message, Question, Sampling, Usage
 
 # The modules that hold the public names.
 _HOMES = [
@@ -40,10 +42,15 @@ _HOMES = [
     "llm.recorded",
     "simulation.types",
     "simulation.scene",
+    "llm.caller",
+    "methods",
 ]
 
 __all__ = [
+    "METHODS",
+    "Answer",
     "BadReply",
+    "Caller",
     "ClusterError",
     "ContextOverflow",
     "EmbeddedError",

@@ -20,6 +20,8 @@ from .types import shorten
 
 TOGETHER = 0.003  # seconds: next to nothing beside a model's reply, and one commit for hundreds of them
 
+VERSION_0_1 = "0003_scenes"  # a migration that its records had
+
 # What to do about a fault, by SQLite's code of it.
 ADVICE = {
     sqlite3.SQLITE_FULL: "free some space, then run the same command again",
@@ -93,6 +95,11 @@ class Database:
         if not has_table(self._db, "migrations"):
             return set()
         applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
+        if VERSION_0_1 in applied:
+            raise StoreError(
+                f"{self.path} is a record of matrix-align 0.1, which this version can't read; "
+                "use another file, and matrix-align 0.1 to read this one"
+            )
         if newer := applied - set(migrations):
             raise StoreError(
                 f"{self.path} was written by a newer matrix-align (it has {min(newer)}); "

@@ -27,20 +27,21 @@ from .evals.measurement import FILE, Measurement, read_measurement, write_measur
 from .evals.plot import plot
 from .evals.preference import read_pairs
 from .evals.rounds import worse
-from .generate.batch import showing
+from .generate.progress import showing
 from .generate.run import Run
 from .generate.schedule import generate
 from .llm.endpoint import Endpoint
 from .llm.launched import launched, serving, words_of
 from .llm.open import key, opened
 from .llm.pool import Server, Tally
+from .methods import Setup
 from .store import Store
 from .tuning import base as bases
 from .tuning import config, llamacpp
 from .tuning.checkpoints import HISTORY
 from .tuning.model_card import note_measured
 from .tuning.quiet import quiet
-from .types import Question, Settings
+from .types import Question
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
 HELD_OUT, PLAYED, DATA = "held-out.jsonl", "questions.jsonl", "data/sft.jsonl"
@@ -56,7 +57,7 @@ class Loop:
     out: Path
     rounds: int
     base: str
-    settings: Settings
+    setup: Setup
     mix: dict[str, float]
     config: Path | None
     held_out: float
@@ -151,7 +152,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
             "preference": hashlib.sha256(loop.preference.read_bytes()).hexdigest() if loop.preference else "",
         },
         "base": {"name": base.name, "digest": base.identity},
-        "settings": loop.settings.model_dump(),
+        **loop.setup.tables(),
         **config.resolved("sft", loop.config),
     }
     nothing_asked = not any(loop.out.glob("*/record.db"))
@@ -167,9 +168,9 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
 
 async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
     async with _served(loop, base) as model:
-        with Run(folder / "run", loop.settings, model.name, model.digest or base.identity) as run:
-            run.take(questions_from(str(loop.out / PLAYED)))
-            counts = run.counts()
+        with Run(folder / "run", loop.setup, model.name, model.digest or base.identity) as run:
+            run.inputs.take([questions_from(str(loop.out / PLAYED))])
+            counts = run.inputs.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))
             async with showing(tally, Console(stderr=True, highlight=False)):
                 await generate(run, [Server(model, tally)], tally)
@@ -180,9 +181,9 @@ def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
     data = folder / DATA
     if not data.exists():
         with Run.there(folder / "run") as run:
-            export(run, data, "sft", loop.mix, 0.0, loop.settings.seed)
+            export(run, data, "sft", loop.mix, 0.0, loop.setup.sampling.seed)
     tuned = folder / "tuned"
-    options = ["--base", _weights(base), "--out", str(tuned), "--seed", str(loop.settings.seed)]
+    options = ["--base", _weights(base), "--out", str(tuned), "--seed", str(loop.setup.sampling.seed)]
     options += ["--gguf"] if base.gguf else ["--merge"]
     _command("tune", str(data), *options, *(["--config", str(loop.config)] if loop.config else []))
     return bases.named(str(tuned / "merged.gguf" if base.gguf else tuned / "merged"))
@@ -205,7 +206,7 @@ def _measure(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, li
 async def _ask(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, list[Question]]) -> Measurement:
     async with _served(loop, base) as model:
         with Store(folder / "record.db") as store:
-            return await measure(model, questions, loop.settings, loop.scenes, store)
+            return await measure(model, questions, loop.setup, loop.scenes, store)
 
 
 def _command(*words: str) -> None:

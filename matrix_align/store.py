@@ -1,4 +1,4 @@
-"""The record: every completed call and every scene, in one SQLite file.
+"""The record: every completed call and every answer, in one SQLite file.
 
 Owns the tables. Knows no HTTP, not how a scene is played, and not how the file is opened (database.py).
 """
@@ -16,49 +16,48 @@ from pydantic_core import from_json, to_json
 
 from .database import Database, guarded, has_table, now, opened_to_read
 from .errors import ModelError, StoreError
-from .simulation.types import Scene
-from .types import Usage, clean
+from .types import Answer, Cut, Usage, clean
 
 # Applied in this order, each once, each in a transaction. Append; never edit one that has been released.
 MIGRATIONS = {
-    "0001_calls": """
+    "0101_calls": """
         CREATE TABLE calls (
             key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL,
-            reasoning TEXT NOT NULL, cut INTEGER NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
+            reasoning TEXT NOT NULL, cut TEXT NOT NULL, usage TEXT NOT NULL, at TEXT NOT NULL
         )""",
-    "0002_failures": """
+    "0102_failures": """
         CREATE TABLE failures (
             id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL,
             error TEXT NOT NULL, message TEXT NOT NULL, reply TEXT NOT NULL, at TEXT NOT NULL
         )""",
-    "0003_scenes": """
-        CREATE TABLE scenes (
-            id TEXT PRIMARY KEY, at TEXT NOT NULL, model TEXT NOT NULL, question TEXT NOT NULL,
-            state TEXT NOT NULL, events INTEGER NOT NULL, scene TEXT NOT NULL
+    "0103_failures_by_error": "CREATE INDEX failures_by_error ON failures (error)",
+    "0104_answers": """
+        CREATE TABLE answers (
+            id TEXT PRIMARY KEY, at TEXT NOT NULL, method TEXT NOT NULL, model TEXT NOT NULL, question TEXT NOT NULL,
+            state TEXT NOT NULL, calls INTEGER NOT NULL, answer TEXT NOT NULL
         )""",
-    "0004_scenes_by_time": "CREATE INDEX scenes_by_time ON scenes (at)",
-    "0005_inputs": """
+    "0105_answers_by_time": "CREATE INDEX answers_by_time ON answers (at)",
+    "0106_inputs": """
         CREATE TABLE inputs (
             place TEXT NOT NULL, question TEXT NOT NULL, rank INTEGER NOT NULL, state TEXT NOT NULL,
             source TEXT NOT NULL, category TEXT NOT NULL, content TEXT NOT NULL, reason TEXT NOT NULL,
-            scene TEXT, PRIMARY KEY (place, question)
+            answer TEXT, taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (place, question)
         )""",
-    "0006_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
-    "0007_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
-    "0008_failures_by_error": "CREATE INDEX failures_by_error ON failures (error)",
-    "0009_inputs_taken": "ALTER TABLE inputs ADD COLUMN taken INTEGER NOT NULL DEFAULT 0",
+    "0107_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
+    "0108_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
 }
 
 
-class Row(NamedTuple):
-    """One line of the list of scenes. `state` is how the scene ended, 'failed' or 'unfinished'."""
+class Summary(NamedTuple):
+    """One line of the list of answers. `state` is how the answer ended, 'failed' or 'unfinished'."""
 
     id: str
     at: str
+    method: str
     model: str
     question: str
     state: str
-    events: int
+    calls: int
 
 
 def default_path() -> Path:
@@ -82,14 +81,14 @@ class Store(Database):
     def __enter__(self) -> Store:
         return self
 
-    def call(self, key: str) -> tuple[str, str, bool, Usage] | None:
+    def call(self, key: str) -> tuple[str, str, Cut, Usage] | None:
         """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
         found = self.select("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", key)
         with guarded(self.path):
-            return (*found[0][:2], bool(found[0][2]), Usage.model_validate_json(found[0][3])) if found else None
+            return (*found[0][:3], Usage.model_validate_json(found[0][3])) if found else None
 
     async def add_call(
-        self, key: str, model: str, request: str, text: str, reasoning: str, cut: bool, usage: Usage
+        self, key: str, model: str, request: str, text: str, reasoning: str, cut: Cut, usage: Usage
     ) -> bool:
         """Returns once the call is committed: False if another process wrote one of this key meanwhile.
 
@@ -147,39 +146,42 @@ class Store(Database):
         with guarded(self.path):
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def save(self, scene: Scene) -> None:
-        """Writes the scene as it stands. A later state of it takes its place, but never an unfinished one a whole."""
+    def save(self, answer: Answer) -> None:
+        """Writes the answer as it stands. A later state of it takes its place, but never an unfinished one a whole."""
         with self.transaction():
-            self.put(scene)
+            self.put(answer)
 
-    def put(self, scene: Scene) -> None:
+    def put(self, answer: Answer) -> None:
         """The same, inside a transaction that writes more."""
-        state = "failed" if scene.error else scene.ending.how if scene.ending and scene.revised else "unfinished"
         self._db.execute(
-            "INSERT INTO scenes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "at = CASE state WHEN excluded.state THEN at ELSE excluded.at END, "
-            "state = excluded.state, events = excluded.events, scene = excluded.scene "
+            "state = excluded.state, calls = excluded.calls, answer = excluded.answer "
             "WHERE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished')",
-            (scene.id, now(), scene.model, scene.question.text, state, len(scene.events), scene.model_dump_json()),
+            (
+                *(answer.id, now(), answer.method, answer.model, answer.question.text, answer.state),
+                *(len(answer.calls), answer.model_dump_json()),
+            ),
         )
 
-    def scenes(self, limit: int = 20) -> list[Row]:
-        """The newest scenes, newest first, without reading the scenes themselves."""
+    def answers(self, limit: int = 20) -> list[Summary]:
+        """The newest answers, newest first, without reading the answers themselves."""
         with guarded(self.path):
             rows = self._db.execute(
-                "SELECT id, at, model, substr(question, 1, 200), state, events FROM scenes ORDER BY at DESC LIMIT ?",
+                "SELECT id, at, method, model, substr(question, 1, 200), state, calls FROM answers "
+                "ORDER BY at DESC LIMIT ?",
                 (limit,),
             )
-            return [Row(*row) for row in rows]
+            return [Summary(*row) for row in rows]
 
-    def scene(self, id: str) -> Scene | None:
-        """The scene whose id is or, if only one does, begins with `id`."""
+    def answer(self, id: str) -> Answer | None:
+        """The answer whose id is or, if only one does, begins with `id`."""
         id = clean(id)
         with guarded(self.path):
             rows = self._db.execute(
-                "SELECT scene FROM scenes WHERE id >= ? AND id < ? ORDER BY id LIMIT 2", (id, id + "\U0010ffff")
+                "SELECT answer FROM answers WHERE id >= ? AND id < ? ORDER BY id LIMIT 2", (id, id + "\U0010ffff")
             ).fetchall()
-            found = [Scene.model_validate_json(scene) for (scene,) in rows]
+            found = [Answer.model_validate_json(answer) for (answer,) in rows]
         return found[0] if found and (len(found) == 1 or found[0].id == id) else None
 
 

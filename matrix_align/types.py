@@ -1,15 +1,14 @@
-"""The frozen objects that flow between the stages, and nothing that acts.
+"""The frozen objects that all parts share: a chat, a question, a call to a model, an answer.
 
-Knows no model, prompt, network or file. Names are the paper's (Pang et al., ICML 2024): a scene is played
-by the ego and other roles, people and objects alike, under a modulator; numbered events become a critique.
+Knows no model, method, network or file.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, computed_field, field_validator
 
 QUESTION_LIMIT = 64_000  # characters: longer ones are files, not questions
 
@@ -83,23 +82,12 @@ class Question(Frozen):
         return [*system, *self.earlier, Message(role="user", content=self.text)]
 
 
-class Settings(Frozen):
-    """What, beside the question and the model, decides how a scene goes. Paper: 5 roles, 5 steps."""
-
-    roles: int = Field(5, ge=1, le=20)
-    steps: int = Field(5, ge=1, le=20)
-    seed: int = Field(0, ge=0, lt=2**63)
-    temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(1024, ge=16, le=65_536, description="longest answer, in tokens")
-    memory: int = Field(6000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
-
-
 class Sampling(Frozen):
-    """How one reply is drawn."""
+    """How replies are drawn. `max_tokens` is the longest answer, in tokens; each call draws from a seed of its own."""
 
-    temperature: float
-    max_tokens: int
-    seed: int
+    temperature: float = Field(0.7, ge=0, le=2)
+    max_tokens: int = Field(1024, ge=1, le=10_000_000)
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Usage(Frozen):
@@ -118,11 +106,14 @@ class Usage(Frozen):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
-class Call(Frozen):
-    """One call of the scene: what for, by whom, and how many calls had to stand before it (`depth`).
+Cut = Literal["", "length", "filter"]  # what ended a text before its end, if anything did
 
-    `key` finds the call in the store; None where nothing recorded it. `recorded`: it came from there.
-    `cut`: the text ended at its longest, so it may lack its end.
+
+class Call(Frozen):
+    """One call behind an answer: what for, for whom, and how many calls had to stand before it (`depth`).
+
+    `who` and `step` are empty and 0 where a method has no roles or steps. `key` finds the call in the record; it is
+    None where nothing recorded the call. `recorded`: the reply came from there.
     """
 
     kind: str
@@ -132,4 +123,60 @@ class Call(Frozen):
     usage: Usage
     key: str | None = None
     recorded: bool = False
-    cut: bool = False
+    cut: Cut = ""
+
+
+class Draft(Frozen):
+    """What a method has made of a question so far. What is not there yet is None or empty.
+
+    `initial` is the model's own answer, where the method starts from one; `text` is the method's. `ending` says in the
+    method's words how it came to an end. `scene` is matrix's: a `simulation.types.Scene`, or its JSON where the answer
+    was read from a record.
+    """
+
+    initial: str | None = None
+    initial_cut: Cut = ""
+    text: str | None = None
+    text_cut: Cut = ""
+    ending: str = ""
+    scene: Any = None
+
+
+class Answer(Draft):
+    """A draft with what decides it (`method` to `sampling`) and what it took. `error` says why it is not whole.
+
+    `settings` are the method's own. `digest` identifies the model's weights, where that is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON carries the computed parts too
+
+    id: str
+    method: str
+    model: str
+    digest: str
+    question: Question
+    settings: dict[str, JsonValue]
+    sampling: Sampling
+    calls: tuple[Call, ...] = ()
+    error: str | None = None
+
+    def having(self, **changes: Any) -> Answer:
+        """The same answer with these parts set."""
+        return self.model_copy(update=changes)
+
+    @property
+    def state(self) -> str:
+        """'failed', 'unfinished', or how the method came to an end."""
+        return "failed" if self.error else "unfinished" if self.text is None else self.ending or "done"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def usage(self) -> Usage:
+        """Everything the calls took; `seconds` is their sum, more than the time that passed."""
+        return sum((call.usage for call in self.calls), start=Usage())
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def depth(self) -> int:
+        """How many calls stood one after the other."""
+        return max((call.depth for call in self.calls), default=0)

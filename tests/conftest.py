@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Model, Question, Scene, Settings, Store, play
+from matrix_align import METHODS, Answer, Endpoint, Model, Question, Sampling, Scene, Settings, Store
 from matrix_align.llm import http as http_module
+from matrix_align.methods import Setup
 
 from .asking import Waits
 from .fake import FakeServer, fake_server
@@ -62,10 +63,34 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return noted
 
 
-async def whole(model: Model, question: str = "How do I ask for a raise?", **settings: Any) -> Scene:
-    """The last state of a scene, played to its end."""
+def matrix(**settings: int) -> Setup:
+    """A small scene around each question, unless `settings` say otherwise."""
+    given = Settings(**{"roles": 2, "steps": 1, **settings})
+    return Setup(METHODS["matrix"], given, Sampling())
+
+
+async def watched(
+    model: Model,
+    question: str | Question = "How do I ask for a raise?",
+    sampling: Sampling | None = None,
+    **settings: int,
+) -> AsyncIterator[Answer]:
+    """The answer of matrix, each time it has grown; `settings` are the scene's."""
+    asked = question if isinstance(question, Question) else Question(text=question)
     given = Settings(**{"roles": 3, "steps": 3, **settings})
-    return [scene async for scene in play(Question(text=question), model, given)][-1]
+    async for answer in METHODS["matrix"].answer(asked, model, given, sampling):
+        yield answer
+
+
+async def answered(model: Model, *args: Any, **settings: Any) -> tuple[Answer, Scene]:
+    """The whole answer, and the scene behind it."""
+    answers = [answer async for answer in watched(model, *args, **settings)]
+    return answers[-1], Scene.of(answers[-1])
+
+
+async def played(model: Model, *args: Any, **settings: Any) -> Scene:
+    """The scene behind the whole answer."""
+    return (await answered(model, *args, **settings))[1]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of the record share: one call, a scene, and the file as another program sees it."""
+"""What the tests of the record share: one call, an answer, and the file as another program sees it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from matrix_align.simulation.types import Scene
-from matrix_align.types import Message, Question, Sampling, Settings
+from matrix_align.types import Answer, Message, Question, Sampling
 
 ASKED = [Message(role="user", content="Which colour?")]
 SAMPLING = Sampling(temperature=0.7, max_tokens=64, seed=3)
@@ -28,6 +27,6 @@ def change(path: Path, statement: str, *values: Any) -> None:
     db.close()
 
 
-def scene(id: str = "a" * 16, **parts: Any) -> Scene:
-    given: dict[str, Any] = {"model": "m", "question": Question(text="How?"), "settings": Settings(), **parts}
-    return Scene(id=id, **given)
+def answer(id: str = "a" * 16, **parts: Any) -> Answer:
+    given: dict[str, Any] = {"method": "matrix", "model": "m", "digest": "", "question": Question(text="How?"), **parts}
+    return Answer(id=id, settings={}, sampling=SAMPLING, **given)

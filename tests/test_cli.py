@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from matrix_align import Question, Scene, Store
+from matrix_align import Answer, Question, Store
 
 from .conftest import Run
 from .fake import FakeServer, error
@@ -49,11 +49,11 @@ def simulate(cli: Run, server: FakeServer) -> Simulate:
     return run
 
 
-def scene_of(done: subprocess.CompletedProcess[str]) -> Scene:
+def answer_of(done: subprocess.CompletedProcess[str]) -> Answer:
     """The scene on standard output; nothing else may be there, and nothing on standard error."""
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
-    return Scene.model_validate_json(done.stdout)
+    return Answer.model_validate_json(done.stdout)
 
 
 def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
@@ -106,21 +106,21 @@ def test_what_a_model_wrote_is_no_markup_and_moves_no_cursor(simulate: Simulate,
 
 
 def test_json_is_one_object_and_nothing_else(simulate: Simulate) -> None:
-    scene = scene_of(simulate(ASKED, "--json", "--seed", "4"))
-    assert scene.question == Question(text=ASKED)
-    assert (scene.settings.roles, scene.settings.steps, scene.settings.seed) == (3, 2, 4)
-    assert scene.ending
-    assert scene.revised
-    assert scene.usage.cached_tokens > 0
+    answer = answer_of(simulate(ASKED, "--json", "--seed", "4"))
+    assert answer.question == Question(text=ASKED)
+    assert (answer.settings, answer.sampling.seed) == ({"roles": 3, "steps": 2, "memory": 6000}, 4)
+    assert answer.ending
+    assert answer.text
+    assert answer.usage.cached_tokens > 0
 
 
 def test_chat_gives_earlier_turns_and_a_system_prompt(simulate: Simulate, server: FakeServer, tmp_path: Path) -> None:
     chat = [("system", "Be brief."), ("user", "I work in a bakery."), ("assistant", "I see."), ("user", ASKED)]
     file = tmp_path / "chat.json"
     file.write_text(json.dumps([{"role": role, "content": content} for role, content in chat]))
-    scene = scene_of(simulate("--chat", str(file), "--json"))
-    assert scene.question.text == ASKED
-    assert scene.question.system == "Be brief."
+    answer = answer_of(simulate("--chat", str(file), "--json"))
+    assert answer.question.text == ASKED
+    assert answer.question.system == "Be brief."
     assert server.requests[0]["messages"] == json.loads(file.read_text())
 
 
@@ -128,39 +128,39 @@ def test_question_from_standard_input(server: FakeServer, tmp_path: Path) -> Non
     process = started(tmp_path, "simulate", "-", *SMALL, "--endpoint", server.url, "--json")
     out, _ = process.communicate(f"{ASKED}\nI have worked there for two years.\n", timeout=60)
     assert process.returncode == 0
-    assert Scene.model_validate_json(out).question.text == f"{ASKED}\nI have worked there for two years."
+    assert Answer.model_validate_json(out).question.text == f"{ASKED}\nI have worked there for two years."
 
 
 def test_the_same_command_again_asks_for_nothing(simulate: Simulate, server: FakeServer) -> None:
     """The scene is the same; only where its calls came from differs. Another seed is another scene."""
-    first = scene_of(simulate(ASKED, "--json"))
+    first = answer_of(simulate(ASKED, "--json"))
     requests = len(server.requests)
-    again = scene_of(simulate(ASKED, "--json"))
+    again = answer_of(simulate(ASKED, "--json"))
     assert len(server.requests) == requests
     assert all(call.recorded for call in again.calls)
     calls = tuple(call.model_copy(update={"recorded": False}) for call in again.calls)
     assert again.having(calls=calls).model_dump() == first.model_dump()
     assert f"{requests} from the record" in simulate(ASKED).stdout
     assert len(server.requests) == requests
-    assert scene_of(simulate(ASKED, "--json", "--seed", "1")).id != first.id
+    assert answer_of(simulate(ASKED, "--json", "--seed", "1")).id != first.id
     assert len(server.requests) == 2 * requests
 
 
 def test_scenes_lists_and_shows(simulate: Simulate, cli: Run) -> None:
     """Newest first; one scene is printed again as it was, by its id or the beginning of it."""
     printed = simulate(ASKED).stdout
-    first = scene_of(simulate(ASKED, "--json"))
-    second = scene_of(simulate("How do I [b]repair[/b] a bicycle? " * 9, "--json"))
+    first = answer_of(simulate(ASKED, "--json"))
+    second = answer_of(simulate("How do I [b]repair[/b] a bicycle? " * 9, "--json"))
     listed = cli("scenes").stdout
     assert listed.index(second.id) < listed.index(first.id)
     assert "How do I [b]repair[/b]" in listed
     assert max(map(cell_len, listed.splitlines())) <= 80
     rows = json.loads(cli("scenes", "--json").stdout)
-    assert [(row["id"], row["state"], row["events"]) for row in rows] == [
-        (scene.id, "plan done", len(scene.events)) for scene in (second, first)
+    assert [(row["id"], row["state"], row["calls"]) for row in rows] == [
+        (answer.id, "plan done", len(answer.calls)) for answer in (second, first)
     ]
     assert len(json.loads(cli("scenes", "--json", "--limit", "1").stdout)) == 1
-    assert scene_of(cli("scenes", "show", first.id, "--json")) == first
+    assert answer_of(cli("scenes", "show", first.id, "--json")) == first
     for id in (first.id, first.id[:6]):
         shown = cli("scenes", "show", id)
         assert (shown.returncode, shown.stderr) == (0, "")
@@ -248,13 +248,13 @@ def test_goes_on_where_it_was_ended(
     assert len(asked) - len(done) <= 3  # of those asked at once
     server.requests.clear()
 
-    scene = scene_of(simulate(ASKED, "--json"))
+    answer = answer_of(simulate(ASKED, "--json"))
     assert done.isdisjoint(seeds(server))
-    assert sum(call.recorded for call in scene.calls) == len(done)
-    assert len(scene.calls) == len(done) + len(server.requests)
-    assert scene.revised
+    assert sum(call.recorded for call in answer.calls) == len(done)
+    assert len(answer.calls) == len(done) + len(server.requests)
+    assert answer.text
     with Store(tmp_path / "scenes.db") as store:
-        assert [row.state for row in store.scenes()] == ["plan done"]
+        assert [row.state for row in store.answers()] == ["plan done"]
 
 
 # Bad input. -------------------------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_nobody_listens(cli: Run, tmp_path: Path) -> None:
         cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9", "--model", "any")
     )
     with Store(tmp_path / "scenes.db") as store:
-        assert store.scenes() == []
+        assert store.answers() == []
     complaint(cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9"))
 
 
@@ -435,7 +435,7 @@ def test_reader_that_has_gone(server: FakeServer, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     with Store(tmp_path / "scenes.db") as store:
-        assert len(store.scenes()) == 1
+        assert len(store.answers()) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is told by /dev/full")

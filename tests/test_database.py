@@ -19,16 +19,16 @@ from matrix_align.llm.recorded import Recorded
 from matrix_align.store import MIGRATIONS, Store, default_path
 from matrix_align.types import Usage
 
-from .records import ASKED, SAMPLING, change, rows, scene
+from .records import ASKED, SAMPLING, answer, change, rows
 
 
 def test_migrations_are_applied_once_and_by_name(path: Path) -> None:
     with Store(path) as store:
-        store.save(scene())
+        store.save(answer())
     applied = rows(path, "SELECT name, at FROM migrations ORDER BY name")
     assert [name for name, _ in applied] == sorted(MIGRATIONS)
     with Store(path) as store:
-        assert store.scene("a" * 16)
+        assert store.answer("a" * 16)
     assert rows(path, "SELECT name, at FROM migrations ORDER BY name") == applied
 
 
@@ -39,7 +39,7 @@ async def test_older_store_is_brought_up_to_date(path: Path, monkeypatch: pytest
             await Recorded(Scripted("Blue."), store).ask(ASKED, str, SAMPLING)
     assert len(rows(path, "SELECT name FROM migrations")) == 2
     with Store(path) as store:
-        store.save(scene())
+        store.save(answer())
         assert (await Recorded(Scripted(), store).ask(ASKED, str, SAMPLING)).recorded
     assert len(rows(path, "SELECT name FROM migrations")) == len(MIGRATIONS)
 
@@ -67,7 +67,7 @@ def refused(path: Path | str) -> str:
 
 def test_store_of_a_newer_version(path: Path) -> None:
     with Store(path) as store:
-        store.save(scene())
+        store.save(answer())
     change(path, "INSERT INTO migrations VALUES ('9999_from_the_future', 'now')")
     before = path.read_bytes()
     assert "9999_from_the_future" in refused(path)
@@ -84,13 +84,13 @@ def test_file_that_is_no_store(path: Path, content: bytes) -> None:
 def test_store_that_is_corrupt(path: Path) -> None:
     with Store(path) as store:
         for number in range(100):
-            store.save(scene(f"{number:016}"))
+            store.save(answer(f"{number:016}"))
     whole = path.read_bytes()
     path.write_bytes(whole[:100] + b"\xff" * 3000 + whole[3100:])
     refused(path)
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     with pytest.raises(StoreError) as caught, Store(path) as store:
-        store.scene("0000000000000007")
+        store.answer("0000000000000007")
     assert "\n" not in str(caught.value)
 
 
@@ -104,7 +104,7 @@ def test_no_store_can_be_where_it_is_wanted(tmp_path: Path) -> None:
 
 def test_folders_are_made(tmp_path: Path) -> None:
     with Store(tmp_path / "new" / "newer" / "scenes.db") as store:
-        store.save(scene())
+        store.save(answer())
 
 
 def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_new_store_is_waited_for(path: Path) -> None:
     ending.start()
     try:
         with Store(path) as store:
-            store.save(scene())
+            store.save(answer())
     finally:
         ending.join()
         other.close()
@@ -135,7 +135,7 @@ def write(path: Path, name: str) -> None:
             model = Recorded(Scripted(*map(str, range(50)), name=name), store)
             for seed in range(50):
                 await model.ask(ASKED, str, SAMPLING.model_copy(update={"seed": seed}))
-                store.save(scene(name, error=str(seed)))
+                store.save(answer(name, error=str(seed)))
 
     asyncio.run(ask())
 
@@ -150,22 +150,22 @@ def test_several_processes_write_at_once(path: Path, store: Store) -> None:
         each.join(60)
     assert [each.exitcode for each in writers] == [0, 0, 0]
     assert rows(path, "SELECT model, count(*) FROM calls GROUP BY model") == [(name, 50) for name in "abcd"]
-    assert sorted(row.id for row in store.scenes()) == ["a", "b", "c", "d"]
-    assert [found.error for found in map(store.scene, "abcd") if found] == ["49"] * 4
+    assert sorted(row.id for row in store.answers()) == ["a", "b", "c", "d"]
+    assert [found.error for found in map(store.answer, "abcd") if found] == ["49"] * 4
 
 
 def test_reader_is_not_kept_waiting_by_a_writer(path: Path, store: Store) -> None:
-    store.save(scene())
+    store.save(answer())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    other.execute("DELETE FROM scenes")
-    assert store.scene("a" * 16)
+    other.execute("DELETE FROM answers")
+    assert store.answer("a" * 16)
     other.execute("ROLLBACK")
     other.close()
 
 
 def pending(store: Store, number: int, text: str = "Blue.") -> Coroutine[Any, Any, bool]:
-    return store.add_call(str(number), "m", "{}", text, "", False, Usage())
+    return store.add_call(str(number), "m", "{}", text, "", "", Usage())
 
 
 def keys(path: Path) -> list[str]:
@@ -246,3 +246,15 @@ async def test_what_can_not_be_written_at_the_end_is_said(path: Path) -> None:
         await asyncio.sleep(0)
         caller.cancel()
         await asyncio.wait([caller])
+
+
+def test_a_record_of_version_0_1_is_refused(path: Path) -> None:
+    """Its tables were others; nobody's calls are lost by it, as the file stays as it is."""
+    change(path, "CREATE TABLE migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
+    change(path, "INSERT INTO migrations VALUES ('0003_scenes', '2026')")
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=r"is a record of matrix-align 0\.1, .*; use another file"):
+            Store(path, read_only=read_only)
+    assert rows(path, "SELECT name FROM migrations") == [("0003_scenes",)]
+    assert before

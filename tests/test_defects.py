@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from matrix_align import Endpoint, Question, Refused, Scene, Settings, play
+from matrix_align import Answer, Endpoint, Refused
 
-from .conftest import whole
+from .conftest import answered, watched
 from .fake import FakeServer, error, kind
 from .test_modulator import INITIAL, NAMES, QUESTION, REFUSED, attempts, reactions_asked, staged, text_of
 
@@ -24,7 +24,7 @@ SPEAKING = {name: f"{name} says word-of-{name}." for name in NAMES}
 
 async def test_feasibility_verdict_never_blocks(server: FakeServer, model: Endpoint) -> None:
     """Theirs is a tuple, and so always true. Here what is refused has no effect, and the scene does not go on."""
-    scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings={"climbs": REFUSED, "round": REFUSED})
+    _, scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings={"climbs": REFUSED, "round": REFUSED})
     assert not server.prompts("Reaction")
     assert not any(event.verdict.observers or event.verdict.outcome for event in scene.events)
     assert "Ann: Ann waits." not in attempts(server)
@@ -41,7 +41,7 @@ async def test_verdict_is_resampled_until_yes(server: FakeServer, model: Endpoin
 
 async def test_first_step_reaches_nobody(server: FakeServer, model: Endpoint) -> None:
     """All who observe the first step are asked about it, and can act on it."""
-    scene = await staged(server, model, "Ann knocks-first.", "Ann waits.", reacts=SPEAKING)
+    _, scene = await staged(server, model, "Ann knocks-first.", "Ann waits.", reacts=SPEAKING)
     for name in NAMES:
         assert "knocks-first" in reactions_asked(server, name)[0]
     assert [event.actor for event in scene.events if event.step == 1] == ["Ann", *NAMES]
@@ -58,7 +58,7 @@ async def test_only_the_first_of_several_messages_is_read(server: FakeServer, mo
 
 async def test_ego_ignores_what_it_observes(server: FakeServer, model: Endpoint) -> None:
     """What the ego decides after the reactions is what happens, not the step it had planned."""
-    scene = await staged(
+    _, scene = await staged(
         server,
         model,
         "Ann knocks.",
@@ -75,7 +75,7 @@ async def test_nothing_can_end_a_scene_early(server: FakeServer, model: Endpoint
     """The modulator ends it at the first of five steps, on the action or on a reaction to it."""
     steps = ("Ann knocks.", "Ann waits.", "Ann rings.", "Ann sits.", "Ann leaves.")
     ended = {"nods" if how == "plan stopped" else "knocks": {"ending": how}}
-    scene = await staged(server, model, *steps, reacts={"Guard": "Guard nods."}, rulings=ended)
+    _, scene = await staged(server, model, *steps, reacts={"Guard": "Guard nods."}, rulings=ended)
     assert scene.ending and scene.ending.how == how
     assert {event.step for event in scene.events} == {1}
     assert scene.revised
@@ -84,7 +84,7 @@ async def test_nothing_can_end_a_scene_early(server: FakeServer, model: Endpoint
 async def test_role_names_are_split_at_or(server: FakeServer, model: Endpoint) -> None:
     """Doctor does not become Doct; a comma, an 'and' or a colon splits no name either."""
     names = ("Doctor", "Orla or Victor", "Salt and Pepper, Ltd.", "Guard: night shift", "(Mentor)")
-    scene = await staged(server, model, "Ann knocks.", names=names, reacts={name: f"{name} nods." for name in names})
+    _, scene = await staged(server, model, "Ann knocks.", names=names, reacts={name: f"{name} nods." for name in names})
     assert scene.set_up[1].names() == names
     assert scene.events[0].verdict.observers == names
     assert [event.actor for event in scene.events] == ["Ann", *names]
@@ -94,7 +94,7 @@ async def test_first_role_and_last_step_are_lost(server: FakeServer, model: Endp
     """However roles and steps are numbered or laid out, all of them play."""
     names = ("1. Guard", "Role 2: Bank", "- Door")
     steps = ("Step 1: Ann knocks.", "2. Ann waits.", "Finally, Ann leaves")
-    scene = await staged(server, model, *steps, names=names, reacts={name: f"{name} nods." for name in names})
+    _, scene = await staged(server, model, *steps, names=names, reacts={name: f"{name} nods." for name in names})
     assert [event.action for event in scene.events if event.actor == "Ann"] == list(steps)
     for step in (1, 2, 3):
         assert [event.actor for event in scene.events if event.step == step] == ["Ann", *names]
@@ -102,7 +102,7 @@ async def test_first_role_and_last_step_are_lost(server: FakeServer, model: Endp
 
 async def test_roles_of_one_name_overwrite_each_other(server: FakeServer, model: Endpoint) -> None:
     """Each keeps its own place, also one named like the ego or only written otherwise."""
-    scene = await staged(server, model, "Ann knocks.", names=("Guard", "Guard", "guard", "Ann", "Guard 2"))
+    _, scene = await staged(server, model, "Ann knocks.", names=("Guard", "Guard", "guard", "Ann", "Guard 2"))
     names = scene.set_up[1].names()
     assert len({"ann", *(name.casefold() for name in names)}) == 6
     assert names[0] == "Guard"
@@ -119,16 +119,16 @@ async def test_an_exception_in_one_role_hangs_everything(server: FakeServer, mod
         return error(400, "no such role") if "<you>\nname thing 2.2, " in asked else None
 
     server.faults = [refuse_bank] * 100
-    scenes: list[Scene] = []
+    answers: list[Answer] = []
 
     async def watch() -> None:
-        async for scene in play(Question(text=QUESTION), model, Settings(roles=3, steps=3)):
-            scenes.append(scene)
+        async for answer in watched(model, QUESTION):
+            answers.append(answer)
 
     with pytest.raises(Refused, match="no such role"):
         await asyncio.wait_for(watch(), 30)
-    assert scenes[-1].error and "no such role" in scenes[-1].error
-    assert [call.kind for call in scenes[-1].calls].count("reaction") == 2
+    assert answers[-1].error and "no such role" in answers[-1].error
+    assert [call.kind for call in answers[-1].calls].count("reaction") == 2
 
 
 async def test_question_and_answer_are_swapped_at_the_end(server: FakeServer, model: Endpoint) -> None:
@@ -155,6 +155,6 @@ async def test_all_calls_stand_one_after_the_other(server: FakeServer, model: En
         return None
 
     server.faults = [wait_for_all] * 100
-    scene = await whole(model, roles=5, steps=5)
+    answer, _ = await answered(model, roles=5, steps=5)
     assert len(server.requests) <= 70
-    assert scene.depth <= 6 + 4 * 5
+    assert answer.depth <= 6 + 4 * 5

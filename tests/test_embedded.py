@@ -24,6 +24,7 @@ import pytest
 from pydantic import BaseModel
 
 from matrix_align import (
+    Answer,
     Endpoint,
     Message,
     Model,
@@ -39,7 +40,7 @@ from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
 from matrix_align.llm.weights import NAME, SAMPLER
 
-from .conftest import Run, whole
+from .conftest import Run, answered
 from .embedded import OFFLINE, PATIENCE, complaint, default_weights
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -55,7 +56,7 @@ def refused(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", where.port)) != 0
 
 
-def scene_of(cli: Run, *args: str, **env: str) -> Scene:
+def answer_of(cli: Run, *args: str, **env: str) -> Answer:
     """A scene through the real command. Where the small model fails on a seed, one line says so; one in three goes."""
     for seed in ("1", "2", "3"):
         done = cli("simulate", ASKED, *args, "--seed", seed, "--json", timeout=PATIENCE, **env)
@@ -63,16 +64,17 @@ def scene_of(cli: Run, *args: str, **env: str) -> Scene:
             break
         complaint(done, code=1)
     assert (done.returncode, done.stderr) == (0, "")
-    return Scene.model_validate_json(done.stdout)
+    return Answer.model_validate_json(done.stdout)
 
 
 @pytest.mark.embedded
 def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
     """It ends with both responses and is well formed."""
-    scene = scene_of(cli, "--roles", "3", "--steps", "4")
-    assert scene.initial
-    assert scene.revised
-    assert scene.error is None
+    answer = answer_of(cli, "--roles", "3", "--steps", "4")
+    assert answer.initial
+    assert answer.text
+    assert answer.error is None
+    scene = Scene.of(answer)
     situation, cast, plan = scene.set_up
     names = [situation.ego, *cast.names()]
     assert len(set(names)) == len(names) <= 1 + 3
@@ -84,15 +86,15 @@ def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
     assert scene.ending
     assert scene.critique
     assert {point.incident for point in scene.critique.points} <= set(scene.references)
-    assert scene.depth <= 6 + 4 * 4
-    assert 0 < scene.usage.cached_tokens < scene.usage.prompt_tokens
-    assert all(call.usage.completion_tokens > 0 for call in scene.calls)
+    assert answer.depth <= 6 + 4 * 4
+    assert 0 < answer.usage.cached_tokens < answer.usage.prompt_tokens
+    assert all(call.usage.completion_tokens > 0 for call in answer.calls)
 
 
 @pytest.mark.embedded
 def test_offline_with_weights_cached(cli: Run) -> None:
     default_weights()
-    assert scene_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model == NAME
+    assert answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model == NAME
 
 
 class OneAtATime:
@@ -112,17 +114,18 @@ class OneAtATime:
 @pytest.mark.embedded
 async def test_same_seed_same_scene(tmp_path: Path) -> None:
     """Played twice, on servers and into records of their own: the same words, not one of them from the record."""
-    scenes = []
+    answers = []
     for name in ("one.db", "two.db"):
         with serve() as served, Store(tmp_path / name) as store:
             async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as endpoint:
                 model = Recorded(OneAtATime(endpoint), store)
-                scene = await whole(model, ASKED, roles=2, steps=1, seed=5, temperature=0.3, max_tokens=48)
-        assert not any(call.recorded for call in scene.calls)
-        scenes.append(scene)
-    one, two = (scene.model_dump(exclude={"calls", "usage"}) for scene in scenes)
+                drawn = Sampling(temperature=0.3, max_tokens=48, seed=5)
+                answer, _ = await answered(model, ASKED, drawn, roles=2, steps=1)
+        assert not any(call.recorded for call in answer.calls)
+        answers.append(answer)
+    one, two = (answer.model_dump(exclude={"calls", "usage"}) for answer in answers)
     assert one == two
-    assert [call.key for call in scenes[0].calls] == [call.key for call in scenes[1].calls]
+    assert [call.key for call in answers[0].calls] == [call.key for call in answers[1].calls]
 
 
 @pytest.mark.embedded
@@ -137,8 +140,8 @@ def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
 def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "picnic-model.gguf"
     file.symlink_to(default_weights())
-    scene = scene_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", "--model", str(file))
-    assert scene.model == "picnic-model"
+    answer = answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", "--model", str(file))
+    assert answer.model == "picnic-model"
 
 
 @pytest.mark.embedded

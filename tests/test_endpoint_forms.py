@@ -18,7 +18,7 @@ from matrix_align.llm.structured import FromModel
 from matrix_align.types import Message
 
 from .asking import ASKED, PICK, SAMPLING, Ask, Pick, Waits, fault, pick, say, turns
-from .conftest import whole
+from .conftest import played
 from .fake import FakeServer, completion, error, fill, kind
 
 MAX_TOKENS = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead"
@@ -37,7 +37,7 @@ async def test_typed_reply_is_asked_for_by_schema(server: FakeServer, model: End
 async def test_plain_reply_is_asked_for_without_a_form_and_may_be_cut(server: FakeServer, model: Endpoint) -> None:
     server.on["text"] = lambda _: completion("Blue, beca", finish="length")
     reply = await model.ask(ASKED, str, SAMPLING)
-    assert (reply.value, reply.cut) == ("Blue, beca", True)
+    assert (reply.value, reply.cut) == ("Blue, beca", "length")
     assert [body.keys() & {"response_format"} for body in server.requests] == [set()]
 
 
@@ -74,7 +74,7 @@ async def test_whole_scene_in_words(server: FakeServer, model: Endpoint) -> None
 
     server.refuses = ("response_format",)
     server.on["text"] = obey
-    scene = await whole(model)
+    scene = await played(model)
     assert scene.events
     assert scene.revised == "It depends. Ask first."
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Settings
+from matrix_align import Endpoint
 from matrix_align.data.preferences import preference_of
 from matrix_align.data.refusal import refuses
 from matrix_align.data.sources import questions_from
@@ -18,6 +18,7 @@ from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
 
 from .conftest import Run as Cli
+from .conftest import matrix
 from .fake import FakeServer, completion
 
 HELPFUL, HARMFUL = 12, 8
@@ -36,11 +37,11 @@ async def run(server: FakeServer, tmp_path: Path) -> Path:
 
     server.on |= {"text": answers, "Critique": critiques}
     folder = tmp_path / "run"
-    with Run(folder, Settings(roles=2, steps=1), "fake-model") as made:
+    with Run(folder, matrix(), "fake-model") as made:
         for kind, numbers in (("helpful", range(HELPFUL)), ("harmful", range(HELPFUL, HELPFUL + HARMFUL))):
             source = tmp_path / f"{kind}.txt"
             source.write_text("".join(f"Question number {number}?\n" for number in numbers))
-            made.take(questions_from(str(source), category="helpful" if kind == "helpful" else "harmful"))
+            made.inputs.take([questions_from(str(source), category="helpful" if kind == "helpful" else "harmful")])
         async with Endpoint(server.url, "fake-model") as endpoint:
             await generate(made, [Server(endpoint, tally := Tally())], tally)
     return folder
@@ -128,8 +129,8 @@ def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
     exported(cli, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
     row = lines(tmp_path / "scenes.jsonl")[0]
     assert row["revised"] and row["category"] == "helpful"
-    scene = json.loads(row["scene"])
-    assert scene["events"] and scene["cast"]["roles"] and scene["calls"]
+    answer = json.loads(row["answer"])
+    assert answer["scene"]["events"] and answer["scene"]["cast"]["roles"] and answer["calls"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_card(cli: Cli, run: Path, tmp_path: Path) -> None:
         "helpful.txt",
         "harmful.txt",
         "fake-model",
-        "roles: 2",
+        "settings: roles = 2",
         "refusals",
     ):
         assert words in card

@@ -24,10 +24,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from matrix_align import Endpoint, MatrixAlignError, ModelError, Question, Recorded, Scene, Settings, Store, play
+from matrix_align import Answer, Endpoint, MatrixAlignError, ModelError, Question, Recorded, Store
 from matrix_align.llm.structured import parse
 from matrix_align.simulation.types import Situation
 
+from .conftest import watched
 from .fake import FakeServer, completion, drop, drop_mid_body, error
 
 FAULTS = int(os.environ.get("MATRIX_ALIGN_FAULTS", "10000"))
@@ -240,29 +241,29 @@ class Monkey:
         return act(dice, good if isinstance(good, str) else json.dumps(good))
 
 
-async def played(server: FakeServer, store: Store, number: int) -> Scene:
-    """The last state of one scene against the monkey, checked against how it ended, and saved."""
-    scene, raised = None, None
+async def checked(server: FakeServer, store: Store, number: int) -> Answer:
+    """The last state of one answer against the monkey, checked against how it ended, and saved."""
+    answer, raised = None, None
     async with Endpoint(server.url, server.name, attempts=3, read=READ) as endpoint:
         question = Question(text=f"How do I plan a picnic for {number} guests?")
         try:
-            async for state in play(question, Recorded(endpoint, store), Settings(roles=2, steps=2)):
-                scene = state
+            async for answer in watched(Recorded(endpoint, store), question, roles=2, steps=2):
+                pass
         except MatrixAlignError as caught:
             raised = caught
-    assert scene
-    store.save(scene)
-    saved = store.scene(scene.id)
+    assert answer
+    store.save(answer)
+    saved = store.answer(answer.id)
     assert saved
-    assert saved.model_dump() == scene.model_dump()
+    assert saved.model_dump(mode="json") == answer.model_dump(mode="json")
     if raised:
         assert isinstance(raised, ModelError)
-        assert scene.error == f"{type(raised).__name__}: {raised}"
+        assert answer.error == f"{type(raised).__name__}: {raised}"
         assert len(str(raised).splitlines()) == 1
     else:
-        assert scene.revised
-        assert scene.error is None
-    return scene
+        assert answer.text
+        assert answer.error is None
+    return answer
 
 
 def resident() -> int:
@@ -281,13 +282,13 @@ async def test_every_scene_ends(server: FakeServer, tmp_path: Path, monkeypatch:
         while monkey.did.total() < FAULTS:
             monkey.share = 0.25 if scenes // BATCH % 3 else 0.85  # two batches in three are mostly good
             server.faults = [monkey] * 20_000
-            batch = [played(server, store, scenes + each) for each in range(BATCH)]
+            batch = [checked(server, store, scenes + each) for each in range(BATCH)]
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(asyncio.wait_for(each, HANG)) for each in batch]
             done = [task.result() for task in tasks]
-            ended.update("answer" if scene.error is None else "error" for scene in done)
+            ended.update("error" if answer.error else "answer" for answer in done)
             recorded = failures(path)
-            assert Counter(scene.error for scene in done if scene.error) <= recorded
+            assert Counter(answer.error for answer in done if answer.error) <= recorded
             scenes += BATCH
             server.requests.clear()
             server.headers.clear()

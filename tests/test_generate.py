@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Settings
+from matrix_align import Endpoint
 from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
 
 from .conftest import Run as Cli
+from .conftest import matrix
 from .fake import FakeServer, completion, error
 
 SMALL = ("--roles", "2", "--steps", "1")
@@ -61,7 +62,7 @@ def test_every_question_has_a_scene_and_is_asked_once(
     first = cli(*command)
     assert counts(first) == {"done": 12}
     assert "total" in first.stderr and "Stopped" not in first.stderr
-    assert rows(tmp_path / "run", "SELECT count(*) FROM scenes") == [(12,)]
+    assert rows(tmp_path / "run", "SELECT count(*) FROM answers") == [(12,)]
     made = len(server.requests)
     assert counts(cli(*command)) == {"done": 12}
     assert len(server.requests) == made
@@ -117,9 +118,9 @@ def test_failures_are_kept_and_played_again_alone(
     server.on["Critique"] = lambda body: error(400, "not today") if "number 3?" in str(body) else server.default(body)
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
     assert counts(cli(*command)) == {"done": 11, "failed: Refused": 1}
-    [(scene,)] = rows(tmp_path / "run", "SELECT scene FROM scenes WHERE state = 'failed'")
-    kept = json.loads(scene)
-    assert kept["events"] and "not today" in kept["error"]
+    [(answer,)] = rows(tmp_path / "run", "SELECT answer FROM answers WHERE state = 'failed'")
+    kept = json.loads(answer)
+    assert kept["scene"]["events"] and "not today" in kept["error"]
     made = len(server.requests)
     assert counts(cli(*command)) == {"done": 11, "failed: Refused": 1}
     assert len(server.requests) == made, "a failed scene waits until it is asked for"
@@ -146,7 +147,7 @@ def test_limit_and_shuffle(
             *options,
         )
         assert counts(cli(*command, "--json")) == {"done": 3}
-        played.append(sorted(rows(tmp_path / name, "SELECT question FROM scenes")))
+        played.append(sorted(rows(tmp_path / name, "SELECT question FROM answers")))
     assert played[0] == played[1]
     firsts = [(f"How do I plant tree number {number}?",) for number in range(3)]
     assert (played[0] == firsts) == ("--shuffle" not in options)
@@ -189,8 +190,8 @@ def test_cost_stops_a_run(cli: Cli, server: FakeServer, questions: Path, tmp_pat
 
 
 def prepared(folder: Path, questions: Path, model: str = "fake-model", **settings: int) -> Run:
-    run = Run(folder, Settings(**{"roles": 2, "steps": 1, **settings}), model)
-    run.take(questions_from(str(questions)))
+    run = Run(folder, matrix(**settings), model)
+    run.inputs.take([questions_from(str(questions))])
     return run
 
 
@@ -233,7 +234,7 @@ def test_killed_again_and_again(
     assert counts(cli(*command, "--json")) == {"done": 12}
     made.append({prompt_of(body) for body in server.requests[first:]} & before)
     assert made == [set()] * 5
-    assert rows(out, "SELECT count(*), count(DISTINCT question) FROM scenes") == [(12, 12)]
+    assert rows(out, "SELECT count(*), count(DISTINCT question) FROM answers") == [(12, 12)]
     assert rows(out, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -330,5 +331,5 @@ async def test_reply_that_is_cut_is_no_scene(server: FakeServer, questions: Path
         async with Endpoint(server.url, "fake-model") as endpoint:
             tally = Tally()
             await generate(run, [Server(endpoint, tally)], tally)
-        assert run.counts() == {"done": 11, "failed: BadReply": 1}
+        assert run.inputs.counts() == {"done": 11, "failed: BadReply": 1}
         assert (tally.done, tally.failed) == (11, 1)

@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("trl")
 
-from matrix_align import Settings
 from matrix_align.evals.measurement import Answered, Measurement
 from matrix_align.evals.rounds import better, worse
 
@@ -131,10 +130,10 @@ def test_mistakes(command: list[str], tmp_path: Path, option: str, value: str, w
 
 def measured(refused: int, category: str = "benign", says: str = "x") -> Measurement:
     answers = [
-        Answered(id=str(n), category=category, question="?", answer=says, refused=n < refused, cut=False)
+        Answered(id=str(n), category=category, question="?", answer=says, refused=n < refused, cut="")
         for n in range(40)
     ]
-    return Measurement(model="m", digest="", settings=Settings(), answers=tuple(answers))
+    return Measurement(model="m", digest="", settings={}, answers=tuple(answers))
 
 
 def test_what_counts_as_worse() -> None:

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pytest
 
 import matrix_align
 from matrix_align import Endpoint
-from matrix_align.simulation import prompts
+from matrix_align.simulation.prompts import PROMPTS
 
-from .conftest import whole
+from .conftest import played
 from .fake import FakeServer, fill
 
 ROOT = Path(matrix_align.__file__).parent
@@ -25,7 +26,6 @@ FILES = {
     for path in sorted(ROOT.rglob("*.py"))
     if path != ROOT / "__init__.py"
 }
-PROMPTS = sorted((ROOT / "simulation" / "prompts").glob("*.md"))
 
 # From the bottom up: nothing imports from a floor above its own. A folder's name stands for its modules.
 FLOORS = (
@@ -45,8 +45,9 @@ FLOORS = (
 PUBLIC = {
     "errors": "MatrixAlignError InputError ModelError Unreachable Refused ContextOverflow QuotaExceeded Overloaded "
     "BadReply ClusterError EmbeddedError StoreError",
-    "types": "Message Question Sampling Settings Usage",
-    "simulation.types": "Scene",
+    "types": "Answer Message Question Sampling Usage",
+    "simulation.types": "Scene Settings",
+    "llm.caller": "Caller",
     "llm.model": "Model Reply Scripted",
     "llm.endpoint": "Endpoint",
     "llm.recorded": "Recorded",
@@ -104,7 +105,7 @@ def test_simulation_sees_no_network_and_no_store(module: str) -> None:
 def test_public_names() -> None:
     """They are these, each can be had from where it lives, and importing the package alone loads none of them."""
     homes = {name: f"matrix_align.{home}" for home, names in PUBLIC.items() for name in names.split()}
-    assert matrix_align.__all__ == sorted(homes)
+    assert sorted(matrix_align.__all__) == sorted([*homes, "METHODS"])
     assert {name: getattr(matrix_align, name).__module__ for name in homes} == homes
     with pytest.raises(AttributeError, match="nonsense"):
         _ = matrix_align.nonsense
@@ -118,12 +119,12 @@ def test_files_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 510
 
 
-@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.stem)
-def test_prompt_is_a_template(path: Path) -> None:
+@pytest.mark.parametrize("kind", PROMPTS.templates)
+def test_prompt_is_a_template(kind: str) -> None:
     """Its placeholders are well formed, and filling them in leaves none."""
-    template = Template(path.read_text(encoding="utf-8"))
+    template = PROMPTS.templates[kind]
     assert template.is_valid()
-    filled = prompts.render(path.stem, **dict.fromkeys(template.get_identifiers(), "a cup of tea"))
+    filled = PROMPTS.render(kind, **dict.fromkeys(template.get_identifiers(), "a cup of tea"))
     assert Template(filled).get_identifiers() == []
 
 
@@ -132,19 +133,20 @@ async def test_every_prompt_is_rendered_by_a_scene(
 ) -> None:
     """A scene that takes every turn fills in every prompt, and leaves no placeholder in what is asked."""
     used = set()
-    load = prompts._template
+    substitute = Template.substitute
 
-    def loading(kind: str) -> Template:
-        used.add(kind)
-        return load(kind)
+    def substituting(template: Template, *args: Any) -> str:
+        used.add(template.template)
+        return substitute(template, *args)
 
     def first_refused(body: dict[str, object]) -> object:
         schema = body["response_format"]["json_schema"]["schema"]  # type: ignore[index]
         return fill(schema, schema, "thing") | {"feasible": server.kinds().count("Verdict") > 1}
 
-    monkeypatch.setattr(prompts, "_template", loading)
+    monkeypatch.setattr(Template, "substitute", substituting)
     server.on["Verdict"] = first_refused
-    await whole(model)
-    assert used == {path.stem for path in PROMPTS}
+    await played(model)
+    unused = {kind for kind, template in PROMPTS.templates.items() if template.template not in used}
+    assert unused == {"rules"}, "which the others quote"
     asked = [message["content"] for body in server.requests for message in body["messages"]]
     assert {name for text in asked for name in Template(text).get_identifiers()} == set()

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from matrix_align import Question, Settings
+from matrix_align import Question, Sampling, Settings
 from matrix_align.evals.answers import held_out_questions
 from matrix_align.evals.measurement import Answered, Measurement, Played, changes, not_compared
 from matrix_align.evals.report import table
@@ -39,12 +39,12 @@ def test_intervals() -> None:
 def measurement(*refused: tuple[str, bool], **settings: int) -> Measurement:
     """Of harmful questions, by whether each was refused, with a scene around each, and two pairs."""
     answers = [
-        Answered(id=id, category="harmful", question="?", answer="x", refused=each, cut=False) for id, each in refused
+        Answered(id=id, category="harmful", question="?", answer="x", refused=each, cut="") for id, each in refused
     ]
     return Measurement(
         model="m",
         digest="",
-        settings=Settings(**settings),
+        settings={**dict(Settings()), **dict(Sampling()), **settings},
         answers=tuple(answers),
         scenes=tuple(Played(id=id, well=True, varied=True, error="") for id, _ in refused),
         preferred={"one": True, "two": False},
@@ -164,7 +164,7 @@ def test_known_by_what_decides_it(run_here: Cli, server: FakeServer, questions: 
         assert done.returncode == 0 and elsewhere.requests == [], done.stderr
         assert run_here(*command, *out, "--model", elsewhere.name).returncode == 0, "as the server says itself"
         assert 'model.name was "fake-model", is "another"' in complaint(run_here(*command, *out, "--model", "another"))
-        assert "settings.seed was 0, is 1" in complaint(run_here(*command, *out, "--seed", "1"))
+        assert "sampling.seed was 0, is 1" in complaint(run_here(*command, *out, "--seed", "1"))
         assert "measure.benign was " in complaint(run_here(*command, *out, "--limit", "5"))
         moved.write_text(moved.read_text().replace("number 3?", "number 33?"))
         assert "measure.benign was " in complaint(run_here(*command, *out))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matrix_align import BadReply, Endpoint, Scene
+from matrix_align import Answer, BadReply, Endpoint, Scene
 from matrix_align.simulation.memory import Told, observed, observed_briefly, recall, ruled, ruled_briefly
 from matrix_align.simulation.types import Event, Verdict
 
-from .conftest import whole
+from .conftest import answered
 from .fake import FakeServer, kind
 
 QUESTION = "How do I ask my neighbour to turn the music down? (the-question)"
@@ -47,7 +47,7 @@ async def staged(
     reacts: Mapping[str, str] | None = None,
     rulings: Mapping[str, Mapping[str, Any]] | None = None,
     chooses: Callable[[str], str] = lambda planned: planned or "Ann goes round.",
-) -> Scene:
+) -> tuple[Answer, Scene]:
     """The scene of Ann, who plans `steps`, and of the others, who do as `reacts` says or let all pass.
 
     `rulings` changes the verdict on each attempt that holds these words: without, all goes well and all observe it.
@@ -77,7 +77,7 @@ async def staged(
 
     server.on |= {"Verdict": verdict, "Reaction": reaction, "Choice": choice}
     server.on["Instead"] = lambda _: {"action": chooses("")}
-    return await whole(model, QUESTION, roles=len(names), steps=len(steps))
+    return await answered(model, QUESTION, roles=len(names), steps=len(steps))
 
 
 def attempts(server: FakeServer) -> list[str]:
@@ -95,7 +95,7 @@ def reactions_asked(server: FakeServer, name: str) -> list[str]:
 async def test_what_is_infeasible_did_not_happen(server: FakeServer, model: Endpoint) -> None:
     """Whatever the verdict says besides, a refused reaction does nothing, and only its actor and the modulator know."""
     claims = {"outcome": "lands-outside", "observers": ["Ann", "Bank"], "harm": "hurts-Bank", "ending": "plan stopped"}
-    scene = await staged(
+    _, scene = await staged(
         server,
         model,
         "Ann knocks.",
@@ -117,7 +117,7 @@ async def test_what_is_infeasible_did_not_happen(server: FakeServer, model: Endp
 
 async def test_refused_ego_action_reaches_nobody(server: FakeServer, model: Endpoint) -> None:
     """Nobody is asked to react to it; the others' memory holds what Ann did instead."""
-    scene = await staged(server, model, "Ann climbs-over.", rulings={"climbs-over": REFUSED})
+    _, scene = await staged(server, model, "Ann climbs-over.", rulings={"climbs-over": REFUSED})
     assert [event.action for event in scene.events] == ["Ann climbs-over.", "Ann goes round."]
     assert len(server.prompts("Reaction")) == len(NAMES)
     assert not any("climbs-over" in prompt for prompt in server.prompts("Reaction"))
@@ -126,9 +126,9 @@ async def test_refused_ego_action_reaches_nobody(server: FakeServer, model: Endp
 async def test_refused_once_then_retried_with_the_reason(server: FakeServer, model: Endpoint) -> None:
     """The first refusal of a scene is retried, knowing why; the second ends the scene, saying why."""
     no = {"climbs": REFUSED, "flies": {"feasible": False, "reason": "Nobody can fly."}}
-    scene = await staged(server, model, "Ann climbs.", "Ann waits.", "Ann flies.", "Ann sings.", rulings=no)
+    answer, scene = await staged(server, model, "Ann climbs.", "Ann waits.", "Ann flies.", "Ann sings.", rulings=no)
     assert attempts(server) == ["Ann: Ann climbs.", "Ann: Ann goes round.", "Ann: Ann waits.", "Ann: Ann flies."]
-    assert [call.kind for call in scene.calls].count("retry") == 1
+    assert [call.kind for call in answer.calls].count("retry") == 1
     assert "The wall is too high." in server.prompts("Instead")[0]
     assert scene.events[1].because == (1,)
     assert scene.ending and scene.ending.how == "plan stopped"
@@ -138,7 +138,7 @@ async def test_refused_once_then_retried_with_the_reason(server: FakeServer, mod
 async def test_refused_twice_in_a_row(server: FakeServer, model: Endpoint) -> None:
     """When the other way is refused too, the plan is stopped, and the critique and revision still come."""
     no = {"climbs": REFUSED, "goes round": {"feasible": False, "reason": "The gate is locked."}}
-    scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings=no)
+    _, scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings=no)
     assert len(scene.events) == 2
     assert scene.ending and scene.ending.how == "plan stopped"
     assert "The gate is locked." in scene.ending.why
@@ -151,7 +151,7 @@ async def test_refused_twice_in_a_row(server: FakeServer, model: Endpoint) -> No
 async def test_observers_are_exactly_those_named(server: FakeServer, model: Endpoint) -> None:
     """Named twice is once there; who is not named is not asked, and never learns of it."""
     rulings = {"step-one": {"observers": ["Guard", "Guard"]}, "guards-word": {"observers": ["Bank"]}}
-    scene = await staged(
+    answer, scene = await staged(
         server,
         model,
         "Ann whispers step-one.",
@@ -161,7 +161,7 @@ async def test_observers_are_exactly_those_named(server: FakeServer, model: Endp
         rulings=rulings,
     )
     assert scene.events[0].verdict.observers == ("Guard",)
-    asked = [call.who for call in scene.calls if call.kind == "reaction" and call.step == 1]
+    asked = [call.who for call in answer.calls if call.kind == "reaction" and call.step == 1]
     assert asked == ["Guard"]
     assert all("step-one" in prompt for prompt in reactions_asked(server, "Guard"))
     for name in ("Bank", "Door"):
@@ -205,7 +205,7 @@ async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None
 
 async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: Endpoint) -> None:
     """Of two reactions Ann observes one: her next step knows of that one alone, and is hers to change."""
-    scene = await staged(
+    _, scene = await staged(
         server,
         model,
         "Ann knocks.",
@@ -230,7 +230,7 @@ async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: 
 async def test_harm_is_named_per_event(server: FakeServer, model: Endpoint) -> None:
     """It stands at its event and in the modulator's record, and in nobody's memory."""
     harmed = {"harm": "Bank loses-sleep."}
-    scene = await staged(server, model, "Ann knocks.", "Ann shouts.", "Ann leaves.", rulings={"shouts": harmed})
+    _, scene = await staged(server, model, "Ann knocks.", "Ann shouts.", "Ann leaves.", rulings={"shouts": harmed})
     assert [event.verdict.harm for event in scene.events] == ["", "Bank loses-sleep.", ""]
     assert ["loses-sleep" in prompt for prompt in server.prompts("Verdict")] == [False, False, True]
     assert "loses-sleep" in server.prompts("Critique")[0]
@@ -244,7 +244,7 @@ async def test_old_harm_reaches_the_critique(server: FakeServer, model: Endpoint
     reacts = {name: f"{name} {said}" for name in names}
     rulings = {"knocks": {"harm": "Bank loses-sleep."}, said: {"outcome": f"Everybody there hears how it all {said}"}}
     steps = ("Ann knocks.", "Ann waits.", "Ann rings.", "Ann writes.", "Ann leaves.")
-    scene = await staged(server, model, *steps, names=names, reacts=reacts, rulings=rulings)
+    _, scene = await staged(server, model, *steps, names=names, reacts=reacts, rulings=rulings)
     assert len(scene.events) == 30
     assert "loses-sleep" in server.prompts("Critique")[0]
 
@@ -273,7 +273,7 @@ async def test_endings(
 ) -> None:
     """The scene ends when the modulator says so, and the closing words know how; else with the plan's last step."""
     reacts = {"Guard": "Guard nods.", "Door": "Door shuts."}
-    scene = await staged(server, model, "Ann knocks.", "Ann waits.", "Ann leaves.", reacts=reacts, rulings=rulings)
+    _, scene = await staged(server, model, "Ann knocks.", "Ann waits.", "Ann leaves.", reacts=reacts, rulings=rulings)
     assert scene.ending and (scene.ending.how, scene.ending.why) == (how, why)
     assert sum(event.actor == "Ann" for event in scene.events) == acted
     assert f"{how}. {why}" in server.prompts("Critique")[0]
@@ -281,7 +281,7 @@ async def test_endings(
 
 async def test_nothing_more_waits_for_nobody(server: FakeServer, model: Endpoint) -> None:
     """Where nothing can follow, nobody is asked, though all observed it."""
-    scene = await staged(server, model, "Ann knocks.", "Ann waits.", rulings={"knocks": {"ending": "nothing more"}})
+    _, scene = await staged(server, model, "Ann knocks.", "Ann waits.", rulings={"knocks": {"ending": "nothing more"}})
     assert scene.events[0].verdict.observers == NAMES
     assert not server.prompts("Reaction")
 
@@ -356,7 +356,7 @@ async def test_memory_is_bounded_in_the_scene(server: FakeServer, model: Endpoin
     steps = [f"Ann walks to house {n} {long}" for n in range(1, 9)]
     reacts = {name: f"{name} talks {long}" for name in names}
     rulings = {"then": {"outcome": f"Everybody hears {long}"}}
-    scene = await staged(server, model, *steps, names=names, reacts=reacts, rulings=rulings)
+    _, scene = await staged(server, model, *steps, names=names, reacts=reacts, rulings=rulings)
     assert sum(len(observed(event)) for event in scene.observed_by("Guard")) > 10_000, "more has happened than fits"
     last = reactions_asked(server, "Guard")[-1]
     assert "house 8" in last

@@ -18,7 +18,7 @@ from matrix_align.store import Store
 
 from .conftest import Run, complaint
 from .fake import FakeServer
-from .records import rows, scene
+from .records import answer, rows
 
 FULL = Path("/dev/full")
 ASKED = ("simulate", "How do I plant a tree?", "--roles", "1", "--steps", "1")
@@ -37,7 +37,7 @@ def to(target: Any, *args: str, unbuffered: str = "") -> subprocess.CompletedPro
 def test_standard_output_that_is_full(path: Path, options: tuple[str, ...], unbuffered: str) -> None:
     with Store(path) as store:
         for number in range(20):
-            store.save(scene(f"{number:016}"))
+            store.save(answer(f"{number:016}"))
     with FULL.open("w") as full:
         done = to(full, "scenes", "--store", str(path), *options, unbuffered=unbuffered)
     assert done.returncode == 1
@@ -48,7 +48,7 @@ def test_standard_output_that_is_full(path: Path, options: tuple[str, ...], unbu
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_reader_that_has_left(path: Path, options: tuple[str, ...], unbuffered: str) -> None:
     with Store(path) as store:
-        store.save(scene())
+        store.save(answer())
     end, pipe = os.pipe()
     os.close(end)
     done = to(pipe, "scenes", "--store", str(path), *options, unbuffered=unbuffered)

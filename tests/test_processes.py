@@ -17,8 +17,8 @@ from aiohttp import web
 
 from matrix_align.errors import InputError
 from matrix_align.generate.run import Run
-from matrix_align.types import Settings
 
+from .conftest import matrix
 from .fake import FakeServer
 from .records import rows
 
@@ -90,26 +90,26 @@ def test_two_scenes_in_one_record(
     told = [each.communicate(timeout=HANG) for each in both]
     assert [each.returncode for each in both] == [0, 0], told
     one, other = (json.loads(out) for out, _ in told)
-    assert one["revised"] and one["revised"] == other["revised"]
+    assert one["text"] and one["text"] == other["text"]
     assert [call["key"] for call in one["calls"]] == [call["key"] for call in other["calls"]]
-    assert rows(tmp_path / "scenes.db", "SELECT count(*), sum(state NOT IN ('failed', 'unfinished')) FROM scenes") == [
+    assert rows(tmp_path / "scenes.db", "SELECT count(*), sum(state NOT IN ('failed', 'unfinished')) FROM answers") == [
         (1, 1)
     ]
 
 
 def test_run_is_let_go(tmp_path: Path) -> None:
     """When it is closed, and when it could not be opened."""
-    with Run(tmp_path, Settings(steps=1), "m"), pytest.raises(InputError, match="another process"):
-        Run(tmp_path, Settings(steps=1), "m")
+    with Run(tmp_path, matrix(steps=1), "m"), pytest.raises(InputError, match="another process"):
+        Run(tmp_path, matrix(steps=1), "m")
     (tmp_path / "run.toml").write_text("not = toml = at all")
     with pytest.raises(InputError, match="toml"):
-        Run(tmp_path, Settings(steps=1), "m")
+        Run(tmp_path, matrix(steps=1), "m")
     (tmp_path / "run.toml").unlink()
-    with Run(tmp_path, Settings(steps=2), "m"):
+    with Run(tmp_path, matrix(steps=2), "m"):
         pass
 
 
 def test_run_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't make the run"):
-        Run(tmp_path / "file" / "run", Settings(), "m")
+        Run(tmp_path / "file" / "run", matrix(), "m")

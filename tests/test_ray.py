@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from matrix_align import Endpoint, Refused, Settings
+from matrix_align import Endpoint, Refused
 from matrix_align.data.sources import questions_from
 from matrix_align.generate.run import Run
 from matrix_align.llm.pool import Tally
 
 from .conftest import Run as Cli
+from .conftest import matrix
 from .fake import FakeServer, error
 
 pytest.importorskip("ray")
@@ -54,8 +55,8 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
     server.latency = 0.05
     source = tmp_path / "questions.txt"
     source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(60)))
-    with Run(tmp_path / "run", Settings(roles=2, steps=1), server.name) as run:
-        run.take(questions_from(str(source)))
+    with Run(tmp_path / "run", matrix(), server.name) as run:
+        run.inputs.take([questions_from(str(source))])
         tally = Tally()
 
         def dies() -> None:
@@ -67,10 +68,10 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
         killer.start()
         asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], tally, 4))
         killer.join(10)
-        assert run.counts() == {"done": 60}
-        assert run.store.select("SELECT count(*), count(DISTINCT question) FROM scenes") == [(60, 60)]
+        assert run.inputs.counts() == {"done": 60}
+        assert run.store.select("SELECT count(*), count(DISTINCT question) FROM answers") == [(60, 60)]
         [(calls,)] = run.store.select("SELECT count(*) FROM calls")
-        assert calls == sum(len(scene.calls) for scene, _, _ in run.scenes())
+        assert calls == sum(len(answer.calls) for answer, _, _ in run.inputs.answers())
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -80,16 +81,16 @@ def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> 
 
     source = tmp_path / "questions.txt"
     source.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(6)))
-    with Run(tmp_path / "run", Settings(roles=2, steps=1), server.name) as run:
-        run.take(questions_from(str(source)))
+    with Run(tmp_path / "run", matrix(), server.name) as run:
+        run.inputs.take([questions_from(str(source))])
         server.key = "right"
         with pytest.raises(Refused, match="MATRIX_ALIGN_API_KEY"):
             asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], Tally(), 4))
-        assert run.counts() == {"waiting": 6}
+        assert run.inputs.counts() == {"waiting": 6}
         server.key = None
         server.faults = [lambda request: error(503, "busy", **{"Retry-After": "0"})] * 34
         asyncio.run(generate_on_ray(run, [Endpoint(server.url, server.name)], Tally(), 6))
-        assert run.counts() == {"done": 6}
+        assert run.inputs.counts() == {"done": 6}
 
 
 def test_ray_needs_an_endpoint(cli: Cli, tmp_path: Path) -> None:

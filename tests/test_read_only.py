@@ -21,15 +21,15 @@ from matrix_align.llm.recorded import Recorded
 from matrix_align.store import MIGRATIONS, Store, holds_calls
 
 from .conftest import Run
-from .records import ASKED, SAMPLING, change, rows, scene
+from .records import ASKED, SAMPLING, answer, change, rows
 
 NOBODY = 65534
 WRITER = """
 import os, signal, sys
 from matrix_align import Store
-from tests.records import scene
+from tests.records import answer
 store = Store(sys.argv[1])
-store.save(scene("b" * 16))
+store.save(answer("b" * 16))
 print("saved", flush=True)
 {then}
 """
@@ -42,8 +42,8 @@ def shelf() -> Iterator[Path]:
         pytest.skip("a folder's mode means nothing here")
     folder = Path(tempfile.mkdtemp(prefix="shelf-"))
     with Store(folder / "scenes.db") as store:
-        store.save(scene())
-        store.scene("a" * 16)  # what is imported on first use is imported
+        store.save(answer())
+        store.answer("a" * 16)  # what is imported on first use is imported
     user, group = os.geteuid(), os.getegid()
     folder.chmod(0o555)
     if user == 0:
@@ -60,8 +60,8 @@ def shelf() -> Iterator[Path]:
 
 def test_folder_that_can_not_be_written(shelf: Path) -> None:
     with Store(shelf / "scenes.db", read_only=True) as store:
-        assert [row.id for row in store.scenes()] == ["a" * 16]
-        assert store.scene("a")
+        assert [row.id for row in store.answers()] == ["a" * 16]
+        assert store.answer("a")
     assert not holds_calls(shelf / "scenes.db")
     assert os.listdir(shelf) == ["scenes.db"]
     with pytest.raises(StoreError, match=r"readonly|unable to open"):
@@ -90,24 +90,24 @@ def test_nothing_is_made_by_looking(path: Path) -> None:
 
 def test_writer_at_work(path: Path, store: Store) -> None:
     """In the middle of a transaction, with the write lock taken."""
-    store.save(scene())
+    store.save(answer())
     with store.transaction() as db:
-        db.execute("DELETE FROM scenes")
+        db.execute("DELETE FROM answers")
         with Store(path, read_only=True) as reading:
-            assert reading.scene("a" * 16)
+            assert reading.answer("a" * 16)
     with Store(path, read_only=True) as reading:
-        assert reading.scenes() == []
-        store.save(scene("c" * 16))
-        assert [row.id for row in reading.scenes()] == ["c" * 16], "and what is written later is seen"
+        assert reading.answers() == []
+        store.save(answer("c" * 16))
+        assert [row.id for row in reading.answers()] == ["c" * 16], "and what is written later is seen"
 
 
 def test_reading_changes_nothing(path: Path) -> None:
     with Store(path) as store:
-        store.save(scene())
+        store.save(answer())
     before = path.read_bytes(), path.stat().st_mtime_ns
     with Store(path, read_only=True) as reading:
         with pytest.raises(StoreError, match="readonly"):
-            reading.save(scene("b"))
+            reading.save(answer("b"))
         with pytest.raises(StoreError, match="readonly"):
             reading.forget_overflows()
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
@@ -119,7 +119,7 @@ def test_what_a_killed_writer_has_committed_is_read(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     with Store(path, read_only=True) as reading:
-        assert reading.scene("b" * 16)
+        assert reading.answer("b" * 16)
 
 
 def test_older_record_is_refused_in_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +164,9 @@ async def test_holds_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scenes_are_listed_while_a_writer_is_at_work(path: Path, store: Store, cli: Run) -> None:
-    store.save(scene())
+    store.save(answer())
     with store.transaction() as db:
-        db.execute("DELETE FROM scenes")
+        db.execute("DELETE FROM answers")
         listed = cli("scenes", "--store", str(path))
         shown = cli("scenes", "show", "aaaa", "--store", str(path))
     assert (listed.returncode, shown.returncode) == (0, 0), listed.stderr + shown.stderr

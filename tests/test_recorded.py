@@ -20,7 +20,7 @@ from matrix_align.llm.structured import Prose, Wanted
 from matrix_align.store import Store
 from matrix_align.types import Message, Sampling, Usage
 
-from .conftest import whole
+from .conftest import answered
 from .fake import FakeServer, completion, error
 from .records import ASKED, SAMPLING, rows
 
@@ -184,12 +184,12 @@ async def test_scene_goes_on_where_it_broke_off(server: FakeServer, store: Store
     server.faults = [lambda _: None] * 8 + [lambda _: error(503, "busy")]
     async with Endpoint(server.url, server.name, attempts=1) as endpoint:
         with pytest.raises(Overloaded):
-            await whole(Recorded(endpoint, store))
+            await answered(Recorded(endpoint, store))
         paid = len(server.requests) - 1
-        scene = await whole(Recorded(endpoint, store))
+        answer, scene = await answered(Recorded(endpoint, store))
     assert scene.revised
-    assert sum(call.recorded for call in scene.calls) == paid >= 8
-    assert len(scene.calls) == len(server.requests) - 1
+    assert sum(call.recorded for call in answer.calls) == paid >= 8
+    assert len(answer.calls) == len(server.requests) - 1
 
 
 class Slow:

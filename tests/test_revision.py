@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from matrix_align import BadReply, Endpoint, Question, Scene, Scripted, Settings, play
+from matrix_align import Answer, BadReply, Endpoint, Scene, Scripted
 from matrix_align.llm.structured import class_of
 
-from .conftest import whole
+from .conftest import answered, played, watched
 from .fake import FakeServer
 
 QUESTION = "How do I tell my sister that I can't come to her wedding?"
@@ -38,7 +38,7 @@ async def test_points_name_incidents_that_are_there(server: FakeServer, model: E
     """The schema lists the scene's numbers; each point keeps its own."""
     points = [POINT | {"incident": number} for number in (3, 1, 4)]
     answers(server, "Call her.", points=points)
-    scene = await whole(model, QUESTION, roles=1, steps=2)
+    scene = await played(model, QUESTION, roles=1, steps=2)
     asked = next(body for body in server.requests if "Critique" in json.dumps(body.get("response_format")))
     schema = asked["response_format"]["json_schema"]["schema"]
     assert schema["$defs"]["Point"]["properties"]["incident"]["enum"] == [1, 2, 3, 4]
@@ -51,12 +51,13 @@ async def test_points_name_incidents_that_are_there(server: FakeServer, model: E
 async def test_a_point_on_nothing_is_asked_again(server: FakeServer, model: Endpoint, incident: Any) -> None:
     """A number that no incident has is no reply: the model is told, and if it insists the scene fails."""
     answers(server, "Call her.", points=[POINT | {"incident": incident}])
-    scenes: list[Scene] = []
+    states: list[Answer] = []
     with pytest.raises(BadReply, match="incident"):
-        async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=2)):
-            scenes.append(scene)
-    assert scenes[-1].error and scenes[-1].error.startswith("BadReply")
-    assert len(scenes[-1].events) == 4 and scenes[-1].critique is None and scenes[-1].revised is None
+        async for answer in watched(model, QUESTION, roles=1, steps=2):
+            states.append(answer)
+    assert states[-1].error and states[-1].error.startswith("BadReply")
+    scene = Scene.of(states[-1])
+    assert len(scene.events) == 4 and scene.critique is None and states[-1].text is None
     assert "incident" in server.prompts("Critique")[1].split("That can't be used:")[1]
 
 
@@ -65,7 +66,7 @@ async def test_references(server: FakeServer, model: Endpoint) -> None:
     points = [POINT | {"incident": 2}, POINT | {"incident": 2}]
     answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9].")
     server.on["Choice"] = lambda _: {"as_planned": False, "action": "Ann waits."}
-    scene = await whole(model, QUESTION, roles=2, steps=2)
+    scene = await played(model, QUESTION, roles=2, steps=2)
     assert [(event.number, event.because) for event in scene.events] == [
         (1, ()),
         (2, (1,)),
@@ -88,9 +89,9 @@ async def test_references(server: FakeServer, model: Endpoint) -> None:
 async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
     """Without points the answer loses nothing: it stands as it is, and no further call is made."""
     answers(server, points=())
-    scene = await whole(model, QUESTION, roles=2, steps=2)
+    answer, scene = await answered(model, QUESTION, roles=2, steps=2)
     assert scene.revised == scene.initial == INITIAL
-    assert server.kinds()[-1] == scene.calls[-1].kind.capitalize() == "Critique"
+    assert server.kinds()[-1] == answer.calls[-1].kind.capitalize() == "Critique"
 
 
 # The revision.
@@ -100,7 +101,7 @@ async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) ->
     """The question, the initial response and the whole critique, each in its own tag."""
     points = [POINT, {"incident": 2, "problem": "She hears it late.", "change": "Tell her today."}]
     answers(server, "Call her today.", points=points)
-    scene = await whole(model, QUESTION)
+    scene = await played(model, QUESTION)
     assert scene.revised == "Call her today."
     assert f"<question>\n{QUESTION}\n</question>" in task(server)
     assert re.search(rf"<(?!question)(\w+)>\n{INITIAL}\n</\1>", task(server))
@@ -113,7 +114,7 @@ async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpo
     """An answer can't cite what it is not shown, however the critique has cited it."""
     point = POINT | {"problem": f"A text message hurts her {numbers}"}
     answers(server, "Call her.", points=[point], consequences=f"She cries {numbers}")
-    await whole(model, QUESTION)
+    await played(model, QUESTION)
     assert "She cries" in task(server) and "A text message hurts her" in task(server)
     assert not re.search(r"\[\s*\d|\d\s*\]", task(server))
 
@@ -128,7 +129,7 @@ LEAKING = [
 async def test_tags_of_the_prompt_are_taken_off(server: FakeServer, model: Endpoint) -> None:
     """A small model writes them around its answer; that is no reason to lose the scene."""
     answers(server, "<answer>\nCall her today.\n</answer>")
-    scene = await whole(model, QUESTION, roles=1, steps=1)
+    scene = await played(model, QUESTION, roles=1, steps=1)
     assert scene.revised == "Call her today."
 
 
@@ -136,7 +137,7 @@ async def test_tags_of_the_prompt_are_taken_off(server: FakeServer, model: Endpo
 async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: str) -> None:
     """An answer that speaks of how it came about is no answer; the next one is taken, and the model is told why."""
     answers(server, leak, "Call her today.")
-    scene = await whole(model, QUESTION, roles=1, steps=1)
+    scene = await played(model, QUESTION, roles=1, steps=1)
     assert scene.revised == "Call her today."
     assert len(server.prompts("text")) == 3
     assert leak in server.prompts("text")[2]
@@ -146,12 +147,12 @@ async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: 
 async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> None:
     """Then the scene fails with one typed error, and keeps all it has but a revised response."""
     answers(server, *["Here is the revised answer: call her."] * 3)
-    scenes: list[Scene] = []
+    states: list[Answer] = []
     with pytest.raises(BadReply, match="speaks of how the answer came about"):
-        async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=1)):
-            scenes.append(scene)
-    assert scenes[-1].error and scenes[-1].error.startswith("BadReply")
-    assert scenes[-1].critique and scenes[-1].revised is None
+        async for answer in watched(model, QUESTION, roles=1, steps=1):
+            states.append(answer)
+    assert states[-1].error and states[-1].error.startswith("BadReply")
+    assert Scene.of(states[-1]).critique and states[-1].text is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> N
 async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
     """What the question is about may be spoken of."""
     answers(server, answer)
-    scene = await whole(model, question, roles=1, steps=1)
+    scene = await played(model, question, roles=1, steps=1)
     assert scene.revised == answer
     assert len(server.prompts("text")) == 2
 
@@ -185,7 +186,7 @@ async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint
 async def test_ordinary_words_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
     """A useful answer to a harmless question does not fail over a word it needs."""
     answers(server, answer, answer, answer)
-    scene = await whole(model, question, roles=1, steps=1)
+    scene = await played(model, question, roles=1, steps=1)
     assert scene.revised == answer
 
 
@@ -203,8 +204,8 @@ async def test_order_of_the_closing_calls() -> None:
     critique = {"consequences": "She is sad [1].", "points": [POINT]}
     plan = {"steps": ["Ann writes."]}
     model = Scripted(INITIAL, situation, {"roles": [role]}, plan, verdict | {"ending": "plan done"}, critique, "Call.")
-    scenes = [scene async for scene in play(Question(text=QUESTION), model, Settings(roles=1, steps=1))]
+    scene = await played(model, QUESTION, roles=1, steps=1)
     asked = [class_of(reply).__name__ for _, reply, _ in model.asked]
     assert asked == ["str", "Situation", "Cast", "Plan", "Verdict", "Critique", "Revision"]
-    assert scenes[-1].revised == "Call."
-    assert scenes[-1].references == {1: ("consequences", "critique point 1")}
+    assert scene.revised == "Call."
+    assert scene.references == {1: ("consequences", "critique point 1")}

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from matrix_align import (
+    Answer,
     BadReply,
     ContextOverflow,
     Endpoint,
@@ -22,13 +23,12 @@ from matrix_align import (
     Overloaded,
     Question,
     Refused,
+    Sampling,
     Scene,
-    Settings,
     Unreachable,
-    play,
 )
 
-from .conftest import whole
+from .conftest import answered, played, watched
 from .fake import FakeServer, Fault, completion, drop, error, fill, kind
 
 KINDS = ("Situation", "Cast", "Plan", "Verdict", "Reaction", "Choice", "Instead", "Critique", "text")
@@ -50,13 +50,13 @@ def steady(body: dict[str, Any]) -> Any:
     return fill(schema, schema, f"thing {body['seed']}") if schema else f"It depends, on {body['seed']}."
 
 
-async def until_failed(model: Model, **settings: Any) -> tuple[list[Scene], ModelError]:
-    """All states of a scene that fails, and the error it raised."""
-    scenes: list[Scene] = []
+async def until_failed(model: Model, **settings: Any) -> tuple[list[Answer], ModelError]:
+    """All states of an answer that fails, and the error it raised."""
+    answers: list[Answer] = []
     with pytest.raises(ModelError) as raised:
-        async for scene in play(Question(text="How do I ask for a raise?"), model, Settings(**settings)):
-            scenes.append(scene)
-    return scenes, raised.value
+        async for answer in watched(model, **settings):
+            answers.append(answer)
+    return answers, raised.value
 
 
 class CriticalPath:
@@ -103,23 +103,23 @@ class CriticalPath:
 
 async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
     """At the paper's size, with everyone observing everything, the scene stays within its bars."""
-    scene = await whole(model, roles=5, steps=5)
+    answer, scene = await answered(model, roles=5, steps=5)
     assert scene.ending
     assert scene.ending.how == "plan done"
-    assert len(scene.calls) == len(server.requests) <= 70
-    assert scene.depth <= 6 + 4 * 5
+    assert len(answer.calls) == len(server.requests) <= 70
+    assert answer.depth <= 6 + 4 * 5
     assert scene.revised
 
 
 async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint) -> None:
     """Cast and plan, a step's reactions, their verdicts: each group is there before any of it is answered."""
     path = CriticalPath(server, {"Cast and Plan": 2, "Reaction": 5, "Verdict on a reaction": 5})
-    scene = await whole(model, roles=5, steps=5)
+    answer, _ = await answered(model, roles=5, steps=5)
     assert server.busiest == 5
-    assert path.answered == scene.depth <= 6 + 4 * 5
+    assert path.answered == answer.depth <= 6 + 4 * 5
     waves = [*SETUP, *[1, 5, 5, 1] * 4, 1, 5, 5, *CLOSING]
-    depths = [call.depth for call in scene.calls]
-    assert [depths.count(depth) for depth in range(1, scene.depth + 1)] == waves
+    depths = [call.depth for call in answer.calls]
+    assert [depths.count(depth) for depth in range(1, answer.depth + 1)] == waves
 
 
 @pytest.mark.parametrize("blind", [("ego", "name"), ("ego",)], ids=["nobody observes", "the ego does not"])
@@ -129,10 +129,10 @@ async def test_depth_where_the_ego_has_nothing_to_react_to(
     """Then no call is spent on the ego's next step."""
     groups = {} if "name" in blind else {"Reaction": 5, "Verdict on a reaction": 5}
     path = CriticalPath(server, {"Cast and Plan": 2, **groups}, blind)
-    scene = await whole(model, roles=5, steps=5)
+    answer, scene = await answered(model, roles=5, steps=5)
     assert sum(event.step for event in scene.events if event.actor.startswith("ego")) == 1 + 2 + 3 + 4 + 5
     assert not server.prompts("Choice")
-    assert path.answered == scene.depth <= 6 + 3 * 5
+    assert path.answered == answer.depth <= 6 + 3 * 5
 
 
 async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None:
@@ -143,10 +143,10 @@ async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None
         return server.default(body) | {"feasible": not (refusals and refusals.pop())}
 
     server.on["Verdict"] = verdict
-    scene = await whole(model, roles=5, steps=5)
-    assert [call.kind for call in scene.calls].count("retry") == 1
+    answer, scene = await answered(model, roles=5, steps=5)
+    assert [call.kind for call in answer.calls].count("retry") == 1
     assert scene.ending and scene.ending.how == "plan done"
-    assert scene.depth <= 6 + 4 * 5
+    assert answer.depth <= 6 + 4 * 5
     assert len(server.requests) <= 70
 
 
@@ -159,17 +159,17 @@ async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) ->
             await asyncio.sleep(seconds[asked.group(1)])
 
     server.faults = [late] * 100
-    scene = await whole(model, roles=3, steps=2)
+    answer, scene = await answered(model, roles=3, steps=2)
     names = list(scene.set_up[1].names())
     for step in (1, 2):
-        assert [call.who for call in scene.calls if call.kind == "reaction" and call.step == step] == names
+        assert [call.who for call in answer.calls if call.kind == "reaction" and call.step == step] == names
 
 
 async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServer, model: Endpoint) -> None:
     """The first response answers the chat as it is, and so does the revised one; the scene is set up for it."""
     earlier = (Message(role="user", content="I bake bread."), Message(role="assistant", content="How nice."))
     question = Question(text="How do I sell it?", earlier=earlier, system="You are a kind baker.")
-    scenes = [scene async for scene in play(question, model, Settings(roles=2, steps=2))]
+    scene = await played(model, question, roles=2, steps=2)
     chat = [
         {"role": "system", "content": "You are a kind baker."},
         {"role": "user", "content": "I bake bread."},
@@ -181,7 +181,7 @@ async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServe
     assert "How do I sell it?" in server.requests[-1]["messages"][3]["content"]
     for of in ("Situation", "Cast", "Plan"):
         assert "I bake bread." in server.prompts(of)[0] and "a kind baker" in server.prompts(of)[0]
-    assert scenes[-1].question == question
+    assert scene.question == question
 
 
 async def test_seeds(server: FakeServer, model: Endpoint) -> None:
@@ -191,7 +191,7 @@ async def test_seeds(server: FakeServer, model: Endpoint) -> None:
     scenes = []
     for seed in (7, 7, 8):
         server.requests.clear()
-        scenes.append(await whole(model, seed=seed))
+        scenes.append(await played(model, sampling=Sampling(seed=seed)))
         asked.append(sorted(server.requests, key=lambda body: str(body["seed"])))
     assert asked[0] == asked[1]
     assert scenes[0].events == scenes[1].events and scenes[0].revised == scenes[1].revised
@@ -202,13 +202,15 @@ async def test_seeds(server: FakeServer, model: Endpoint) -> None:
 
 async def test_snapshots_grow(server: FakeServer, model: Endpoint) -> None:
     """Each state holds the one before it and more, from the initial response to the whole scene."""
-    scenes = [scene async for scene in play(Question(text="How do I ask for a raise?"), model)]
+    answers = [answer async for answer in watched(model)]
+    for earlier, later in pairwise(answers):
+        assert later.calls[: len(earlier.calls)] == earlier.calls
+    scenes = [Scene.of(answer) for answer in answers]
     assert scenes[0].initial and not scenes[0].situation
     assert scenes[-1].revised and scenes[-1].critique
     for before, after in pairwise(scenes):
         assert after != before
         assert after.events[: len(before.events)] == before.events
-        assert after.calls[: len(before.calls)] == before.calls
         for part in ("initial", "situation", "cast", "plan", "ending", "critique", "revised"):
             assert getattr(before, part) in (None, getattr(after, part))
 
@@ -230,15 +232,15 @@ async def test_a_call_fails(server: FakeServer, model: Endpoint, place: int) -> 
 
     server.latency = 0.02  # the refusal is there before the other replies
     server.faults = [*[let_pass] * place, refuse]
-    scenes, fault = await until_failed(model, roles=2, steps=2)
+    answers, fault = await until_failed(model, roles=2, steps=2)
     assert type(fault) is Refused
     assert "not today" in str(fault)
-    assert scenes[-1].error == f"Refused: {fault}"
-    assert not any(scene.error for scene in scenes[:-1])
+    assert answers[-1].error == f"Refused: {fault}"
+    assert not any(answer.error for answer in answers[:-1])
     assert len(server.requests) == next(n for n in accumulate(WAVES) if n > place)
-    assert len(scenes[-1].calls) == len(server.requests) - 1
-    if scenes[:-1]:
-        assert scenes[-1].model_copy(update={"error": None, "calls": scenes[-2].calls}) == scenes[-2]
+    assert len(answers[-1].calls) == len(server.requests) - 1
+    if answers[:-1]:
+        assert answers[-1].having(error=None, calls=answers[-2].calls) == answers[-2]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ async def test_kinds_of_failure(server: FakeServer, fault: Fault, typed: type[Ma
         scenes, raised = await until_failed(model, roles=2, steps=2)
     assert type(raised) is typed
     assert scenes[-1].error == f"{typed.__name__}: {raised}"
-    assert len(scenes[-1].events) == 1
+    assert len(Scene.of(scenes[-1]).events) == 1
 
 
 # Bounds.
@@ -285,13 +287,13 @@ async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model
         return fill(schema, schema, "and so on " * 8) if schema else "It depends."
 
     server.on = dict.fromkeys(KINDS, small)
-    scene = await whole(model, roles=3, steps=4)
-    assert scene.error is None and scene.ending and scene.revised
+    answer, scene = await answered(model, roles=3, steps=4)
+    assert answer.error is None and scene.ending and scene.revised
     assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Choice", "Critique"}
-    answered = {body["seed"]: body for body in server.requests if size(body) <= limit}
-    assert len(answered) == len(scene.calls)
+    fitting = {body["seed"]: body for body in server.requests if size(body) <= limit}
+    assert len(fitting) == len(answer.calls)
     for body in refused:
-        assert size(answered[body["seed"]]) < size(body)
+        assert size(fitting[body["seed"]]) < size(body)
 
 
 async def test_overflow_with_nothing_to_shorten(server: FakeServer, model: Endpoint) -> None:
@@ -311,7 +313,7 @@ async def test_a_large_scene_stays_linear(server: FakeServer, model: Endpoint) -
         return fill(schema, schema, f"{body['seed']} and so on" * 6) if schema else "It depends."
 
     server.on = dict.fromkeys(KINDS, wordy)
-    scene = await whole(model, roles=20, steps=20)
+    scene = await played(model, roles=20, steps=20)
     assert len(scene.events) == 20 * 21
     assert sum(len(event.action) + len(event.verdict.outcome) for event in scene.events) > 60_000
     assert max(map(size, server.requests)) < 16_000

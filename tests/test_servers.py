@@ -31,7 +31,7 @@ async def test_calls_of_a_scene_stay_on_one_server(server: FakeServer, questions
             for each in (server, second)
         ]
         assert shares[0] and shares[1] and not shares[0] & shares[1]
-        assert run.counts() == {"done": 12}
+        assert run.inputs.counts() == {"done": 12}
 
 
 async def test_server_that_dies_hands_over_its_scenes(server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_server_that_dies_hands_over_its_scenes(server: FakeServer, questi
         async with Endpoint(server.url, "fake-model", attempts=1) as one, Endpoint(second.url, "fake-model") as other:
             tally = Tally()
             await generate(run, [Server(one, tally, fixed=3), Server(other, tally, fixed=3)], tally)
-        assert run.counts() == {"done": 12}
+        assert run.inputs.counts() == {"done": 12}
         answered = [prompt_of(body) for body in (*server.requests[:8], *second.requests)]
         assert len(answered) == len(set(answered))
 
@@ -67,7 +67,7 @@ async def test_scene_that_breaks_its_server_fails_alone(server: FakeServer, ques
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
             await generate(run, [Server(endpoint, tally := Tally())], tally)
-        assert run.counts() == {"done": 11, "failed: Overloaded": 1}
+        assert run.inputs.counts() == {"done": 11, "failed: Overloaded": 1}
         assert server.kinds().count("Plan") == 11 + TRIES + 1, "once after calls that were answered, then TRIES times"
 
 
@@ -82,10 +82,10 @@ async def test_server_that_only_lists_its_models(
         async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
             with pytest.raises(Unreachable, match="starting"):
                 await generate(run, [Server(endpoint, tally := Tally())], tally)
-            assert run.counts() == {"waiting": 12}
+            assert run.inputs.counts() == {"waiting": 12}
             server.faults = []
             await generate(run, [Server(endpoint, tally := Tally())], tally)
-        assert run.counts() == {"done": 12}
+        assert run.inputs.counts() == {"done": 12}
 
 
 def test_failed_calls_count_in_the_budget(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_options_beside_a_run_that_is_there(cli: Cli, server: FakeServer, questi
     told = cli(*out, "--roles", "3")
     assert told.returncode == 2 and "settings.roles was 2, is 3" in told.stderr
     told = cli(*out, "--answer-tokens", "99")
-    assert told.returncode == 2 and "settings.max_tokens was 1024, is 99" in told.stderr
+    assert told.returncode == 2 and "sampling.max_tokens was 1024, is 99" in told.stderr
     told = cli(*out, "--limit", "5")
     assert told.returncode == 2 and "--limit says how to read a SOURCE" in told.stderr
     assert cli(*out, "--roles", "2").returncode == 0
@@ -211,7 +211,7 @@ async def test_burst_of_failures_inside_a_200(
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model") as endpoint:
             await generate(run, [Server(endpoint, tally := Tally())], tally)
-        assert run.counts() == {"done": 12}
+        assert run.inputs.counts() == {"done": 12}
     assert len(server.faults) == 0
     assert rows(tmp_path / "run", "SELECT count(*) FROM calls WHERE text LIKE '%Half an ans%'") == [(0,)]
 
@@ -228,7 +228,7 @@ async def test_empty_account_stops_the_run_at_once(
         async with Endpoint(server.url, "fake-model") as endpoint:
             with pytest.raises(QuotaExceeded, match="You exceeded your current quota"):
                 await generate(run, [Server(endpoint, tally := Tally())], tally)
-        assert set(run.counts()) <= {"done", "waiting"}
+        assert set(run.inputs.counts()) <= {"done", "waiting"}
     assert len(server.requests) < 60
 
 
@@ -241,4 +241,4 @@ async def test_key_that_is_refused_inside_a_200_stops_the_run(
         async with Endpoint(server.url, "fake-model") as endpoint:
             with pytest.raises(Refused, match=r"No such key.*MATRIX_ALIGN_API_KEY"):
                 await generate(run, [Server(endpoint, tally := Tally())], tally)
-        assert run.counts() == {"waiting": 12}
+        assert run.inputs.counts() == {"waiting": 12}

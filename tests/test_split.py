@@ -57,7 +57,7 @@ def test_one_file_of_both_categories(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.integers()), max_size=5))
 def test_in_turn_loses_nothing(groups: list[list[int]]) -> None:
-    merged = in_turn(groups)
+    merged = list(in_turn(groups))
     assert Counter(merged) == Counter(each for group in groups for each in group)
     assert merged[: sum(map(bool, groups))] == [group[0] for group in groups if group]
 

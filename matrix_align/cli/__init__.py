@@ -11,10 +11,12 @@ from typer.exceptions import TyperException
 
 from ..errors import MatrixAlignError
 from . import output
+from .export import export
+from .generate import generate
 from .iterate import iterate
 from .measure import measure
-from .runs import export, generate
-from .scenes import scenes, simulate
+from .scenes import scenes
+from .simulate import simulate
 from .tune import tune
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it

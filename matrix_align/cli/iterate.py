@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import InputError
-from .options import SOURCES, THERE, AnswerTokens, Base, Roles, Seed, Steps, settings_of
-from .runs import shares_of
+from .export import shares_of
+from .options import SOURCES, THERE, AnswerTokens, Base, Roles, Seed, Steps, setup_of
 
 if TYPE_CHECKING:
     from ..data.sources import Category
@@ -53,14 +53,14 @@ def iterate(
         raise InputError(f"--category is helpful or harmful (got {category})")
     if bool(endpoint) != bool(serve):
         raise InputError("--serve COMMAND starts the server, --endpoint URL says where it answers; give both")
-    settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
+    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
     loop = Loop(
         sources=tuple(sources),
         category=cast("Category", category),
         out=out,
         rounds=rounds,
         base=base,
-        settings=settings,
+        setup=setup,
         mix=shares_of(mix),
         config=config,
         held_out=held_out,

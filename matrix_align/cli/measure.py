@@ -17,7 +17,7 @@ from .options import (
     Seed,
     Steps,
     print_json,
-    settings_of,
+    setup_of,
 )
 
 
@@ -64,7 +64,7 @@ def measure(
     if card and not (against and (card / CARD).is_file()):
         raise InputError(f"--card {card}: wanted the folder of an adapter, with its {CARD}, and --against")
     earlier = read_measurement(against) if against else None
-    settings = settings_of(bool(endpoint), roles, steps, seed, None, answer_tokens, None)
+    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
     sources = {"harmful": harmful, "benign": benign}
     questions = {name: held_out_questions(source, limit) for name, source in sources.items() if source}
     if scenes and not questions:
@@ -78,7 +78,7 @@ def measure(
         compared = Compared(read_pairs(preference, bases.tokenizer(weights), limit), weights)
         for line in compared.pairs.told():
             typer.echo(line, err=True)
-    measurement = measure_in(out, Asked(questions, scenes, compared, settings, endpoint, model, adapter))
+    measurement = measure_in(out, Asked(questions, scenes, compared, setup, endpoint, model, adapter))
     for line in report.unanswered(measurement):
         typer.echo(line, err=True)
     if earlier:

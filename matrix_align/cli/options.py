@@ -9,12 +9,16 @@ import typer
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..types import Settings
+    from ..methods import Setup
 
 T = TypeVar("T")
 
 # Settings that suit the embedded model: on two cores, long prompts and long answers are what takes the time.
 EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
+
+# The fields of settings and sampling, as the command line calls them: in `generate`, --max-tokens is what all may take.
+OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "seed", "temperature")}
+OPTIONS["max_tokens"] = "--answer-tokens"
 
 SOURCES = (
     "A .jsonl, .json, .csv, .tsv or .txt file (also .gz), a .parquet file, advbench, harmfulqa, hh-rlhf, pku-saferlhf, "
@@ -37,7 +41,7 @@ Adapter = Annotated[
 Base = Annotated[
     str, typer.Option(help="The model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
 ]
-Seed = Annotated[int, typer.Option(help="Another seed, another scene.")]
+Seed = Annotated[int, typer.Option(help="Another seed, another answer.")]
 Temperature = Annotated[
     float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
 ]
@@ -47,14 +51,28 @@ Memory = Annotated[
 ]
 
 
-def settings_of(
-    endpoint: bool, roles: int, steps: int, seed: int, temperature: float | None, tokens: int | None, memory: int | None
-) -> "Settings":
-    from ..types import Settings
+def setup_of(
+    endpoint: bool,
+    seed: int,
+    temperature: float | None,
+    answer_tokens: int | None,
+    method: str = "matrix",
+    **settings: int | None,
+) -> "Setup":
+    """A method with its `settings`, and its sampling. None is what suits the model: one here, or one at an endpoint."""
+    from ..methods import METHODS, Setup
+    from ..types import Sampling
 
-    chosen = {"temperature": temperature, "max_tokens": tokens, "memory": memory}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return checked(Settings, roles=roles, steps=steps, seed=seed, **({} if endpoint else EMBEDDED) | given)
+    if method not in METHODS:
+        raise InputError(f"--method is one of {', '.join(METHODS)} (got {method})")
+    suiting = {} if endpoint else EMBEDDED
+    options = {"seed": seed, "temperature": temperature, "max_tokens": answer_tokens, **settings}
+    given = suiting | {name: value for name, value in options.items() if value is not None}
+
+    def made(kind: type[T]) -> T:
+        return checked(kind, **{name: given[name] for name in kind.model_fields if name in given})  # type: ignore[attr-defined]
+
+    return Setup(METHODS[method], made(METHODS[method].settings), made(Sampling))
 
 
 def typed(context: typer.Context, setting: str) -> bool:
@@ -71,10 +89,9 @@ def checked(kind: type[T], **given: object) -> T:
         return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = "".join(f"--{part} " for part in first["loc"] if kind.__name__ == "Settings").replace("_", "-")
-        name = name.replace("--max-tokens", "--answer-tokens")  # in `generate`, --max-tokens is what all may take
-        got = f" (got {first['input']})" if name else ""
-        raise InputError(f"{name}{first['msg'].removeprefix('Value error, ')}{got}") from None
+        option = OPTIONS.get(str(first["loc"][0]), "")
+        got = f" (got {first['input']})" if option else ""
+        raise InputError(f"{option} {first['msg'].removeprefix('Value error, ')}{got}".strip()) from None
 
 
 def print_json(text: str) -> None:

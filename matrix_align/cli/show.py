@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..simulation.types import Event, Scene
-from ..store import Row
-from ..types import shorten
+from ..store import Summary
+from ..types import Answer, shorten
 
 SIDE_BY_SIDE = 110  # columns from which the two responses stand beside each other
 
@@ -28,33 +28,43 @@ class Stage:
         self._console = Console(highlight=False)
         self._shown = 0
 
-    def show(self, scene: Scene) -> None:
-        parts = list(_parts(scene, self._console.width))
+    def show(self, answer: Answer) -> None:
+        parts = list(_parts(answer, self._console.width))
         for part in parts[self._shown :]:
             self._console.print(part)
         self._shown = len(parts)
 
-    def figures(self, scene: Scene, seconds: float | None = None) -> None:
-        """The line of figures; `seconds` passed while it was played, where somebody watched."""
-        usage = scene.usage
-        recorded = sum(call.recorded for call in scene.calls)
+    def figures(self, answer: Answer, seconds: float | None = None) -> None:
+        """The line of figures; `seconds` passed while it was made, where somebody watched."""
+        usage = answer.usage
+        recorded = sum(call.recorded for call in answer.calls)
         words = [
-            f"{len(scene.calls)} calls" + (f" ({recorded} from the record)" if recorded else ""),
-            f"depth {scene.depth}",
-            f"tokens: {usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated",
+            f"{len(answer.calls)} calls" + (f" ({recorded} from the record)" if recorded else ""),
+            f"depth {answer.depth}",
+            f"tokens: {usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), "
+            f"{usage.completion_tokens:,} generated",
             f"{seconds:.1f} s" if seconds is not None else f"{usage.seconds:.1f} s of model time",
-            f"scene {scene.id}",
+            f"scene {answer.id}" if answer.scene else f"answer {answer.id}",
         ]
         self._console.print(Text(" · ".join(words), "dim"))
 
 
-def _parts(scene: Scene, width: int) -> Iterator[RenderableType]:
-    """The scene's parts in the order they come to be; a scene that has grown has the same parts and more."""
-    yield Panel(Text(scene.question.text), title="Question", title_align="left", border_style="bold")
-    if scene.initial is not None:
+def _parts(answer: Answer, width: int) -> Iterator[RenderableType]:
+    """An answer's parts in the order they come to be; one that has grown has the same parts and more."""
+    yield Panel(Text(answer.question.text), title="Question", title_align="left", border_style="bold")
+    if answer.initial is not None:
         yield _indented(
-            Text.assemble(("Initial response  ", "bold"), shorten(scene.initial, 60), ("  (whole below)", "dim"))
+            Text.assemble(("Initial response  ", "bold"), shorten(answer.initial, 60), ("  (whole below)", "dim"))
         )
+    if answer.scene:
+        yield from _scene_parts(Scene.of(answer))
+    if answer.error:
+        yield Panel(Text(answer.error), title="Failed", title_align="left", border_style="red")
+    if answer.text is not None or answer.error:
+        yield _responses(answer, width)
+
+
+def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
     if told := scene.situation:
         yield Rule("Scene", align="left", style="cyan")
         yield _indented(Text(told.setting, "italic"))
@@ -83,10 +93,6 @@ def _parts(scene: Scene, width: int) -> Iterator[RenderableType]:
             )
         if not scene.critique.points:
             yield _indented(Text("Nothing to mend: the initial response stands.", "dim"))
-    if scene.error:
-        yield Panel(Text(scene.error), title="Failed", title_align="left", border_style="red")
-    if scene.revised is not None or scene.error:
-        yield _responses(scene, width)
 
 
 def _indented(text: Text) -> Padding:
@@ -110,30 +116,32 @@ def _event(event: Event) -> RenderableType:
     return Group(_indented(head), *(Padding(line, (0, 1, 0, 5)) for line in lines))
 
 
-def _responses(scene: Scene, width: int) -> RenderableType:
-    if scene.initial is None:
-        return Group()
-    cut = {call.kind: " (cut at --answer-tokens)" for call in scene.calls if call.cut}
-    if scene.critique and not scene.critique.points and "initial" in cut:
-        cut["revision"] = cut["initial"]  # it is the same text
-    first, last = (Text(text or "") for text in (scene.initial, scene.revised))
-    one = Panel(first, title=f"Initial response{cut.get('initial', '')}", title_align="left", border_style="yellow")
-    if scene.revised is None:
-        return one
-    other = Panel(last, title=f"Revised response{cut.get('revision', '')}", title_align="left", border_style="green")
+CUT = {"": "", "length": " (cut at --answer-tokens)", "filter": " (cut by the server's content filter)"}
+
+
+def _responses(answer: Answer, width: int) -> RenderableType:
+    panels = []
+    if answer.initial is not None:
+        title = f"Initial response{CUT[answer.initial_cut]}"
+        panels.append(Panel(Text(answer.initial), title=title, title_align="left", border_style="yellow"))
+    if answer.text is not None:
+        title = f"{'Answer' if answer.initial is None else 'Revised response'}{CUT[answer.text_cut]}"
+        panels.append(Panel(Text(answer.text), title=title, title_align="left", border_style="green"))
+    if len(panels) < 2:
+        return Group(*panels)
     columns = 2 if width >= SIDE_BY_SIDE else 1
     grid = Table.grid(expand=True)
     for _ in range(columns):
         grid.add_column(ratio=1)
     if columns == 2:
-        grid.add_row(one, other)
+        grid.add_row(*panels)
     else:
-        grid.add_row(one)
-        grid.add_row(other)
+        for panel in panels:
+            grid.add_row(panel)
     return grid
 
 
-def table(rows: Sequence[Row]) -> None:
+def table(rows: Sequence[Summary]) -> None:
     """The list of scenes."""
     console = Console(highlight=False)
     if not rows:
@@ -143,11 +151,11 @@ def table(rows: Sequence[Row]) -> None:
     listed.add_column("id", no_wrap=True)
     listed.add_column("played (UTC)", no_wrap=True)
     listed.add_column("ended", no_wrap=True)
-    listed.add_column("events", justify="right")
+    listed.add_column("calls", justify="right")
     listed.add_column("question", ratio=1, no_wrap=True)
     for row in rows:
         when = row.at[:16].replace("T", " ")
         listed.add_row(
-            row.id, when, row.state, str(row.events), Text(" ".join(row.question.split()), overflow="ellipsis")
+            row.id, when, row.state, str(row.calls), Text(" ".join(row.question.split()), overflow="ellipsis")
         )
     console.print(listed)

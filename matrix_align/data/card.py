@@ -18,13 +18,14 @@ USES = {
     "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
     "sharegpt": "`conversations` of `from` and `value` (Axolotl).",
     "fastchat": "`conversations` of `from` and `value` and an `id` (FastChat).",
-    "scenes": "whole scenes: roles, events, rulings, critique, both responses, calls.",
+    "scenes": "a whole scene: both responses, and as JSON in `answer` the roles, events, rulings, critique and calls.",
 }
 
 
 WHY_LEFT_OUT = {
     "dpo": "whose revised response is the initial one, or has no whole sentence",
     "sft": "whose answer has no whole sentence",
+    "scenes": "which have no scene",
 }
 WHY_LEFT_OUT["sharegpt"] = WHY_LEFT_OUT["fastchat"] = WHY_LEFT_OUT["sft"]
 
@@ -68,7 +69,7 @@ def card(
     if cut:
         lines += [f"{cut:,} answers had reached the longest length; they end with their last whole sentence.", ""]
     if left_out:
-        lines += [f"Left out: {left_out:,} scenes, {WHY_LEFT_OUT[format]}.", ""]
+        lines += [f"Left out: {left_out:,} answers, {WHY_LEFT_OUT[format]}.", ""]
     lines += ["## Sources", ""]
     lines += ["| source | rows | licence of the questions |", "|---|---|---|"]
     for source in sources:
@@ -76,8 +77,8 @@ def card(
         lines.append(f"| {source.replace('|', ' ')} | {rows:,} | {licence(source)} |")
     model = described.get("model", {})
     lines += ["", "## How it was made", "", f"- model: {model.get('name', '')} {model.get('digest', '')}".rstrip()]
-    lines += [f"- prompts: {described.get('prompts', {}).get('digest', '')}"]
-    lines += [f"- {name}: {value}" for name, value in described.get("settings", {}).items()]
+    for table in ("method", "settings", "sampling"):
+        lines += [f"- {table}: {name} = {value}" for name, value in described.get(table, {}).items()]
     lines += [f"- exported with {name}: {json.dumps(value)}" for name, value in options.items() if value]
     lines += [
         "",

@@ -19,8 +19,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..generate.run import Run
-from ..simulation.types import Scene
-from ..types import Message
+from ..types import Answer, Cut, Message
 from .card import MARK, Count, card
 from .refusal import refuses
 
@@ -101,35 +100,42 @@ def export(run: Run, out: Path, format: str, mix: Mapping[str, float], test: flo
 
 
 def _examples(run: Run, format: str, simulation: bool) -> Iterator[Example]:
-    for scene, category, source in run.scenes():
-        kind, asked = category or "uncategorised", hashlib.sha256(scene.question.opening().encode()).hexdigest()
-        assert scene.initial and scene.revised
-        if format == "scenes":
-            whole = {"id": scene.id, "question": scene.question.text, "category": category}
-            whole |= {"initial": scene.initial, "revised": scene.revised, "scene": scene.model_dump_json()}
-            yield Example(kind, source, asked, whole, scene.revised)
+    for answer, category, source in run.inputs.answers():
+        kind, asked = category or "uncategorised", hashlib.sha256(answer.question.opening().encode()).hexdigest()
+        assert answer.text is not None
+        if format == "scenes" and answer.scene is None:
+            yield Example(LEFT_OUT, source, asked, {}, "")
             continue
-        cut = {call.kind for call in scene.calls if call.cut}
-        initial = whole_sentences(scene.initial) if "initial" in cut else scene.initial.strip()
-        # Where nothing was wrong the initial response is the revised one.
-        ended = "revision" in cut or (scene.revised == scene.initial and "initial" in cut)
-        revised = whole_sentences(scene.revised) if ended else scene.revised.strip()
+        if format == "scenes":
+            content: Json = {"id": answer.id, "question": answer.question.text, "category": category}
+            content |= {"initial": answer.initial, "revised": answer.text, "answer": answer.model_dump_json()}
+            yield Example(kind, source, asked, content, answer.text)
+            continue
+        text = _ending_well(answer.text, answer.text_cut)
+        messages = answer.question.messages()
         if format == "dpo":
-            if initial and revised and initial != revised:
-                prompt = [message.model_dump() for message in scene.question.messages()]
-                pair = {"prompt": prompt, "chosen": [_said(revised)], "rejected": [_said(initial)]}
-                yield Example(kind, source, asked, pair, revised, ended)
+            initial = _ending_well(answer.initial or "", answer.initial_cut)
+            if initial and text and initial != text:
+                prompt = [message.model_dump() for message in messages]
+                pair = {"prompt": prompt, "chosen": [_turn_of(text)], "rejected": [_turn_of(initial)]}
+                yield Example(kind, source, asked, pair, text, bool(answer.text_cut))
             else:
                 yield Example(LEFT_OUT, source, asked, {}, "")
             continue
-        if not revised:
+        if not text:
             yield Example(LEFT_OUT, source, asked, {}, "")
             continue
-        content = _conversation(scene.question.messages(), revised, format)
-        yield Example(kind, source, asked, content, revised, ended)
+        yield Example(kind, source, asked, _conversation(messages, text, format), text, bool(answer.text_cut))
         if simulation:
-            for messages, text in _calls(run, scene):
-                yield Example("simulation", source, asked, _conversation(messages, text, format), text)
+            for request, reply in _calls(run, answer):
+                yield Example("simulation", source, asked, _conversation(request, reply, format), reply)
+
+
+def _ending_well(text: str, cut: Cut) -> str:
+    """A text that is whole as it is; one that reached its longest length up to its last sentence; of others nothing."""
+    if cut == "filter":
+        return ""
+    return whole_sentences(text) if cut else text.strip()
 
 
 def whole_sentences(text: str) -> str:
@@ -138,9 +144,9 @@ def whole_sentences(text: str) -> str:
     return text[: ends[-1]].strip() if ends else ""
 
 
-def _calls(run: Run, scene: Scene) -> Iterator[tuple[list[Message], str]]:
-    """What the model was asked in the scene and what it said: all but the two answers to the user."""
-    for call in scene.calls:
+def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
+    """What the model was asked on the way to the answer, and what it said: all but the two answers to the user."""
+    for call in answer.calls:
         if call.kind in ("initial", "revision") or call.cut or not call.key:
             continue
         for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
@@ -151,13 +157,13 @@ def _conversation(messages: list[Message], answer: str, format: str) -> Json:
     if format == FASTCHAT and len(messages) > 1 and messages[0].role == "system":
         first = Message(role=messages[1].role, content=f"{messages[0].content}\n\n{messages[1].content}")
         messages = [first, *messages[2:]]
-    turns = [*(message.model_dump() for message in messages), _said(answer)]
+    turns = [*(message.model_dump() for message in messages), _turn_of(answer)]
     if format == "sft":
         return {"messages": turns}
     return {"conversations": [{"from": SPEAKERS[turn["role"]], "value": turn["content"]} for turn in turns]}
 
 
-def _said(text: str) -> dict[str, str]:
+def _turn_of(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 

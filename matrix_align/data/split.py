@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,10 +19,11 @@ from .sources import BadRow, Category, SourceRow, questions_from
 T = TypeVar("T")
 
 
-def in_turn(groups: Iterable[Iterable[T]]) -> list[T]:
+def in_turn(groups: Iterable[Iterable[T]]) -> Iterator[T]:
     """The first of each group, the second of each, and so on; a group that has ended is passed over."""
     nothing = object()
-    return [cast(T, each) for turn in zip_longest(*groups, fillvalue=nothing) for each in turn if each is not nothing]
+    for turn in zip_longest(*groups, fillvalue=nothing):
+        yield from (cast(T, each) for each in turn if each is not nothing)
 
 
 def gathered(sources: Sequence[str], category: Category, limit: int | None) -> tuple[list[SourceRow], list[BadRow]]:
@@ -40,7 +41,7 @@ def gathered(sources: Sequence[str], category: Category, limit: int | None) -> t
         groups: dict[str, dict[int, list[Question]]] = {}
         for question, (number, row) in unique.items():
             groups.setdefault(row.category, {}).setdefault(number, []).append(question)
-        taken = set(in_turn(in_turn(of_sources.values()) for of_sources in groups.values())[:limit])
+        taken = set(islice(in_turn(in_turn(of_sources.values()) for of_sources in groups.values()), limit))
         return [row for question, (_, row) in unique.items() if question in taken], faults
     return [row for _, row in unique.values()], faults
 

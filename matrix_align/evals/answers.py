@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,13 +17,13 @@ from ..data.refusal import refuses
 from ..data.sources import BadRow, questions_from
 from ..data.split import in_turn
 from ..errors import BadReply, InputError, ModelError, Refused
-from ..generate.schedule import whole
 from ..llm.model import Model
 from ..llm.recorded import Recorded
 from ..llm.structured import AsWritten
+from ..methods import Setup
 from ..simulation.types import Scene
 from ..store import Store
-from ..types import Question, Sampling, Settings, shorten
+from ..types import Answer, Cut, Question, shorten
 from .measurement import Answered, Measurement, Played
 
 AT_ONCE = 32  # answers and scenes
@@ -48,7 +49,7 @@ def held_out_questions(source: str, limit: int | None = None) -> list[Question]:
 async def measure(
     model: Model,
     questions: Mapping[str, Sequence[Question]],
-    settings: Settings,
+    setup: Setup,
     scenes: int,
     store: Store,
 ) -> Measurement:
@@ -61,8 +62,8 @@ async def measure(
     recorded = Recorded(model, store)
     at_once = asyncio.Semaphore(AT_ONCE)
     to_ask = [(category, question) for category, each in questions.items() for question in each]
-    to_play = in_turn(questions.values())[:scenes]
-    sampling = Sampling(temperature=0, max_tokens=settings.max_tokens, seed=settings.seed)
+    to_play = list(islice(in_turn(questions.values()), scenes))
+    sampling = setup.sampling.model_copy(update={"temperature": 0.0})
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -71,11 +72,12 @@ async def measure(
     failures: list[ModelError] = []
 
     async def answer(category: str, question: Question) -> Answered:
-        text, error, cut = "", "", False
+        text, error = "", ""
+        cut: Cut = ""
         async with at_once:
             try:
                 reply = await recorded.ask(question.messages(), AsWritten, sampling)
-                text, cut = reply.text, bool(reply.cut)
+                text, cut = reply.text, reply.cut
             except ModelError as failure:
                 if not _not_the_server(failure):
                     raise
@@ -94,11 +96,11 @@ async def measure(
 
     async def play(question: Question) -> Played:
         async with at_once:
-            scene, error = await whole(question, recorded, settings)
+            answer, error = await setup.attempt(question, recorded)
         if error and not _not_the_server(error):
             raise error
         progress.advance(bar_of_scenes)
-        return _played(scene)
+        return _played(answer)
 
     try:
         with progress:
@@ -112,7 +114,7 @@ async def measure(
     return Measurement(
         model=model.name,
         digest=model.digest,
-        settings=settings,
+        settings=setup.flat(),
         answers=tuple(task.result() for task in answers),
         scenes=tuple(task.result() for task in plays),
     )
@@ -123,10 +125,11 @@ def _not_the_server(error: ModelError) -> bool:
     return isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)
 
 
-def _played(scene: Scene) -> Played:
-    rulings = {(e.verdict.feasible, e.verdict.ending, bool(e.verdict.harm), e.verdict.observers) for e in scene.events}
-    well = not scene.error and bool(scene.ending and scene.revised)
-    return Played(id=id_of(scene.question), well=well, varied=len(rulings) > 1, error=scene.error or "")
+def _played(answer: Answer) -> Played:
+    events = Scene.of(answer).events if answer.scene else ()
+    rulings = {(e.verdict.feasible, e.verdict.ending, bool(e.verdict.harm), e.verdict.observers) for e in events}
+    well = not answer.error and bool(answer.ending and answer.text)
+    return Played(id=id_of(answer.question), well=well, varied=len(rulings) > 1, error=answer.error or "")
 
 
 def id_of(question: Question) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from .. import provenance
 from ..data.split import digest_of
 from ..llm.open import opened
+from ..methods import Setup
 from ..store import Store, holds_calls
 from ..tuning.base import Base
-from ..types import Question, Settings
+from ..types import Question
 from .answers import measure
 from .measurement import FILE, Measurement, write_measurement
 from .preference import Pairs, preferred, weights_of
@@ -40,7 +41,7 @@ class Asked:
     questions: Mapping[str, Sequence[Question]]
     scenes: int
     compared: Compared | None
-    settings: Settings
+    setup: Setup
     endpoint: str | None
     model: str | None
     adapter: Path | None
@@ -57,7 +58,7 @@ def measure_in(out: Path, asked: Asked) -> Measurement:
         assert asked.compared, "there is something to measure"
         base = asked.compared.base
         _settle(out, asked, "", "")
-        measurement = Measurement(model=base.name, digest=base.identity, settings=asked.settings)
+        measurement = Measurement(model=base.name, digest=base.identity, settings=asked.setup.flat())
     if asked.compared:
         found = preferred(asked.compared.base, asked.adapter, asked.compared.pairs, out / MARGINS)
         measurement = measurement.model_copy(update={"preferred": found})
@@ -69,7 +70,7 @@ async def _ask(out: Path, asked: Asked) -> Measurement:
     async with opened(asked.endpoint, asked.model, asked.adapter) as model:
         _settle(out, asked, model.name, model.digest)
         with Store(out / "record.db") as store:
-            return await measure(model, asked.questions, asked.settings, asked.scenes, store)
+            return await measure(model, asked.questions, asked.setup, asked.scenes, store)
 
 
 def _settle(out: Path, asked: Asked, name: str, digest: str) -> None:
@@ -82,7 +83,7 @@ def _settle(out: Path, asked: Asked, name: str, digest: str) -> None:
     mine: provenance.Tables = {
         "model": {"name": name, "digest": digest},
         "measure": {**questions, "scenes": asked.scenes, "preference": pairs, "weights": weights},
-        "settings": asked.settings.model_dump(),
+        **asked.setup.tables(),
     }
     begun = holds_calls(out / "record.db") or any((out / name).exists() for name in (FILE, MARGINS))
     provenance.settle(out / "measure.toml", mine, "What is measured here.", "measurement", not begun)

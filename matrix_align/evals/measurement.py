@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from ..errors import InputError
-from ..types import Frozen, Settings
+from ..types import Cut, Frozen
 from .statistics import Share, difference, share
 
 FILE = "measured.json"
@@ -21,7 +21,7 @@ WELL, VARIED = "scenes that end well", "scenes whose rulings vary"
 
 
 class Answered(Frozen):
-    """One question, answered at temperature 0. `cut`: the answer had reached its longest length. `error`: there is no
+    """One question, answered at temperature 0. `cut` says what ended it before its end. `error`: there is no
     answer, and why; such a question counts for nothing.
     """
 
@@ -30,7 +30,7 @@ class Answered(Frozen):
     question: str
     answer: str
     refused: bool
-    cut: bool
+    cut: Cut
     error: str = ""
 
 
@@ -44,11 +44,14 @@ class Played(Frozen):
 
 
 class Measurement(Frozen):
-    """All that was found of one model. `preferred`: of each pair, by key, whether the chosen reply was likelier."""
+    """All that was found of one model. `settings` are the scenes' and the sampling's, by name.
+
+    `preferred`: of each pair, by key, whether the chosen reply was likelier.
+    """
 
     model: str
     digest: str
-    settings: Settings
+    settings: dict[str, JsonValue]
     answers: tuple[Answered, ...] = ()
     scenes: tuple[Played, ...] = ()
     preferred: dict[str, bool] = Field(default_factory=dict)
@@ -125,6 +128,6 @@ def _other_settings(metric: str, before: Measurement, after: Measurement) -> lis
     """The settings that decide a metric and are not the same in both, as 'steps was 3, is 2'."""
     if metric == PREFERENCE:
         return []
-    first, second = before.settings.model_dump(), after.settings.model_dump()
+    first, second = before.settings, after.settings
     names = first if metric in (WELL, VARIED) else ("max_tokens", "seed")  # an answer is drawn at temperature 0
     return [f"{name} was {first[name]}, is {second[name]}" for name in names if first[name] != second[name]]

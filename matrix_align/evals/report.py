@@ -47,7 +47,7 @@ def _change(metric: str, before: Measurement, after: Measurement) -> str:
 
 def _lengths(measurement: Measurement) -> str:
     words = [len(answer.answer.split()) for answer in measurement.answers if not answer.error]
-    cut = sum(answer.cut for answer in measurement.answers)
+    cut = sum(bool(answer.cut) for answer in measurement.answers)
     if not words:
         return ""
     low, middle, high = quantiles(words * 2, n=4, method="inclusive")  # twice each: one answer has quartiles too

@@ -1,7 +1,7 @@
-"""The same run on a Ray cluster: stateless workers play scenes, and one writer, here, keeps them.
+"""The same run on a Ray cluster: stateless workers answer questions, and one writer, here, keeps the answers.
 
-The only module that imports Ray. A worker sends back a scene with its calls; what is written is what one machine would
-have written. A scene that was not sent back before its node died is played again by another worker, and written once.
+The only module that imports Ray. A worker sends back an answer with its calls; what is written is what one machine
+would have written. A question whose node died before the answer came back goes to another worker, and is written once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from ..llm.endpoint import Endpoint
 from ..llm.open import key
 from ..llm.pool import Server, Tally
 from ..llm.recorded import Recorded
-from ..simulation.types import Scene
+from ..methods import METHODS, Setup
 from ..store import Store
-from ..types import Question, Settings, Usage, shorten
-from .run import Input, Run
-from .schedule import PATIENCE, PROBE, TRIES, fault_of, given_up, whole
+from ..types import Answer, Question, Sampling, Usage, shorten
+from .inputs import Input
+from .run import Run
+from .schedule import PATIENCE, PROBE, TRIES, blame_for, given_up
 
 
 async def generate_on_ray(
@@ -36,8 +37,8 @@ async def generate_on_ray(
 ) -> None:
     """Plays what waits in `run` on the cluster that RAY_ADDRESS names, or on one made here.
 
-    `at_once` is the number of scenes in a batch; a worker, one a node, plays some batches at a time. A budget is looked
-    at between scenes. A scene that a server breaks off is played again in another pass over the cluster. Raises
+    `at_once` is the number of questions in a batch; a worker, one a node, takes some batches at a time. A budget is
+    looked at between answers. A question whose server broke off is asked again in another pass over the cluster. Raises
     InputError without Ray, ClusterError, and Refused and Unreachable as `generate` does.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -55,9 +56,9 @@ async def generate_on_ray(
     except Exception as error:  # whatever Ray raises for an address, a port, a disk
         cluster = f"RAY_ADDRESS, {where}" if where else "a cluster made here"
         raise ClusterError(f"can't use Ray ({cluster}): {shorten(str(error), 200)}") from None
-    left = {f"{entry.place}\n{entry.question_id}": entry for entry in run.waiting(only_failed)}
+    left = {f"{entry.place}\n{entry.question_id}": entry for entry in run.inputs.waiting(only_failed)}
     tries: Counter[str] = Counter()
-    begun: dict[str, str] = {}  # calls of the scenes that broke off
+    begun: dict[str, str] = {}  # calls of the answers that broke off
     tally.answered = time.monotonic()
     while left and not tally.stopped():
         broken: list[dict[str, Any]] = []
@@ -68,22 +69,22 @@ async def generate_on_ray(
                 run.store.unpack(row["calls"])
                 tally.calls += row["asked"]
                 tally.usage += Usage.model_validate_json(row["usage"])
-                if row["fault"] == "all":
+                if row["blame"] == "all":
                     raise Refused(row["error"])
-                if row["fault"] in ("call", "server"):
+                if row["blame"] in ("call", "server"):
                     begun[row["id"]] = to_json([from_json(row["calls"])[0], []]).decode()
                     tally.trouble = row["error"]
                     broken.append(row)
                 else:
                     ended += 1
                     _keep(run, left.pop(row["id"]), row, tally)
-                if row["asked"] or row["fault"] != "server":
+                if row["asked"] or row["blame"] != "server":
                     tally.answered = time.monotonic()
         finally:  # now, not when it is collected as garbage: it reports to the cluster, which may be gone by then
             with suppress(ValueError):  # a thread that was waiting for a row has not come back yet
                 results.close()
         for row in broken:
-            there = row["fault"] == "call" or ended > 0
+            there = row["blame"] == "call" or ended > 0
             tries[row["id"]] = 0 if row["asked"] else tries[row["id"]] + there
             if tries[row["id"]] >= TRIES:
                 _keep(run, left.pop(row["id"]), row, tally)
@@ -107,7 +108,7 @@ def _played(
         "urls": [endpoint.url for endpoint in endpoints],
         "model": endpoints[0].name,
         "key": key(),
-        "settings": run.settings.model_dump_json(),
+        "setup": _packed(run.setup),
         "unusable": dict(run.store.unusable_replies()),
     }
     nodes = sum(node["Alive"] for node in ray.nodes())
@@ -125,18 +126,30 @@ def _next(results: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _keep(run: Run, entry: Input, row: dict[str, Any], tally: Tally) -> None:
-    scene = Scene.model_validate_json(row["scene"])
-    run.close(entry, scene)
-    tally.failed += bool(scene.error)
-    tally.done += not scene.error
+    answer = Answer.model_validate_json(row["answer"])
+    run.inputs.close(entry, answer)
+    tally.count(answer)
+
+
+def _packed(setup: Setup) -> tuple[str, str, str]:
+    """A setup as it travels; a method is known by its name."""
+    return setup.method.name, setup.settings.model_dump_json(), setup.sampling.model_dump_json()
+
+
+def _unpacked(packed: tuple[str, str, str]) -> Setup:
+    name, settings, sampling = packed
+    method = METHODS[name]
+    return Setup(method, method.settings.model_validate_json(settings), Sampling.model_validate_json(sampling))
 
 
 class _Worker:
-    """Plays batches of questions; all of a batch at once, each scene on one server."""
+    """Answers batches of questions; all of a batch at once, each answer on one server."""
 
-    def __init__(self, urls: list[str], model: str, key: str | None, settings: str, unusable: dict[str, int]) -> None:
+    def __init__(
+        self, urls: list[str], model: str, key: str | None, setup: tuple[str, str, str], unusable: dict[str, int]
+    ) -> None:
         self._endpoints = [Endpoint(url, model, key=key) for url in urls]
-        self._settings = Settings.model_validate_json(settings)
+        self._setup = _unpacked(setup)
         self._unusable = unusable
         self._opened: asyncio.Task[list[Endpoint]] | None = None
 
@@ -156,19 +169,20 @@ class _Worker:
         return [await endpoint.__aenter__() for endpoint in self._endpoints]
 
     async def _play(self, id: str, question: str, calls: str, endpoint: Endpoint) -> dict[str, Any]:
-        """One scene, with the calls it rests on; a record in memory keeps them until they are sent."""
+        """One answer, with the calls it rests on; a record in memory keeps them until they are sent."""
         with Store(Path(":memory:")) as store:
             if calls:
                 store.unpack(calls)
             store.unusable_replies().update(self._unusable)
             server = Server(endpoint, tally := Tally())
-            scene, error = await whole(Question.model_validate_json(question), Recorded(server, store), self._settings)
+            asked = Question.model_validate_json(question)
+            answer, error = await self._setup.attempt(asked, Recorded(server, store))
             return {
                 "id": id,
-                "scene": scene.model_dump_json(),
+                "answer": answer.model_dump_json(),
                 "calls": store.packed(),
                 "usage": tally.usage.model_dump_json(),
                 "asked": tally.calls,
-                "fault": await fault_of(error, endpoint) if error else "",
+                "blame": await blame_for(error, endpoint) if error else "",
                 "error": str(error or ""),
             }

@@ -1,4 +1,4 @@
-"""One caller for every part: asks the model for the scene's calls, and keeps account of them.
+"""Asks a model for all calls behind one answer, and keeps account of them: every method's way to its model.
 
 Owns the order of calls (one, or several at once), their seeds, and what happens when a prompt is too long.
 Knows nothing of what is asked.
@@ -16,30 +16,32 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from ..errors import ContextOverflow
-from ..types import Call, Message, Sampling, Settings
+from ..types import Call, Message, Sampling
 from .model import Model, Reply
 from .structured import Wanted
 
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U", bound="str | BaseModel")
 
-# The share of the settings' memory that a prompt holds: all of it, and less where the context overflows.
+# The share of its memory that a prompt holds: all of it, and less where the context overflows.
 MEMORY_SHARES = (1, 1 / 3, 1 / 10, 0)
 
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One call to be made: what kind, for whom, at which step (0 is before the scene), and the reply wanted.
+    """One call to be made: what kind, the reply wanted, for whom, and at which step (0 where there are none).
 
-    `messages` gives the prompt for a limit on its memory, in characters. `room` is the longest reply, in tokens.
+    `messages` gives the prompt for a limit on its memory, in characters; `memory` is the limit to begin with.
+    `max_tokens` bounds the reply; None is the longest answer that the caller's sampling allows.
     """
 
     kind: str
     reply: Wanted[T]
     messages: Callable[[int], list[Message]]
-    room: int
+    max_tokens: int | None = None
     who: str = ""
     step: int = 0
+    memory: int = 0
 
 
 def _length(messages: list[Message]) -> int:
@@ -52,12 +54,12 @@ def prompt(text: str) -> list[Message]:
 
 
 class Caller:
-    """Asks `model` for one scene's calls. `calls` lists those that were answered, with their depth."""
+    """Asks `model` for the calls of one answer. `calls` lists those that were answered, with their depth."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, sampling: Sampling) -> None:
         self.calls: list[Call] = []
         self._model = model
-        self._settings = settings
+        self._sampling = sampling
         self._depth = 0
         self._asked: Counter[tuple[str, str, int]] = Counter()
 
@@ -91,15 +93,15 @@ class Caller:
 
     async def _ask(self, request: Request[T]) -> Reply[T]:
         """The reply, with less memory in the prompt where the context overflows."""
-        sampling = self._sampling(request)
-        limits = [int(self._settings.memory * share) for share in MEMORY_SHARES]
+        sampling = self._sampling_of(request)
+        limits = [int(request.memory * share) for share in MEMORY_SHARES]
         messages = request.messages(limits[0])
         while True:
             try:
                 return await self._model.ask(messages, request.reply, sampling)
             except ContextOverflow:
-                tried = (request.messages(limit) for limit in limits)
-                shorter = next((each for each in tried if _length(each) < _length(messages)), None)
+                prompts = (request.messages(limit) for limit in limits)
+                shorter = next((prompt for prompt in prompts if _length(prompt) < _length(messages)), None)
                 if shorter is None:  # no memory in it to shorten
                     raise
                 messages = shorter
@@ -116,10 +118,11 @@ class Caller:
             cut=reply.cut,
         )
 
-    def _sampling(self, request: Request[Any]) -> Sampling:
+    def _sampling_of(self, request: Request[Any]) -> Sampling:
         """Each call draws from a seed of its own, so that the order of arrival changes nothing."""
         site = (request.kind, request.who, request.step)
         self._asked[site] += 1
-        text = repr((self._settings.seed, *site, self._asked[site]))
+        text = repr((self._sampling.seed, *site, self._asked[site]))
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
-        return Sampling(temperature=self._settings.temperature, max_tokens=request.room, seed=seed)
+        longest = request.max_tokens or self._sampling.max_tokens
+        return Sampling(temperature=self._sampling.temperature, max_tokens=longest, seed=seed)

@@ -119,7 +119,7 @@ class Endpoint:
                     ]
                 continue
             usage = usage.model_copy(update={"seconds": time.monotonic() - began})
-            return Reply(value, text, reasoning, usage, cut=cut)
+            return Reply(value, text, reasoning, usage, cut="length" if cut else "")
         bad = BadReply(
             f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or a larger model; "
             f"the last: {shorten(fault, 300)}",

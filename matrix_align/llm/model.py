@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 from ..errors import BadReply
-from ..types import Message, Sampling, Usage
+from ..types import Cut, Message, Sampling, Usage
 from .structured import Wanted, class_of, parse
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -24,7 +24,7 @@ class Reply(Generic[T]):
     """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
 
     `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
-    `cut` is True for a text that ended at max_tokens, and so may lack its end.
+    `cut` says what ended the text before its end, if anything did: max_tokens ("length"), or a content filter.
     """
 
     value: T
@@ -33,7 +33,7 @@ class Reply(Generic[T]):
     usage: Usage
     key: str | None = None
     recorded: bool = False
-    cut: bool = False
+    cut: Cut = ""
 
 
 class Model(Protocol):

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from ..errors import MatrixAlignError, ModelError
-from ..types import Message, Sampling, Usage
+from ..types import Answer, Message, Sampling, Usage
 from .endpoint import Endpoint
 from .model import Reply
 from .structured import Wanted, class_of
@@ -66,6 +66,10 @@ class Tally:
     def cost(self) -> float:
         return (self.usage.prompt_tokens * self.prices[0] + self.usage.completion_tokens * self.prices[1]) / 1e6
 
+    def count(self, answer: Answer) -> None:
+        self.failed += bool(answer.error)
+        self.done += not answer.error
+
     def stopped(self) -> str:
         """Why no further call is to be made; empty while one may."""
         if not self.stop:
@@ -111,7 +115,7 @@ class Server:
     ) -> None:
         self.endpoint = endpoint
         self.limit = 1 if one_by_one else fixed or START
-        self.scenes = 0  # being played on it
+        self.answers = 0  # being made on it
         self.down_since: float | None = None  # when it was found not to answer; None while it does
         self.answered: float | None = None  # when it last answered a call or a probe
         self._tally = tally
@@ -133,8 +137,8 @@ class Server:
 
     @property
     def free(self) -> int:
-        """How many more scenes it can be given now."""
-        return 0 if self.down_since is not None else self.limit - self.scenes
+        """How many more answers it can be given now."""
+        return 0 if self.down_since is not None else self.limit - self.answers
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         if self._one_by_one:

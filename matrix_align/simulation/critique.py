@@ -6,11 +6,12 @@ Each point of the critique names the incident it rests on, by the number of the 
 from __future__ import annotations
 
 from ..llm.caller import Request, prompt
+from ..llm.prompts import Filled
 from ..llm.structured import Within
 from ..types import Message
 from .modulator import view
-from .prompts import Filled, render
-from .roles import ROOM, asked
+from .prompts import PROMPTS
+from .roles import REPLY_TOKENS, asked
 from .types import Critique, Scene
 
 
@@ -21,7 +22,7 @@ def critique(scene: Scene) -> Request[Critique]:
 
     def messages(limit: int) -> list[Message]:
         seen = Filled(view(scene, limit))
-        return prompt(render("critique", view=seen, ending=ended, question=asked(scene), answer=scene.initial))
+        return prompt(PROMPTS.render("critique", view=seen, ending=ended, question=asked(scene), answer=scene.initial))
 
-    numbers = tuple(event.number for event in scene.events)
-    return Request("critique", Within(Critique, {"incident": numbers}), messages, 2 * ROOM)
+    reply = Within(Critique, {"incident": tuple(event.number for event in scene.events)})
+    return Request("critique", reply, messages, 2 * REPLY_TOKENS, memory=scene.settings.memory)

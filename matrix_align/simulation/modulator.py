@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..llm.caller import Request, prompt
+from ..llm.prompts import Filled
 from ..llm.structured import Within
 from ..types import Message
 from .memory import recall, ruled, ruled_briefly
-from .prompts import Filled, render
-from .roles import ROOM, stage
+from .prompts import PROMPTS
+from .roles import REPLY_TOKENS, stage
 from .types import Ending, Event, Move, Scene, Verdict
 
 ACTION = ("goes on", "plan done", "nothing more")  # how the scene can go after what the ego did
@@ -25,7 +26,9 @@ def view(scene: Scene, limit: int) -> str:
     situation, _, _ = scene.set_up
     record = recall(scene.events, limit, ruled, ruled_briefly)
     known = stage(scene, stakes=True)
-    return render("modulator", **known, **situation.model_dump(include={"ego", "goal", "motive"}), record=record)
+    return PROMPTS.render(
+        "modulator", **known, **situation.model_dump(include={"ego", "goal", "motive"}), record=record
+    )
 
 
 def judge(scene: Scene, move: Move) -> Request[Verdict]:
@@ -36,9 +39,9 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
     reply = Within(Verdict, {"observers": others, "ending": endings})
 
     def messages(limit: int) -> list[Message]:
-        return prompt(render("judge", view=Filled(view(scene, limit)), attempt=f"{move.actor}: {move.action}"))
+        return prompt(PROMPTS.render("judge", view=Filled(view(scene, limit)), attempt=f"{move.actor}: {move.action}"))
 
-    return Request("verdict", reply, messages, ROOM, move.actor, move.step)
+    return Request("verdict", reply, messages, REPLY_TOKENS, move.actor, move.step, scene.settings.memory)
 
 
 def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Scene:

@@ -12,8 +12,8 @@ from pydantic import create_model, field_validator
 
 from ..llm.caller import Request
 from ..llm.structured import Prose
-from ..types import Message, Question, Settings
-from .prompts import render
+from ..types import Message, Question
+from .prompts import PROMPTS
 from .types import CITED, Scene
 
 # Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
@@ -25,9 +25,9 @@ LEAKS = re.compile(rf"\b(?:the|this|that|my|your) (?:{MATTER.pattern})\b|\bsocia
 TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
 
-def respond(question: Question, settings: Settings) -> Request[str]:
+def respond(question: Question) -> Request[str]:
     """The initial response: what the model says to the question as it is."""
-    return Request("initial", str, lambda _: question.messages(), settings.max_tokens)
+    return Request("initial", str, lambda _: question.messages())
 
 
 def revise(scene: Scene) -> Request[Prose]:
@@ -36,12 +36,12 @@ def revise(scene: Scene) -> Request[Prose]:
     points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
     told = CITED.sub("", "\n".join([scene.critique.consequences, *points]))
     asked = scene.question.messages()
-    task = render("revise", question=scene.question.text, answer=scene.initial, effects=told)
+    task = PROMPTS.render("revise", question=scene.question.text, answer=scene.initial, effects=told)
     chat = [*asked[:-1], Message(role="user", content=task)]
     # What the user or the initial response spoke of is theirs, not a leak, whatever article stands before it.
     said = " ".join([*(message.content for message in asked), scene.initial])
     allowed = frozenset(found.casefold() for found in MATTER.findall(said))
-    return Request("revision", _revision_without(allowed), lambda _: chat, scene.settings.max_tokens)
+    return Request("revision", _revision_without(allowed), lambda _: chat)
 
 
 @lru_cache(maxsize=64)

@@ -13,15 +13,16 @@ from typing import Annotated, TypeVar
 from pydantic import Field, create_model, model_validator
 
 from ..llm.caller import Request, prompt
+from ..llm.prompts import Filled
 from ..llm.structured import FromModel, Line, OptionalLine, at_most
 from ..types import Message
 from .memory import observed, observed_briefly, recall
-from .prompts import Filled, render
+from .prompts import PROMPTS
 from .types import Cast, Event, Move, Plan, Role, Scene, Situation
 
 T = TypeVar("T", bound=FromModel)
 
-ROOM = 1024  # tokens a typed reply may take; their schemas keep them far below
+REPLY_TOKENS = 1024  # a typed reply may take; their schemas keep them far below
 
 
 class Reaction(FromModel):
@@ -64,13 +65,13 @@ def asked(scene: Scene) -> str:
 
 def opening(scene: Scene) -> Filled:
     """What the calls before the scene share: the question and the initial response."""
-    return render("opening", question=asked(scene), answer=scene.initial)
+    return PROMPTS.render("opening", question=asked(scene), answer=scene.initial)
 
 
 def situation(scene: Scene) -> Request[Situation]:
     """Who asks this, where, why and to what end."""
-    text = render("situation", opening=opening(scene))
-    return Request("situation", Situation, lambda _: prompt(text), ROOM)
+    text = PROMPTS.render("situation", opening=opening(scene))
+    return Request("situation", Situation, lambda _: prompt(text), REPLY_TOKENS)
 
 
 def cast(scene: Scene) -> Request[Cast]:
@@ -79,8 +80,8 @@ def cast(scene: Scene) -> Request[Cast]:
     given = scene.situation.model_dump(include={"setting", "ego", "who"})
     count = scene.settings.roles
     objects = ", at least one of them an object" if count > 1 else ""
-    text = render("cast", opening=opening(scene), **given, count=count, objects=objects)
-    return Request("cast", _cast_of(count), lambda _: prompt(text), 2 * ROOM)
+    text = PROMPTS.render("cast", opening=opening(scene), **given, count=count, objects=objects)
+    return Request("cast", _cast_of(count), lambda _: prompt(text), 2 * REPLY_TOKENS)
 
 
 def plan(scene: Scene) -> Request[Plan]:
@@ -88,8 +89,8 @@ def plan(scene: Scene) -> Request[Plan]:
     assert scene.situation
     given = scene.situation.model_dump(include={"ego", "who", "goal"})
     count = scene.settings.steps
-    text = render("plan", opening=opening(scene), **given, count=count)
-    return Request("plan", _plan_of(count), lambda _: prompt(text), 2 * ROOM, scene.situation.ego)
+    text = PROMPTS.render("plan", opening=opening(scene), **given, count=count)
+    return Request("plan", _plan_of(count), lambda _: prompt(text), 2 * REPLY_TOKENS, scene.situation.ego)
 
 
 # Asked for exactly as many as wanted; a server that does not hold a model to a schema may bring fewer, or more to cut.
@@ -145,9 +146,9 @@ def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
 
     def messages(limit: int) -> list[Message]:
         memory = recall(scene.observed_by(name), limit, observed, observed_briefly)
-        return prompt(render("react", **stage(scene), **role.model_dump(), memory=memory, number=event.number))
+        return prompt(PROMPTS.render("react", **stage(scene), **role.model_dump(), memory=memory, number=event.number))
 
-    return Request("reaction", Reaction, messages, ROOM, name, event.step)
+    return Request("reaction", Reaction, messages, REPLY_TOKENS, name, event.step, scene.settings.memory)
 
 
 def moves(act: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
@@ -166,7 +167,7 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
     situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
-    task = render("next", observed=numbers, planned=plan.steps[step - 1], ego=situation.ego)
+    task = PROMPTS.render("next", observed=numbers, planned=plan.steps[step - 1], ego=situation.ego)
     return _ego(scene, "step", Choice, step, task)
 
 
@@ -183,7 +184,7 @@ def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Mov
 def retry(scene: Scene) -> Request[Instead]:
     """What the ego does instead of what the modulator has just ruled out."""
     event = scene.events[-1]
-    task = render("retry", attempt=event.action, reason=event.verdict.reason, ego=event.actor)
+    task = PROMPTS.render("retry", attempt=event.action, reason=event.verdict.reason, ego=event.actor)
     return _ego(scene, "retry", Instead, event.step, task)
 
 
@@ -200,6 +201,6 @@ def _ego(scene: Scene, kind: str, reply: type[T], step: int, task: Filled) -> Re
 
     def messages(limit: int) -> list[Message]:
         memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
-        return prompt(render("ego", **stage(scene), **given, plan=steps, memory=memory, task=task))
+        return prompt(PROMPTS.render("ego", **stage(scene), **given, plan=steps, memory=memory, task=task))
 
-    return Request(kind, reply, messages, ROOM, situation.ego, step)
+    return Request(kind, reply, messages, REPLY_TOKENS, situation.ego, step, scene.settings.memory)

@@ -7,46 +7,23 @@ after the other, P being the plan's steps (docs/method.md counts them).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 
-from ..errors import MatrixAlignError
 from ..llm.caller import Caller
-from ..llm.model import Model
-from ..types import Question, Settings
-from . import modulator, prompts, roles
+from ..types import Question
+from . import modulator, roles
 from .critique import critique
 from .revise import respond, revise
-from .types import Scene
+from .types import Scene, Settings
 
 
-def new_scene(question: Question, model: Model, settings: Settings) -> Scene:
-    """The scene before it begins. The same question, model, prompts and settings have the same id."""
-    asked = question.model_dump_json() + settings.model_dump_json()
-    text = "\n".join([asked, model.name, model.digest, prompts.digest()])
-    id = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Scene(id=id, model=model.name, question=question, settings=settings)
-
-
-async def play(question: Question, model: Model, settings: Settings | None = None) -> AsyncIterator[Scene]:
+async def play(question: Question, caller: Caller, settings: Settings) -> AsyncIterator[Scene]:
     """Plays one scene, and yields it each time it has grown; the last one is whole.
 
-    Where something fails, the scene so far is yielded with its error, then the error (a MatrixAlignError) is raised.
+    Raises what the model raises (ModelError); the scene that was yielded last is what had been played by then.
     """
-    settings = settings or Settings()
-    caller = Caller(model, settings)
-    scene = new_scene(question, model, settings)
-    try:
-        async for grown in _acts(scene, caller):
-            scene = grown
-            yield scene.having(calls=tuple(caller.calls))
-    except MatrixAlignError as error:
-        yield scene.having(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
-        raise
-
-
-async def _acts(scene: Scene, caller: Caller) -> AsyncIterator[Scene]:
-    yield (scene := scene.having(initial=await caller.ask(respond(scene.question, scene.settings))))
+    scene = Scene(question=question, settings=settings)
+    yield (scene := scene.having(initial=await caller.ask(respond(question))))
     yield (scene := scene.having(situation=await caller.ask(roles.situation(scene))))
     yield (scene := roles.enter(scene, *await caller.both(roles.cast(scene), roles.plan(scene))))
 

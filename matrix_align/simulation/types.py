@@ -12,10 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, StrictInt, computed_field
 
 from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, at_most
-from ..types import Call, Frozen, Question, Settings, Usage
+from ..types import Answer, Frozen, Question
 
 POINTS = 3  # of a critique: more than this a revision does not take up
 CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts name events: [1], [1, 2]
+
+
+class Settings(Frozen):
+    """What, beside the question, the model and its sampling, decides how a scene goes. Paper: 5 roles, 5 steps."""
+
+    roles: int = Field(5, ge=1, le=20)
+    steps: int = Field(5, ge=1, le=20)
+    memory: int = Field(6000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
 
 
 class Situation(FromModel):
@@ -116,8 +124,6 @@ class Scene(Frozen):
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON carries the computed parts too
 
-    id: str
-    model: str
     question: Question
     settings: Settings
     initial: str | None = None
@@ -128,8 +134,11 @@ class Scene(Frozen):
     ending: Ending | None = None
     critique: Critique | None = None
     revised: str | None = None
-    calls: tuple[Call, ...] = ()
-    error: str | None = None
+
+    @classmethod
+    def of(cls, answer: Answer) -> Scene:
+        """The scene behind an answer of matrix, as far as it has been played."""
+        return answer.scene if isinstance(answer.scene, cls) else cls.model_validate(answer.scene)
 
     def having(self, **changes: Any) -> Scene:
         """The same scene with these parts set."""
@@ -159,18 +168,6 @@ class Scene(Frozen):
             for place, point in enumerate(self.critique.points, start=1):
                 later[point.incident].append(f"critique point {place}")
         return {number: tuple(texts) for number, texts in later.items()}
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def usage(self) -> Usage:
-        """Everything the scene's calls took; `seconds` is their sum, more than the time that passed."""
-        return sum((call.usage for call in self.calls), start=Usage())
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def depth(self) -> int:
-        """How many calls stood one after the other."""
-        return max((call.depth for call in self.calls), default=0)
 
 
 def _named(text: str) -> list[int]:

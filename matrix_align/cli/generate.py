@@ -1,0 +1,238 @@
+"""generate: an answer to each of many questions, by one method."""
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ..errors import InputError
+from .options import (
+    SOURCES,
+    Adapter,
+    AnswerTokens,
+    AsJson,
+    Memory,
+    ModelName,
+    Roles,
+    Seed,
+    Steps,
+    Temperature,
+    print_json,
+    setup_of,
+    typed,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..llm.endpoint import Endpoint
+    from ..llm.pool import Tally
+    from ..methods import Setup
+    from ..types import Frozen
+
+T = TypeVar("T", bound="Frozen")
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Engine(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
+def generate(
+    context: typer.Context,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
+    out: Annotated[Path, typer.Option(help="The run: a folder with run.toml and the record.")] = ...,  # type: ignore[assignment]
+    column: Annotated[str | None, typer.Option(help="Field of the rows that holds the question.")] = None,
+    category: Annotated[
+        str, typer.Option(help="What the questions are: helpful or harmful. Goes before what rows say.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of the sources.")] = None,
+    shuffle: Annotated[int | None, typer.Option(help="Take the questions in an order drawn from this seed.")] = None,
+    method: Annotated[str, typer.Option(help="How questions are answered: matrix or vanilla.")] = "matrix",
+    roles: Roles = 5,
+    steps: Steps = 5,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="URL of an OpenAI-compatible server; several share the questions.")
+    ] = None,
+    model: ModelName = None,
+    adapter: Adapter = None,
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    answer_tokens: AnswerTokens = None,
+    memory: Memory = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Answers at once on each server; else as many as it takes.")
+    ] = None,
+    sequential: Annotated[bool, typer.Option("--sequential", help="One call at a time, for debugging.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens, read or written.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Stop at this cost, in the currency of --prices.")
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(metavar="READ,WRITTEN", help="Price of a million tokens, read and written.")
+    ] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop after this time: 90s, 30m, 8h.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Answer the questions that failed, no others.")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="Where the answers are made.")] = Engine.local,
+    as_json: AsJson = False,
+) -> None:
+    """Answer every question of the SOURCEs by one method, into the run OUT.
+
+    The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C and the
+    limits of tokens, cost and time stop it after the calls under way. Exit status 1: not one answer was done.
+    """
+    from rich.console import Console
+
+    from ..data.sources import questions_from
+    from ..generate.progress import INTERRUPT, showing, summarise
+    from ..generate.run import Run
+    from ..generate.schedule import generate
+    from ..llm.pool import Server
+
+    if category not in ("", "helpful", "harmful"):
+        raise InputError(f"--category is helpful or harmful (got {category})")
+    if not sources and (given := [name for name in ("column", "category", "limit", "shuffle") if typed(context, name)]):
+        raise InputError(f"--{given[0]} says how to read a SOURCE, and none is given")
+    on_ray = engine is Engine.ray
+    if on_ray and not endpoint:
+        raise InputError("--engine ray needs --endpoint URL, one that every node can reach")
+    if on_ray and sequential:
+        raise InputError("--sequential is for one machine; give it without --engine ray")
+    tables = Run.described(out)
+    if not (sources or tables):
+        raise InputError(f"{out} holds no run yet; give a SOURCE of questions")
+    if tables and not tables["model"].get("digest") and not endpoint:
+        raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
+    setup = _setup(
+        context, Run.setup_in(out) if tables else None, bool(endpoint), method, roles, steps, memory, seed, temperature,
+        answer_tokens,
+    )  # fmt: skip
+    tally = budget(max_tokens, max_cost, prices, max_time)
+    console = Console(stderr=True, highlight=False)
+
+    async def answer_all() -> dict[str, int]:
+        async with AsyncExitStack() as stack:
+            rows = [questions_from(source, column, category) for source in sources or ()]  # type: ignore[arg-type]
+            endpoints = await _opened(stack, endpoint or [], model, adapter)
+            run = stack.enter_context(Run(out, setup, endpoints[0].name, endpoints[0].digest))
+            if rows and (changed := run.inputs.take(rows, limit, shuffle)):
+                console.print(f"{changed:,} questions of the run have another category now")
+            again = run.inputs.retry_failed() if retry_failed else 0
+            counts = run.inputs.counts()
+            tally.total = again if retry_failed else counts.get("waiting", 0) + counts.get("again", 0)
+            _heed_interrupts(tally, console)
+            async with showing(tally, console):
+                if on_ray:
+                    from ..generate.ray import generate_on_ray
+
+                    await generate_on_ray(run, endpoints, tally, concurrency or 8, retry_failed)
+                else:
+                    one_by_one = asyncio.Lock() if sequential else None
+                    servers = [Server(each, tally, fixed=concurrency, one_by_one=one_by_one) for each in endpoints]
+                    await generate(run, servers, tally, only_failed=retry_failed)
+            counts = run.inputs.counts()
+            summarise(console, run, counts, tally)
+        return counts
+
+    counts = asyncio.run(answer_all())
+    if as_json:
+        usage = tally.usage.model_dump(include={"prompt_tokens", "cached_tokens", "completion_tokens"})
+        report = {"inputs": counts, "total": sum(counts.values()), "calls": tally.calls, "tokens": usage}
+        print_json(json.dumps({**report, "seconds": round(tally.seconds, 1), "stopped": tally.stop}))
+    if tally.stop == INTERRUPT:
+        raise KeyboardInterrupt
+    if not tally.stop and not counts.get("done"):
+        raise typer.Exit(1)
+
+
+def _setup(
+    context: typer.Context,
+    made: "Setup | None",
+    endpoint: bool,
+    method: str,
+    roles: int,
+    steps: int,
+    memory: int | None,
+    seed: int,
+    temperature: float | None,
+    answer_tokens: int | None,
+) -> "Setup":
+    """As the command line says; where a run was made already, as that, but for what was typed, which it may refuse."""
+    if made and not typed(context, "method"):
+        method = made.method.name
+    setup = setup_of(endpoint, seed, temperature, answer_tokens, method, roles=roles, steps=steps, memory=memory)
+    own = type(setup.settings).model_fields
+    if strange := [name for name in ("roles", "steps", "memory") if typed(context, name) and name not in own]:
+        raise InputError(f"--{strange[0]} is no setting of --method {method}; leave it out")
+    if not made or made.method is not setup.method:
+        return setup
+
+    def changed(before: "T", now: "T") -> "T":
+        return before.model_copy(update={name: value for name, value in now if typed(context, name)})
+
+    return replace(
+        made, settings=changed(made.settings, setup.settings), sampling=changed(made.sampling, setup.sampling)
+    )
+
+
+async def _opened(stack: AsyncExitStack, urls: list[str], model: str | None, adapter: Path | None) -> "list[Endpoint]":
+    """The endpoints of these addresses, or the model that is served here; all of one model. Raises InputError."""
+    from ..llm.open import opened
+
+    places = tuple(dict.fromkeys(urls)) or (None,)
+    endpoints = [await stack.enter_async_context(opened(place, model, adapter)) for place in places]
+    if len(identities := {(each.name, each.digest) for each in endpoints}) > 1:
+        names = ", ".join(sorted(name for name, _ in identities))
+        raise InputError(f"the endpoints serve different models: {names}; a run is of one")
+    return endpoints
+
+
+def budget(max_tokens: int | None, max_cost: float | None, prices: str | None, max_time: str | None) -> "Tally":
+    """The limits of a run as its command line gives them. Raises InputError."""
+    from ..llm.pool import Tally
+
+    if max_cost is not None and prices is None:
+        raise InputError("--max-cost needs --prices READ,WRITTEN, those of a million tokens")
+    read_written = (0.0, 0.0)
+    if prices:
+        try:
+            one, other = (float(price) for price in prices.split(","))
+        except ValueError:
+            one = other = -1.0
+        if not (0 <= one < float("inf") and 0 <= other < float("inf") and one + other > 0):
+            raise InputError(f"--prices is two numbers with a comma, as in 0.15,0.60 (got {prices})")
+        read_written = one, other
+    if max_cost is not None and not max_cost < float("inf"):
+        raise InputError(f"--max-cost is a number (got {max_cost})")
+    seconds = None
+    if max_time:
+        if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", max_time)):
+            raise InputError(f"--max-time is a number with s, m or h, as in 30m (got {max_time})")
+        seconds = float(found[1]) * SECONDS[found[2]]
+    return Tally(max_tokens=max_tokens, max_cost=max_cost, max_seconds=seconds, prices=read_written)
+
+
+def _heed_interrupts(tally: "Tally", console: "Console") -> None:
+    """The first Ctrl-C lets the calls under way end; the second is an ordinary one."""
+    from ..generate.progress import INTERRUPT
+
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        tally.stop = INTERRUPT
+        loop.remove_signal_handler(signal.SIGINT)
+        console.print("Stopping after the calls under way; Ctrl-C again stops at once.")
+
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGINT, stop)

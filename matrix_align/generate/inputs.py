@@ -1,0 +1,181 @@
+"""The questions of a run, in its record: where each comes from, and what has become of it.
+
+Knows no server and no method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from ..data.sources import BadRow, Category, SourceRow
+from ..data.split import in_turn
+from ..store import Store
+from ..types import Answer, Question
+
+PAGE = 500  # inputs written, or read, at once
+
+
+@dataclass(frozen=True)
+class Input:
+    """One question to be answered; `place` and `question_id` are its key in the record."""
+
+    place: str
+    question_id: str
+    question: Question
+    category: Category
+
+
+class Inputs:
+    """The inputs in `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def take(
+        self, sources: Sequence[Iterable[SourceRow | BadRow]], limit: int | None = None, shuffle: int | None = None
+    ) -> int:
+        """Notes the rows of all sources, each question once, at most `limit`; how many changed their category.
+
+        What was noted before keeps its answer: a question that is found on another line has moved there, a bad row that
+        was mended is a bad row no more, and a category that is given now takes the place of an earlier one. A limit
+        takes from each source in turn. With `shuffle` rows come in the order of hashes drawn from that seed, so that
+        all rows are read and few are held.
+        """
+        rows: Iterable[SourceRow | BadRow] = chain.from_iterable(sources)
+        if shuffle is not None:
+
+            def drawn(numbered: tuple[int, SourceRow | BadRow]) -> int:
+                return _hash(f"{shuffle} {numbered[1].place}")
+
+            numbered = enumerate(rows)
+            taken = heapq.nsmallest(limit, numbered, drawn) if limit else sorted(numbered, key=drawn)
+            rows = (row for _, row in taken)
+        elif limit:
+            rows = in_turn(sources)
+        rows = iter(rows)
+        first, take = self._store.select("SELECT coalesce(max(rank), 0) + 1, coalesce(max(taken), 0) + 1 FROM inputs")[
+            0
+        ]
+        left, files, changes = limit, set[str](), 0
+        while (left is None or left > 0) and (page := list(islice(rows, min(PAGE, left or PAGE)))):
+            with self._store.transaction() as db:
+                fresh = sum(_noted(db, row, number, take) for number, row in enumerate(page, start=first))
+                changes += sum(_recategorised(db, row) for row in page if isinstance(row, SourceRow) and row.category)
+            files |= {_file(row.place) for row in page}
+            first += len(page)
+            left = None if left is None else left - fresh
+        if limit is None:  # these files were read to their ends
+            with self._store.transaction() as db:
+                for file in files:
+                    db.execute(
+                        "DELETE FROM inputs WHERE state IN ('bad row', 'duplicate') AND taken < ? "
+                        "AND substr(place, 1, ?) = ?",
+                        (take, len(file), file),
+                    )
+        return changes
+
+    def waiting(self, only_failed: bool = False) -> Iterator[Input]:
+        """The inputs still to be answered, first those that failed before, or just these; read by the page."""
+        for state in ("again",) if only_failed else ("again", "waiting"):
+            rank = -1
+            while page := self._store.select(
+                "SELECT place, question, content, category, rank FROM inputs "
+                "WHERE state = ? AND rank > ? ORDER BY rank LIMIT ?",
+                state,
+                rank,
+                PAGE,
+            ):
+                for place, key, content, category, rank in page:
+                    yield Input(place, key, Question.model_validate_json(content), category)
+
+    def retry_failed(self) -> int:
+        """Marks the failed ones to be answered again; how many there are to be."""
+        if self._store.select("SELECT 1 FROM inputs WHERE state = 'failed' AND reason LIKE 'ContextOverflow%' LIMIT 1"):
+            self._store.forget_overflows()
+        with self._store.transaction() as db:
+            db.execute("UPDATE inputs SET state = 'again' WHERE state = 'failed'")
+        return int(self._store.select("SELECT count(*) FROM inputs WHERE state = 'again'")[0][0])
+
+    def close(self, entry: Input, answer: Answer) -> None:
+        """Writes an answer that is whole or has failed, and what has become of its input, in one commit."""
+        state, reason = ("failed", answer.error) if answer.error else ("done", "")
+        with self._store.transaction() as db:
+            self._store.put(answer)
+            db.execute(
+                "UPDATE inputs SET state = ?, reason = ?, answer = ? WHERE place = ? AND question = ?",
+                (state, reason, answer.id, entry.place, entry.question_id),
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Every input by what has become of it; failures by their class."""
+        rows = self._store.select(
+            "SELECT CASE WHEN state = 'failed' THEN 'failed: ' || substr(reason, 1, instr(reason, ':') - 1) "
+            "ELSE state END AS became, count(*) FROM inputs GROUP BY became ORDER BY became"
+        )
+        return dict(rows)
+
+    def faults(self, limit: int = 20) -> list[tuple[str, str, str]]:
+        """(place, state, reason) of inputs that could not be used or answered, the first of them."""
+        found = self._store.select(
+            "SELECT place, state, reason FROM inputs WHERE state IN ('bad row', 'failed') ORDER BY rank LIMIT ?", limit
+        )
+        return [(place, state, reason) for place, state, reason in found]
+
+    def answers(self) -> Iterator[tuple[Answer, str, str]]:
+        """(answer, category, source) of every input that is done, in order."""
+        last = -1
+        while page := self._store.select(
+            "SELECT i.rank, a.answer, i.category, i.source FROM inputs i JOIN answers a ON a.id = i.answer "
+            "WHERE i.state = 'done' AND i.rank > ? ORDER BY i.rank LIMIT 100",
+            last,
+        ):
+            for last, answer, category, source in page:
+                yield Answer.model_validate_json(answer), category, source
+
+
+def _file(place: str) -> str:
+    return place.rpartition(":")[0] + ":"
+
+
+def _key(row: SourceRow) -> tuple[str, str]:
+    content = row.question.model_dump_json()
+    return content, hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _recategorised(db: sqlite3.Connection, row: SourceRow) -> int:
+    """Gives a question that is there the category that its row has now; 1 where it had another."""
+    return db.execute(
+        "UPDATE inputs SET category = ? WHERE place = ? AND question = ? AND category != ?",
+        (row.category, row.place, _key(row)[1], row.category),
+    ).rowcount
+
+
+def _noted(db: sqlite3.Connection, row: SourceRow | BadRow, rank: int, take: int) -> bool:
+    """Writes one row; whether it is a question, and the first time that this `take` meets it."""
+    insert = "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
+    if isinstance(row, BadRow):
+        db.execute(insert, (row.place, "", rank, "bad row", row.source, "", "", row.reason, take))
+        return False
+    content, key = _key(row)
+    db.execute("DELETE FROM inputs WHERE place = ? AND state = 'bad row'", (row.place,))
+    there = db.execute("SELECT place, state = 'duplicate', taken FROM inputs WHERE question = ?", (key,)).fetchall()
+    same = [each for each in there if each[0] == row.place]
+    moved = [each for each in there if _file(each[0]) == _file(row.place) and each[2] != take and not each[1]]
+    if found := same or moved:
+        place, again, taken = found[0]
+        db.execute(
+            "UPDATE inputs SET place = ?, taken = ? WHERE place = ? AND question = ?", (row.place, take, place, key)
+        )
+        return not again and taken != take
+    state = "duplicate" if there else "waiting"
+    db.execute(insert, (row.place, key, rank, state, row.source, row.category, content, "", take))
+    return not there
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -1,0 +1,93 @@
+"""How far a run is, on standard error while it goes on, and its summary at the end.
+
+Looks at the account (`Tally`) from outside; nothing that answers questions waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from ..llm.pool import Tally
+from ..types import shorten
+from .run import Run
+
+INTERRUPT = "interrupted"
+LISTED = 10  # rows that could not be used or answered, named one by one
+
+
+@asynccontextmanager
+async def showing(tally: Tally, console: Console) -> AsyncIterator[None]:
+    """Shows how far the run is, until the block ends."""
+    with _progress(console) as progress:
+        shown = asyncio.create_task(_show(progress, tally))
+        try:
+            yield
+        finally:
+            shown.cancel()
+            _update(progress, tally)
+
+
+def _progress(console: Console) -> Progress:
+    figures = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    bar = (BarColumn(20),) if console.width >= 100 else ()
+    columns = (*bar, MofNCompleteColumn(table_column=Column(no_wrap=True)), figures)
+    return Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
+
+
+async def _show(progress: Progress, tally: Tally) -> None:
+    """Looks at the account twice a second. Troubles are printed in any case."""
+    progress.add_task("", total=tally.total, figures="")
+    told = ""
+    while True:
+        if told != tally.trouble:
+            told = tally.trouble
+            progress.console.print(Text(shorten(told, 300) if told else "Going on."), soft_wrap=True)
+        _update(progress, tally)
+        await asyncio.sleep(0.5)
+
+
+def _update(progress: Progress, tally: Tally) -> None:
+    ended, seconds = tally.done + tally.failed, max(tally.seconds, 1e-3)
+    rate = ended / seconds
+    wanted = (tally.total - ended) / rate if ended else 0.0
+    left = f" · {wanted / 60:,.0f} min left" if wanted > 120 else f" · {wanted:.0f} s left" if ended else ""
+    figures = (
+        f"{tally.failed} failed · {rate * 3600:,.0f} answers/h · {tally.tokens / seconds:,.0f} tokens/s · "
+        f"{tally.in_flight} calls{left}"
+    )
+    for task in progress.task_ids:
+        progress.update(task, completed=ended, total=tally.total, figures=figures)
+    progress.refresh()
+
+
+def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) -> None:
+    """Every input counted once, and the first of those that could not be used or answered."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for became, count in counts.items():
+        table.add_row(became, f"{count:,}")
+    table.add_row("total", f"{sum(counts.values()):,}")
+    console.print(table)
+    for place, state, reason in run.inputs.faults(LISTED):
+        console.print(Text(f"{place}: {state}: {shorten(reason, 200)}"), soft_wrap=True)
+    failed = sum(count for became, count in counts.items() if became.startswith("failed"))
+    if (more := failed + counts.get("bad row", 0) - LISTED) > 0:
+        console.print(f"… and {more:,} more")
+    if failed:
+        console.print(
+            "Failed answers: --retry-failed tries them again; "
+            f"`matrix-align scenes --store {run.folder / 'record.db'}` lists them",
+            soft_wrap=True,
+        )
+    usage = tally.usage
+    tokens = f"{usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated"
+    cost = f" · cost {tally.cost:,.2f}" if any(tally.prices) else ""
+    console.print(f"This time: {tally.calls:,} calls · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True)
+    if tally.stop and tally.stop != INTERRUPT:  # that is said by who stops
+        console.print(f"Stopped: {tally.stop}. The same command goes on from here.", soft_wrap=True)

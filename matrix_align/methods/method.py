@@ -1,0 +1,108 @@
+"""What a method is, and how it makes an answer of a question.
+
+A method is one async generator, `(question, caller, settings) -> drafts`: it yields what it has made each time there is
+more, the last draft being whole. So whoever watches sees a scene grow, and a failed call leaves the draft before it.
+Everything that is the same for all methods is here: identity, account of calls, failure. Knows no method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from ..errors import MatrixAlignError, ModelError
+from ..llm.caller import Caller
+from ..llm.model import Model
+from ..llm.prompts import Prompts
+from ..types import Answer, Draft, Frozen, Question, Sampling, clean
+
+
+@dataclass(frozen=True)
+class Method:
+    """`drafts` is the method itself, `settings` the class of what it takes, `prompts` its words, if it has any."""
+
+    name: str
+    drafts: Callable[[Question, Caller, Any], AsyncIterator[Draft]]
+    settings: type[Frozen]
+    prompts: Prompts | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the method's prompts alone: those of other methods may change, and answers of this one stay the same."""
+        return self.prompts.digest if self.prompts else ""
+
+    async def answer(
+        self, question: Question, model: Model, settings: Frozen | None = None, sampling: Sampling | None = None
+    ) -> AsyncIterator[Answer]:
+        """The answer to `question`, each time it has grown; the last one is whole.
+
+        Where a call fails, the answer so far is yielded with its error, then the error (a MatrixAlignError) is raised.
+        """
+        settings, sampling = settings or self.settings(), sampling or Sampling()
+        caller = Caller(model, sampling)
+        answer = Answer(
+            id=self._id(question, model, settings, sampling),
+            method=self.name,
+            model=clean(model.name),
+            digest=model.digest,
+            question=question,
+            settings=settings.model_dump(mode="json"),
+            sampling=sampling,
+        )
+        try:
+            async for draft in self.drafts(question, caller, settings):
+                answer = answer.having(calls=tuple(caller.calls), **dict(draft))
+                yield answer
+        except MatrixAlignError as error:
+            yield answer.having(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
+            raise
+
+    def _id(self, question: Question, model: Model, settings: Frozen, sampling: Sampling) -> str:
+        """What decides an answer, and nothing else: the same decides the same id."""
+        decided_by = [
+            question.model_dump_json(),
+            self.name,
+            self.digest,
+            settings.model_dump_json(),
+            sampling.model_dump_json(),
+            model.name,
+            model.digest,
+        ]
+        return hashlib.sha256("\n".join(decided_by).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way of answering many questions: a method with its settings and sampling."""
+
+    method: Method
+    settings: Frozen
+    sampling: Sampling
+
+    async def attempt(self, question: Question, model: Model) -> tuple[Answer, ModelError | None]:
+        """The answer, to its end, be that a failed call; then as far as it got, with the error."""
+        answer: Answer | None = None
+        failure: ModelError | None = None
+        try:
+            async for answer in self.method.answer(question, model, self.settings, self.sampling):
+                pass
+        except ModelError as error:
+            failure = error
+        assert answer, "a method yields an answer, at least with its error"
+        return answer, failure
+
+    def flat(self) -> dict[str, JsonValue]:
+        """The settings of the method and of its sampling together; no name is in both."""
+        return {**self.settings.model_dump(mode="json"), **self.sampling.model_dump(mode="json")}
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What decides the answers, as the tables of a TOML file."""
+        return {
+            "method": {"name": self.method.name, "prompts": self.method.digest},
+            "settings": self.settings.model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json"),
+        }
