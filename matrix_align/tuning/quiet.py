@@ -7,6 +7,7 @@ libraries is put back at the end. Knows no model and no training.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ HARMLESS = (
     "The tokenizer has new PAD/BOS/EOS tokens",  # the padding, see base.tokenizer
     "is not a prefix of the tokenized prompt",  # said in our own words before the training, see template.py
 )
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def quiet() -> Iterator[None]:
     said: set[str] = set()
 
     def say(library: str, message: str) -> None:
-        line = f"{library}: {shorten(' '.join(message.split()), 300)}"
+        line = f"{library}: {shorten(COLOURS.sub('', message), 300)}"
         if line not in said and not any(words in message for words in HARMLESS):
             said.add(line)
             print(line, file=sys.stderr)

@@ -1,0 +1,84 @@
+"""Adapters beside K-quants: llama.cpp writes the text that transformers writes, for each architecture that we convert.
+
+The models are random and small. Nine tokens of ten are those of transformers, and the others nearly as likely there:
+llama.cpp rounds what goes into a product of K-quants to 8 bits.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+from matrix_align.llm.local import serve
+from matrix_align.tuning import base as bases
+from matrix_align.tuning import llamacpp
+
+from . import tiny_gguf
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
+
+LENGTH = 16
+PROMPTS = ["Where is the door?", "Who?", "Tell me of the sea, and of the ships.", "1, 2, 3", "Why is it so?", "Hello."]
+TIE = 1.0  # standard deviation of all logits; the likeliest is some three above the mean, and 0.6 is the most seen
+
+
+def adapted(base: bases.Base, folder: Path) -> Any:
+    """The base with a random LoRA that changes much, which is saved in `folder` as PEFT does."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(4)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False)
+    model = get_peft_model(bases.model(base), lora)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def written(url: str, key: str, prompt: str, scale: float) -> list[int]:
+    """The likeliest tokens after a prompt, as the server writes them with the adapter at `scale`."""
+    body = {"prompt": prompt, "n_predict": LENGTH, "temperature": 0, "samplers": ["top_k"], "top_k": 1}
+    body |= {"return_tokens": True, "ignore_eos": True, "lora": [{"id": 0, "scale": scale}], "cache_prompt": False}
+    asked = urllib.request.Request(
+        f"{url.removesuffix('/v1')}/completion",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(asked, timeout=300) as response:
+        tokens: list[int] = json.load(response)["tokens"]
+    return tokens
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_text_is_that_of_transformers(architecture: str, tmp_path: Path) -> None:
+    import torch
+
+    path = tiny_gguf.write(tmp_path / f"{architecture}.gguf", architecture)
+    base = bases.named(str(path))
+    tokenizer, model = bases.tokenizer(base), adapted(base, tmp_path / "peft")
+    llamacpp.adapter(llamacpp.converted(tmp_path / "peft", path), path, tmp_path / "adapter.gguf")
+    alike, changed = 0, 0
+    with serve(path, adapter=tmp_path / "adapter.gguf") as served:
+        for prompt in PROMPTS:
+            ids = tokenizer(prompt)["input_ids"]
+            texts = {scale: written(served.url, served.key, prompt, scale) for scale in (0.0, 1.0)}
+            changed += texts[0.0] != texts[1.0]
+            for scale, theirs in texts.items():
+                assert len(theirs) == LENGTH
+                with torch.inference_mode(), model.disable_adapter() if scale == 0 else torch.no_grad():
+                    logits = model(torch.tensor([ids + theirs])).logits[0, len(ids) - 1 : -1]
+                for place, token in enumerate(theirs):
+                    gap = (logits[place].max() - logits[place, token]) / logits[place].std()
+                    assert gap < TIE, f"{prompt!r}, scale {scale}, token {place}"
+                    alike += bool(gap == 0)
+    assert changed == len(PROMPTS), "the adapter does something"
+    assert alike > 0.9 * 2 * len(PROMPTS) * LENGTH, "ties are few"
