@@ -95,15 +95,15 @@ OPEN = '"an open quote,x'
     ("lines", "wanted"),
     [
         (['"One', 'and","x"', "Two?,x"], ["One\nand", "Two?"]),
-        ([OPEN, "One?,x", "Two?,x"], ["2: no CSV: unexpected end of data", "One?", "Two?"]),
-        ([OPEN, "One?,x", '"Two?","x"'], ["2: no CSV: ',' expected after '\"'", "One?", "Two?"]),
+        ([OPEN, "One?,x", "Two?,x"], ["2: not CSV: unexpected end of data", "One?", "Two?"]),
+        ([OPEN, "One?,x", '"Two?","x"'], ["2: not CSV: ',' expected after '\"'", "One?", "Two?"]),
         (["One?,x", "", "", "Two?,x"], ["One?", "Two?"]),
         (
             ["", "One?", "Two?,x,y"],
             ["3: 1 cells, where the first line names 2", "4: 3 cells, where the first line names 2"],
         ),
         (['"One ""so"" to say?",x', 'A 5" pipe?,x'], ['One "so" to say?', 'A 5" pipe?']),
-        ([OPEN, *["One?,x"] * RECORD_LIMIT], ["2: no CSV: unexpected end of data", *["One?"] * RECORD_LIMIT]),
+        ([OPEN, *["One?,x"] * RECORD_LIMIT], ["2: not CSV: unexpected end of data", *["One?"] * RECORD_LIMIT]),
         (['"' + "line\n" * (RECORD_LIMIT - 1) + 'last",x', "One?,x"], ["line\n" * (RECORD_LIMIT - 1) + "last", "One?"]),
         (["", *[""] * RECORD_LIMIT, "One?,x"], ["One?"]),
     ],
@@ -125,7 +125,7 @@ def test_a_conversation_alone_in_a_json_file(tmp_path: Path) -> None:
     [row] = questions_from(f"{tmp_path}/a.json")
     assert isinstance(row, SourceRow) and len(row.question.earlier) == 2
     (tmp_path / "a.json").write_text(json.dumps({"rows": turns}))
-    assert found(tmp_path / "a.json") == ["One?", "2: a turn of the assistant, which is no question", "Two?"]
+    assert found(tmp_path / "a.json") == ["One?", "2: a turn of the assistant, which is not a question", "Two?"]
 
 
 XSTEST = """id,prompt,type,label,focus,note
