@@ -30,6 +30,11 @@ PKU = {"prompt": "Why?", "response_0": "No.", "response_1": "So.", "is_response_
         ({"prompt": [ASKED], "chosen": "So.", "rejected": "No."}, ["user Why?"]),
         ({"prompt": "Why?", "chosen": [ASKED, SO], "rejected": [ASKED, NO]}, ["user Why?"]),
         ({"chosen": [ASKED, SO], "rejected": [ASKED, NO]}, ["user Why?"]),
+        ({"system": "Be kind.", "chosen": [ASKED, SO], "rejected": [ASKED, NO]}, ["system Be kind.", "user Why?"]),
+        (
+            {"prompt": "Hi", "chosen": [EARLIER[1], ASKED, SO], "rejected": [EARLIER[1], ASKED, NO]},
+            ["user Hi", "assistant Hello", "user Why?"],
+        ),
         ({"prompt": "Why?", "chosen": json.dumps([ASKED, SO]), "rejected": repr([ASKED, NO])}, ["user Why?"]),
         ({"prompt": "Why?", "chosen": SO, "rejected": NO}, ["user Why?"]),
         ({"chosen": f"{HH} So.", "rejected": f"{HH} No."}, ["user Hi", "assistant Hello", "user Why?"]),
@@ -49,6 +54,7 @@ def test_shapes(row: dict[str, Any], before: list[str]) -> None:
     ("row", "words"),
     [
         ({"chosen": "So.", "rejected": "No."}, "no prompt"),
+        ({"prompt": "\0", "chosen": "So.", "rejected": "No."}, r"^the question is empty.*$"),
         ({"prompt": "", "chosen": "So.", "rejected": "No."}, "no prompt"),
         ({"prompt": "Why?", "chosen": "So."}, "no rejected"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": ""}, "rejected is empty"),

@@ -31,13 +31,13 @@ def asked(row: object, column: str | None = None) -> tuple[Any, ...]:
     return (question.system, *(f"{turn.role[0]} {turn.content}" for turn in question.earlier), f"u {question.text}")
 
 
-def examples(section: str) -> list[str]:
+def documented(section: str) -> list[str]:
     part = PAGE.split(f"## {section}\n")[1].split("\n## ")[0]
     blocks = part.split("```jsonl\n")[1:]
     return [line for block in blocks for line in block.split("```")[0].splitlines()]
 
 
-@pytest.mark.parametrize("line", examples("Questions"))
+@pytest.mark.parametrize("line", documented("Questions"))
 def test_page_lists_questions(line: str) -> None:
     """Each example is one question, and nothing of the answer or of the marks is left in it."""
     system, *turns = asked(json.loads(line))
@@ -48,7 +48,7 @@ def test_page_lists_questions(line: str) -> None:
 
 
 def test_page_lists_preferences() -> None:
-    lines = examples("Preferences")
+    lines = documented("Preferences")
     assert len(lines) == 5
     found = [preference_of(json.loads(line)) for line in lines]
     assert [(pair.chosen, pair.rejected) for pair in found] == [("Light scatters.", "No idea."), *4 * [("So.", "No.")]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..types import Message, clean
-from .questions import COLUMNS, column_of, question_of
+from .questions import COLUMNS, column_of, question_of, system_of
 from .turns import Turn, fields_of, messages, turns_in
 
 PROMPTS = tuple(name for name in COLUMNS if name != "chosen")
@@ -37,7 +37,7 @@ def preference_of(row: object) -> Preference:
     (asked, chosen), (other, rejected) = (_reply(fields, name) for name in ("chosen", "rejected"))
     if asked != other:
         raise ValueError("chosen and rejected are not replies to the same dialogue")
-    before = asked or _prompt(fields)
+    before = _before(fields, asked)
     if not any(message.role != "system" for message in before) or before[-1].role != "user":
         raise ValueError("what chosen and rejected reply to does not end in a turn of the user")
     if not (chosen and rejected):
@@ -67,6 +67,15 @@ def _reply(fields: Mapping[str, Any], name: str) -> tuple[tuple[Message, ...], s
         raise ValueError(f"{name} does not end in an assistant's turn")
     *before, reply = _stripped(turns, name)
     return tuple(before), reply.content
+
+
+def _before(fields: Mapping[str, Any], asked: tuple[Message, ...]) -> tuple[Message, ...]:
+    """All turns before the reply. `asked`, those in the reply's own field, may be all of them or the last ones."""
+    if not asked or asked[0].role == "assistant":
+        return (*_prompt(fields), *asked)
+    if (system := system_of(fields)) and asked[0].role != "system":
+        return (Message(role="system", content=system), *asked)
+    return asked
 
 
 def _prompt(fields: Mapping[str, Any]) -> tuple[Message, ...]:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
+
 from ..types import QUESTION_LIMIT, Message, Question, shorten
 from .turns import CONVERSATIONS, SAID, Turn, fields_of, messages, speaker_of, turns_in
 
@@ -42,9 +44,8 @@ def question_of(row: object, column: str | None = None) -> Question:
             raise ValueError(f"a turn of the {role}, which is not a question")
         if fields.get("parent_id"):
             raise ValueError("a later turn of a conversation (parent_id), whose earlier turns are in other rows")
-    system = next((fields[each] for each in SYSTEMS if isinstance(fields.get(each), str)), None)
     passages = {each: fields[each] for each in PASSAGES if fields.get(each) and each != name and name in WRITTEN}
-    return _question(fields[name], name, system, passages)
+    return _question(fields[name], name, system_of(fields), passages)
 
 
 def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
@@ -64,6 +65,11 @@ def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
     raise ValueError(f"no question in it; it has {has}; name one with --column")
 
 
+def system_of(fields: Mapping[str, Any]) -> str | None:
+    """The system prompt that a row has in a field of its own, by its `fields_of`."""
+    return next((fields[name] for name in SYSTEMS if fields.get(name) and isinstance(fields[name], str)), None)
+
+
 def category_of(row: object) -> Category:
     """The category that a row names. In XSTest (Röttger et al. 2024) the type names it: `contrast_…` means harmful."""
     if not isinstance(row, Mapping):
@@ -81,14 +87,14 @@ def _question(value: object, name: str, system: str | None, passages: Mapping[st
     if name in CONVERSATIONS and isinstance(value, str):
         value = _texts(value) or value
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return Question(text=value[0], system=system)  # the later ones depend on the model's own answers
+        return _checked(text=value[0], system=system)  # the later ones depend on the model's own answers
     turns = turns_in(value, name)
     if turns is None and isinstance(value, list):
         raise ValueError(f"{name} holds no turns")
     if turns is not None:
         question = _last_question(turns, name, system)
     elif isinstance(value, str):
-        question = Question(text=value, system=system)
+        question = _checked(text=value, system=system)
     else:
         raise ValueError(f"{name} is {type(value).__name__}, not a text")
     return _joined(question, passages or {})
@@ -111,7 +117,14 @@ def _last_question(turns: list[Turn], name: str, system: str | None) -> Question
     if not turns:
         raise ValueError(f"{name} holds no turn of a user")
     system = "\n\n".join(prompts) or system
-    return Question(text=turns[-1].content, earlier=_earlier(turns[:-1], name), system=system)
+    return _checked(text=turns[-1].content, earlier=_earlier(turns[:-1], name), system=system)
+
+
+def _checked(text: str, earlier: tuple[Message, ...] = (), system: str | None = None) -> Question:
+    try:
+        return Question(text=text, earlier=earlier, system=system)
+    except ValidationError as error:  # in one line
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
@@ -126,7 +139,7 @@ def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
             raise ValueError(f"{name}, which the question is about, is {type(value).__name__}, not a text")
         elif value.strip() not in text:
             text = f"{text}\n\n{value.strip()}"
-    return Question(text=text, earlier=earlier, system=question.system)
+    return _checked(text=text, earlier=earlier, system=question.system)
 
 
 def _earlier(turns: list[Turn], name: str) -> tuple[Message, ...]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import InputError
 from ..types import Question, clean, shorten
 from .benchmarks import BENCHMARKS, hub_rows
@@ -78,8 +76,6 @@ def _read(
         return BadRow(place, source, shorten(str(row), 200))
     try:
         return SourceRow(place, source, question_of(row, column), category or category_of(row) or usual)
-    except ValidationError as error:
-        return BadRow(place, source, error.errors()[0]["msg"].removeprefix("Value error, "))
     except ValueError as error:
         return BadRow(place, source, shorten(str(error), 200))
 

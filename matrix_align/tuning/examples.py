@@ -1,7 +1,8 @@
 """The examples to learn from, as `export` writes them, checked row by row before anything is trained.
 
-Owns the two forms: `messages` whose last turn is the answer to be learned (SFT), and `prompt`, `chosen`, `rejected`
-(DPO). What can't be used is reported by file and line. Knows no trainer; the base's own template counts the tokens.
+Owns what each method needs: a conversation whose last turn is the answer to be learned (SFT), or a preference (DPO).
+Turns are read as `data` reads them. What can't be used is reported by file and line. Knows no trainer; the template of
+the base counts the tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data.files import raw_rows
-from ..data.turns import messages, turns_in
+from ..data.preferences import preference_of
+from ..data.turns import CONVERSATIONS, fields_of, messages, turns_in
 from ..errors import InputError
 from .template import Turns, laid_out, opened, stops, tokens, unlike_serving
 
@@ -112,21 +114,20 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
         raise ValueError(str(row))
     if not isinstance(row, dict):
         raise ValueError(f"a row is an object, not {type(row).__name__}")
-    if method == "sft" and "messages" not in row and "chosen" in row:
+    fields = fields_of(row)
+    name = next((each for each in CONVERSATIONS if fields.get(each)), "messages")
+    if method == "sft" and name not in fields and "chosen" in fields:
         raise ValueError("no messages; rows of prompt, chosen and rejected go with --method dpo")
-    if method == "dpo" and "chosen" not in row and "messages" in row:
+    if method == "dpo" and name in fields and "chosen" not in fields:
         raise ValueError("no prompt, chosen and rejected; rows of messages go with --method sft")
     if method == "sft":
-        turns = _turns(row, "messages")
+        turns = _turns(fields, name)
         if len(turns) < 2 or turns[-1]["role"] != "assistant":
-            raise ValueError("messages does not end in an assistant's turn, the answer to be learned")
+            raise ValueError(f"{name} does not end in an assistant's turn, the answer to be learned")
         return turns[:-1], turns[-1:], []
-    prompt, chosen, rejected = (_turns(row, name) for name in ("prompt", "chosen", "rejected"))
-    if not chosen[-1]["role"] == rejected[-1]["role"] == "assistant":
-        raise ValueError("chosen and rejected do not end in an assistant's turn, the answer to be told from the other")
-    if chosen == rejected:
-        raise ValueError("chosen and rejected are the same")
-    return prompt, chosen, rejected
+    pair = preference_of(row)
+    chosen, rejected = ([{"role": "assistant", "content": reply}] for reply in (pair.chosen, pair.rejected))
+    return [message.model_dump() for message in pair.before], chosen, rejected
 
 
 def _turns(row: dict[str, Any], name: str) -> Turns:
