@@ -26,7 +26,7 @@ def iterate(
         float, typer.Option(min=0.01, max=0.9, help="Share of the questions to measure by, never played for tuning.")
     ] = 0.2,
     preference: Annotated[
-        Path | None, typer.Option(help="Rows like HH-RLHF's, to measure preference accuracy.", **THERE)
+        Path | None, typer.Option(help="Chosen and rejected replies, to measure preference accuracy.", **THERE)
     ] = None,
     scenes: Annotated[int, typer.Option(min=0, help="Scenes to play at each measurement.")] = 10,
     mix: Annotated[

@@ -29,7 +29,7 @@ def measure(
     scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
     preference: Annotated[
         Path | None,
-        typer.Option(help="Rows like HH-RLHF's, chosen and rejected; needs the weights, see --base.", **THERE),
+        typer.Option(help="A file of chosen and rejected replies; needs the weights, see --base.", **THERE),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
