@@ -1,0 +1,110 @@
+"""Whoever asks may leave: nothing goes on that nobody waits for, and what is paid for is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix_align import Endpoint, Recorded, Store
+from matrix_align.generate.schedule import generate
+from matrix_align.llm.pool import Server, Tally
+
+from .conftest import whole
+from .fake import FakeServer, error
+from .records import ASKED, SAMPLING, rows
+from .test_generate import prepared
+
+
+def alone() -> bool:
+    """Whether no task is left but the test's own."""
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def asked_of(server: FakeServer, count: int) -> None:
+    """Returns when the server has had so many requests; a server on another thread sets no event of ours."""
+    while len(server.requests) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+class Held:
+    """Holds the requests of a server that come after the first few, until they are let go."""
+
+    def __init__(self, server: FakeServer, after: int = 0) -> None:
+        self._server, self._holds = server, True
+        server.faults = [lambda _: None] * after + [self._hold] * 1000
+
+    async def _hold(self, request: Any) -> None:
+        while self._holds:  # noqa: ASYNC110 (it is let go from another thread)
+            await asyncio.sleep(0.01)
+
+    def let_go(self) -> None:
+        self._holds = False
+        self._server.faults = []
+
+
+async def left(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_endpoint_is_as_good_after_requests_that_were_cancelled(server: FakeServer) -> None:
+    async with Endpoint(server.url, server.name) as endpoint:
+        held = Held(server)
+        callers = [asyncio.create_task(endpoint.ask(ASKED, str, SAMPLING)) for _ in range(40)]
+        await asked_of(server, 40)
+        for caller in callers:
+            await left(caller)
+        assert alone()
+        held.let_go()
+        replies = await asyncio.gather(*(endpoint.ask(ASKED, str, SAMPLING) for _ in range(40)))
+    assert [reply.text for reply in replies] == ["It depends. Ask first."] * 40
+
+
+async def test_request_that_waits_to_try_again_is_cancelled(server: FakeServer) -> None:
+    """Between two attempts, where the client sleeps as long as the server has asked for."""
+    server.faults = [lambda _: error(429, "slow down", **{"Retry-After": "60"})]
+    async with Endpoint(server.url, server.name) as endpoint:
+        caller = asyncio.create_task(endpoint.ask(ASKED, str, SAMPLING))
+        await asked_of(server, 1)
+        await asyncio.sleep(0.05)
+        await left(caller)
+        assert alone()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("at", [1, 3, 6, 10, 15])
+async def test_scene_is_cancelled_and_goes_on(server: FakeServer, path: Path, at: int) -> None:
+    """At the n-th request, beside which others may be under way: all calls that were answered are recorded."""
+    held = Held(server, after=at - 1)
+    with Store(path) as store:
+        async with Endpoint(server.url, server.name) as endpoint:
+            scene = asyncio.create_task(whole(Recorded(endpoint, store)))
+            await asked_of(server, at)
+            await left(scene)
+            assert alone()
+            answered = rows(path, "SELECT count(*) FROM calls")[0][0]
+            assert answered >= at - 3
+            held.let_go()
+            played = await whole(Recorded(endpoint, store))
+    assert played.revised
+    assert sum(call.recorded for call in played.calls) == answered
+
+
+async def test_run_is_cancelled_and_goes_on(server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """No scene is left to be played by nobody, and none is played twice."""
+    server.latency = 0.01
+    async with Endpoint(server.url, "fake-model") as endpoint:
+        with prepared(tmp_path / "run", questions) as run:
+            playing = asyncio.create_task(generate(run, [pooled := Server(endpoint, tally := Tally())], tally))
+            await asked_of(server, 40)
+            await left(playing)
+            assert alone()
+            assert (tally.in_flight, pooled.scenes) == (0, 0)
+        with prepared(tmp_path / "run", questions) as run:
+            await generate(run, [Server(endpoint, tally := Tally())], tally)
+            assert run.counts() == {"done": 12}
+    assert rows(tmp_path / "run" / "record.db", "SELECT count(*) FROM scenes") == [(12,)]
