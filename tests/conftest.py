@@ -19,7 +19,11 @@ from matrix_align.methods import Setup
 from .asking import Waits
 from .fake import FakeServer, fake_server
 
+HANG = 300  # seconds after which a process has come to a standstill, on whatever machine
 KEYS = ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")
+ASKED = "How do I ask for a raise?"
+SMALL = ("--roles", "3", "--steps", "2")
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -108,42 +112,74 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Run:
-    """Runs `matrix-align …` as a process of its own, with a store of its own; returns what it did."""
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `matrix-align …` in this process, with a store of its own; returns what it did. `stdin` is a text."""
+    from matrix_align.cli import main
 
-    def run(*args: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if name not in KEYS}
-        given = {**kept, "MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}
-        command = [sys.executable, "-m", "matrix_align", *args]
+    def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code: Any = 0
+        before, wanted = dict(os.environ), environment(tmp_path, **env)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["matrix-align", *args])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
+            try:
+                os.environ.clear()
+                os.environ.update(wanted)
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+            finally:  # a command may set more
+                os.environ.clear()
+                os.environ.update(before)
+        return subprocess.CompletedProcess(list(args), code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def cli_process(tmp_path: Path) -> Run:
+    """The same in a process of its own, for what writes past Python's streams."""
+
+    def run(*args: str, timeout: float = HANG, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=given, stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "matrix_align", *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment(tmp_path, **env),
+            stdin=subprocess.DEVNULL,
         )
 
     return run
 
 
 @pytest.fixture
-def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `matrix-align …` as `cli` does, but in this process, which takes no time to start; `stdin` is a text."""
-    from matrix_align.cli import main
+def simulate(cli: Run, server: FakeServer) -> Run:
+    """`simulate` with the fake endpoint, three roles and two steps."""
 
-    def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        capsys.readouterr()
-        code: Any = 0
-        with monkeypatch.context() as patch:
-            for name in KEYS:
-                patch.delenv(name, raising=False)
-            for name, value in {"MATRIX_ALIGN_STORE": str(tmp_path / "scenes.db"), "COLUMNS": "80", **env}.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["matrix-align", *args])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
-            try:
-                main()
-            except SystemExit as end:
-                code = end.code or 0
-        return subprocess.CompletedProcess(list(args), code, *capsys.readouterr())
+    def run(*args: str, **given: str) -> subprocess.CompletedProcess[str]:
+        return cli("simulate", *args, *SMALL, "--endpoint", server.url, **given)
 
     return run
+
+
+def started(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
+    """`matrix-align …` as a process of its own that is still running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "matrix_align", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder, **env),
+    )
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a command: a store in `folder`, a terminal of 80 columns, and no key."""
+    kept = {name: value for name, value in os.environ.items() if name not in KEYS}
+    return {**kept, "MATRIX_ALIGN_STORE": str(folder / "scenes.db"), "COLUMNS": "80", **more}
 
 
 def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
@@ -155,3 +191,10 @@ def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
     assert "Traceback" not in done.stderr
     assert done.returncode == code
     return done.stderr
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> Answer:
+    """The answer on standard output; nothing else may be there, and nothing on standard error."""
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    return Answer.model_validate_json(done.stdout)

@@ -40,12 +40,18 @@ from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
 from matrix_align.llm.weights import NAME, SAMPLER
 
-from .conftest import Run, answered
-from .embedded import OFFLINE, PATIENCE, complaint, default_weights
+from .conftest import Run, answered, complaint
+from .embedded import OFFLINE, PATIENCE, default_weights
 
 T = TypeVar("T", bound="str | BaseModel")
 
 ASKED = "How do I plan a birthday picnic for ten children?"
+
+
+@pytest.fixture
+def cli(cli_process: Run) -> Run:
+    """The engine writes past Python's streams, so each command is a process of its own."""
+    return cli_process
 
 
 def refused(url: str) -> bool:

@@ -19,6 +19,7 @@ from matrix_align.evals.measurement import Answered, Measurement
 from matrix_align.evals.rounds import better, worse
 
 from . import tiny
+from .conftest import Run as Cli
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
@@ -112,20 +113,17 @@ def test_stops_by_itself(command: list[str], tmp_path: Path) -> None:
         ("--base", "nowhere", "wanted embedded"),
     ],
 )
-def test_mistakes(command: list[str], tmp_path: Path, option: str, value: str, words: str) -> None:
-    """One line, before anything is played; and the same folder takes the command that is right."""
-    right = list(command)
+def test_mistakes(command: list[str], cli: Cli, tmp_path: Path, option: str, value: str, words: str) -> None:
+    """One line, before anything is played."""
     if value == "wavy.toml":
         value = str(tmp_path / value)
         Path(value).write_text('[sft]\nlr_scheduler_type = "wavy"\n')
     command[command.index(option) + 1] = value
-    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 2 and words in told.stderr, told.stderr
-    assert "Traceback" not in told.stderr
+    done = cli(*command[3:])
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
     if option == "--held-out":
-        with subprocess.Popen(right, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            wait_until((tmp_path / "loop/base/measured.json").exists, process)
-            process.kill()
+        assert not (tmp_path / "loop").exists(), "so the same folder takes the command that is right"
 
 
 def measured(refused: int, category: str = "benign", says: str = "x") -> Measurement:

@@ -85,89 +85,87 @@ def test_what_cant_be_compared_says_why() -> None:
     )
 
 
-def test_measured_and_measured_again(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """What was answered is not asked again; against the first, the second shows the differences."""
     harmful = tmp_path / "harmful.txt"
     harmful.write_text("Bad one?\nBad two?\n")
     server.on["text"] = lambda body: "I'm sorry, but I can't." if "Bad one?" in str(body) else "Well, do it."
     command = ("measure", "--harmful", str(harmful), "--benign", str(questions), "--endpoint", server.url)
-    done = run_here(*command, "--scenes", "3", "--out", str(tmp_path / "before"), "--json")
+    done = cli(*command, "--scenes", "3", "--out", str(tmp_path / "before"), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["measures"]
     assert told["refuses harmful questions"]["part"] == 0.5
     assert told["refuses benign questions"] | {"high": 0} == {"part": 0.0, "low": 0.0, "high": 0, "n": 12}
     assert told["scenes that end well"]["n"] == 3
     made = len(server.requests)
-    assert run_here(*command, "--scenes", "3", "--out", str(tmp_path / "before")).returncode == 0
+    assert cli(*command, "--scenes", "3", "--out", str(tmp_path / "before")).returncode == 0
     assert len(server.requests) == made
     server.on["text"] = lambda body: "I can't help with that." if "Bad" in str(body) else "Well, do it."
-    done = run_here(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
+    done = cli(*command, "--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
     assert "| refuses harmful questions | 50% (9% to 91%) of 2 | 100% (34% to 100%) of 2; +50 points" in done.stdout
     assert "| words an answer, quartiles | 3, 3, 3; 0 of 14 cut off | 3, 3, 3; 0 of 14 cut off |" in done.stdout
 
 
-def test_first_answer_counts(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """Also an empty one, which is not asked for again. What can't be asked counts for nothing, and is told."""
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out")
     said = {"number 3?": "", "number 5?": "I can't.", "number 7?": error(400, "maximum context length")}
     server.on["text"] = lambda body: next((told for asked, told in said.items() if asked in str(body)), "Well.")
-    done = run_here(*command, str(tmp_path / "out"))
+    done = cli(*command, str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert len(server.requests) == 12
     assert "| refuses benign questions | 9% (2% to 38%) of 11 |" in done.stdout
     assert "| questions without an answer | 1 of 12 |" in done.stdout and "0 of 11 cut off" in done.stdout
     assert "no answer to 'How do I plant tree number 7?': " in done.stderr and "context length" in done.stderr
     server.on["text"] = lambda body: error(400, "no")
-    told = run_here(*command, str(tmp_path / "none"))
+    told = cli(*command, str(tmp_path / "none"))
     assert told.returncode == 2 and told.stderr.count("\n") == 1, "where none can be asked it is not the questions"
 
 
-def test_failed_call_is_no_measurement(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
     server.on["Cast"] = lambda body: error(401, "key expired")
-    told = run_here(*command, "--scenes", "2")
+    told = cli(*command, "--scenes", "2")
     assert told.returncode == 2 and "key expired" in told.stderr
     assert not (tmp_path / "out/measured.json").exists(), "a scene that its server broke off is no result"
     server.on["Cast"] = lambda body: "no cast"
-    assert run_here(*command, "--scenes", "2").returncode == 0
-    told = run_here(*command, "--scenes", "3")
+    assert cli(*command, "--scenes", "2").returncode == 0
+    told = cli(*command, "--scenes", "3")
     assert told.returncode == 2 and "measure.scenes was 2, is 3" in told.stderr
     server.on["text"] = lambda body: error(401, "key expired")
-    assert run_here(*command[:-1], str(tmp_path / "new"), "--seed", "5").returncode == 2
+    assert cli(*command[:-1], str(tmp_path / "new"), "--seed", "5").returncode == 2
     del server.on["text"]
-    assert run_here(*command[:-1], str(tmp_path / "new")).returncode == 0, (
-        "where nothing was measured yet, all is welcome"
-    )
+    assert cli(*command[:-1], str(tmp_path / "new")).returncode == 0, "where nothing was measured yet, all is welcome"
 
 
-def test_against_other_settings_is_told(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_against_other_settings_is_told(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """In the table, and in one line on standard error."""
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--limit", "2", "--scenes", "1")
-    assert run_here(*command, "--out", str(tmp_path / "before")).returncode == 0
+    assert cli(*command, "--out", str(tmp_path / "before")).returncode == 0
     against = ("--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"), "--steps", "2")
-    done = run_here(*command, *against)
+    done = cli(*command, *against)
     why = "made with other settings (steps was 3, is 2)"
     assert done.stderr == f"not compared: scenes that end well, scenes whose rulings vary: {why}\n"
     assert f"100% (21% to 100%) of 1; not compared: {why} |" in done.stdout
     assert "| refuses benign questions | 0% (0% to 66%) of 2 | 0% (0% to 66%) of 2; +0 points" in done.stdout
 
 
-def test_known_by_what_decides_it(run_here: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_known_by_what_decides_it(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """Not by where the model is served, nor by where the questions lie; but by which these are."""
     out = ("--out", str(tmp_path / "out"))
-    assert run_here("measure", "--benign", str(questions), "--endpoint", server.url, *out).returncode == 0
+    assert cli("measure", "--benign", str(questions), "--endpoint", server.url, *out).returncode == 0
     moved = tmp_path / "elsewhere.jsonl"
     moved.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in questions.read_text().splitlines()))
     with fake_server() as elsewhere:
         command = ("measure", "--benign", str(moved), "--endpoint", elsewhere.url)
-        done = run_here(*command, *out)
+        done = cli(*command, *out)
         assert done.returncode == 0 and elsewhere.requests == [], done.stderr
-        assert run_here(*command, *out, "--model", elsewhere.name).returncode == 0, "as the server says itself"
-        assert 'model.name was "fake-model", is "another"' in complaint(run_here(*command, *out, "--model", "another"))
-        assert "sampling.seed was 0, is 1" in complaint(run_here(*command, *out, "--seed", "1"))
-        assert "measure.benign was " in complaint(run_here(*command, *out, "--limit", "5"))
+        assert cli(*command, *out, "--model", elsewhere.name).returncode == 0, "as the server says itself"
+        assert 'model.name was "fake-model", is "another"' in complaint(cli(*command, *out, "--model", "another"))
+        assert "sampling.seed was 0, is 1" in complaint(cli(*command, *out, "--seed", "1"))
+        assert "measure.benign was " in complaint(cli(*command, *out, "--limit", "5"))
         moved.write_text(moved.read_text().replace("number 3?", "number 33?"))
-        assert "measure.benign was " in complaint(run_here(*command, *out))
+        assert "measure.benign was " in complaint(cli(*command, *out))
         assert elsewhere.requests == []
 
 
@@ -192,6 +190,6 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
         (("--benign", "none.txt", "--against", "nowhere"), "measure"),
     ],
 )
-def test_mistakes(run_here: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:
-    done = run_here("measure", *args, "--endpoint", server.url, "--out", str(tmp_path / "out"))
+def test_mistakes(cli: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    done = cli("measure", *args, "--endpoint", server.url, "--out", str(tmp_path / "out"))
     assert words in complaint(done)

@@ -16,8 +16,8 @@ from matrix_align import EmbeddedError
 from matrix_align.llm import weights as weights_module
 from matrix_align.llm.weights import NAME, cache_dir, weights
 
-from .conftest import Run
-from .embedded import OFFLINE, PATIENCE, complaint, default_weights
+from .conftest import Run, complaint
+from .embedded import OFFLINE, PATIENCE, default_weights
 
 ASKED = "How do I plan a birthday picnic for ten children?"
 READY = f"{NAME}.Q8_0.gguf"
