@@ -164,9 +164,9 @@ async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
         return str((await response.json())["choices"][0]["message"]["content"])
 
 
-def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
+def test_on_the_command_line(cli_process: Cli, tuned: Path, tmp_path: Path) -> None:
     """simulate --adapter answers as the tuned model; what is no adapter, or another model's, is told in one line."""
-    done = cli(
+    done = cli_process(
         "simulate",
         "Who lives in the tower?",
         "--adapter",
@@ -180,21 +180,21 @@ def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["initial"] == FACTS["Who lives in the tower?"]
-    told = cli("simulate", "Why?", "--adapter", str(tuned), "--model", str(tuned / "merged.gguf"))
+    told = cli_process("simulate", "Why?", "--adapter", str(tuned), "--model", str(tuned / "merged.gguf"))
     assert told.returncode == 2 and "was not tuned from" in told.stderr
-    told = cli("simulate", "Why?", "--adapter", str(tmp_path))
+    told = cli_process("simulate", "Why?", "--adapter", str(tmp_path))
     assert told.returncode == 2 and "holds no adapter.gguf" in told.stderr
-    told = cli("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
+    told = cli_process("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
     assert told.returncode == 2 and "--adapter goes with a model served here" in told.stderr
     (tmp_path / "one.txt").write_text("Why?\n")
     measured = ("measure", "--benign", str(tmp_path / "one.txt"), "--answer-tokens", "16", "--out")
-    assert cli(*measured, str(tmp_path / "before")).returncode == 0
+    assert cli_process(*measured, str(tmp_path / "before")).returncode == 0
     more = ("--adapter", str(tuned), "--against", str(tmp_path / "before"))
-    told = cli(*measured, str(tmp_path / "after"), *more)
+    told = cli_process(*measured, str(tmp_path / "after"), *more)
     assert told.stdout.startswith("| | before | after |")
     for _ in range(2):  # once more, it is there once
         assert (tuned / "README.md").read_text().count(f"{told.stdout}\n## Files") == 1
-        assert cli(*measured, str(tmp_path / "after"), *more).returncode == 0
+        assert cli_process(*measured, str(tmp_path / "after"), *more).returncode == 0
     (tmp_path / "adapter.gguf").write_bytes(b"GGUF of nothing")
-    told = cli("simulate", "Why?", "--adapter", str(tmp_path))
+    told = cli_process("simulate", "Why?", "--adapter", str(tmp_path))
     assert told.returncode == 2 and "was it tuned from this model?" in told.stderr
