@@ -68,7 +68,7 @@ def test_reader_that_has_left(path: Path, options: tuple[str, ...], unbuffered: 
     ids=str,
 )
 def test_any_other_error_is_not_the_output(
-    run_here: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, wanted: str
+    cli: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, wanted: str
 ) -> None:
     """Whatever part of a command meets it."""
     app = typer.Typer()
@@ -78,12 +78,12 @@ def test_any_other_error_is_not_the_output(
         raise error
 
     monkeypatch.setattr(cli_module, "app", app)
-    told = complaint(run_here("word"))
+    told = complaint(cli("word"))
     assert wanted in told and "output" not in told
 
 
 def test_full_disk_under_the_record(
-    run_here: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cli: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A limit of SQLite's own stands for the disk. Once there is room the same command goes on from there."""
     opened = database._opened_to_write
@@ -97,9 +97,9 @@ def test_full_disk_under_the_record(
     asked = (*ASKED, "--endpoint", server.url, "--json")
     with monkeypatch.context() as full:
         full.setattr(database, "_opened_to_write", small)
-        told = complaint(run_here(*asked))
+        told = complaint(cli(*asked))
     assert "scenes.db" in told and "full" in told and "free some space" in told
     kept = rows(tmp_path / "scenes.db", "SELECT count(*) FROM calls")[0][0]
     before = len(server.requests)
-    assert run_here(*asked).returncode == 0
+    assert cli(*asked).returncode == 0
     assert rows(tmp_path / "scenes.db", "SELECT count(*) FROM calls")[0][0] == len(server.requests) - before + kept
