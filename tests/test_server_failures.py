@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matrix_align.errors import BadReply, ContextOverflow, ModelError, Overloaded, QuotaExceeded, Refused, Unreachable
 from matrix_align.llm.endpoint import Endpoint
+from matrix_align.llm.failures import error_of, failure_in, rejected_reply
 
 from .asking import PICK, SAID_BLUE, Ask, Waits, fault, pick, say, sent, turns
 from .fake import FakeServer, drop, drop_mid_body, error
@@ -181,8 +184,6 @@ FORMS_OF_ERRORS: list[Any] = [
 @pytest.mark.parametrize("status", [400, 200])
 async def test_overflow_in_every_form_of_error(server: FakeServer, body: Any, status: int) -> None:
     """Also where it stands in a 200 and says by its code, or by nothing but its words, that it is one."""
-    if (status == 200 and "error" in body and isinstance(body["error"], str)) or "detail" in body:
-        status = 400  # in a 200 that would be the server's own fault, which may pass
     server.on["text"] = lambda _: web.json_response(body, status=status)
     await fault(ContextOverflow, server.url)
 
@@ -322,3 +323,22 @@ async def test_reply_that_the_server_cut_before_it_was_json_gets_more_room(serve
     assert (await pick(model)).colour == "blue"
     first, second = server.requests
     assert second["max_tokens"] > first["max_tokens"]
+
+
+FIELDS = ["error", "choices", "message", "detail", "code", "type", "object", "finish_reason", "metadata", "loc", "msg"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["error", "429", "insufficient_quota"]) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+)
+
+
+@given(st.integers(100, 599), ANYTHING)
+def test_every_answer_is_a_failure_with_a_name_or_none(status: int, body: Any) -> None:
+    """Whatever a server sends, and a server sends whatever: what is no 200 is a failure, and each has its error."""
+    found = failure_in(status, body)
+    assert found or status == 200
+    if found:
+        raised = error_of(found, "http://a/v1", "no")
+        assert isinstance(raised, Overloaded | Refused)
+        assert "http://a/v1 answered" in str(raised)
+    rejected_reply(body)

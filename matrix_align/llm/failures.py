@@ -15,16 +15,15 @@ from ..errors import ContextOverflow, ModelError, Overloaded, QuotaExceeded, Ref
 
 Part = Literal["max_tokens", "temperature", "seed", "schema", "system", "turns"]  # of a request, that a no is about
 
-# The prompt is longer than the model can read. In the order of the lines: OpenAI, vLLM, llama.cpp, Ollama, LM Studio,
-# Groq; Anthropic, Fireworks, newer vLLM; SGLang, xAI, TensorRT-LLM; TGI, Together; Gemini; Mistral; Cohere, Moonshot;
-# a limit of tokens a minute that the one request exceeds; a proxy.
+# The prompt is longer than the model can read, as said by OpenAI, vLLM, SGLang, TGI, Together, llama.cpp, Ollama,
+# LM Studio, TensorRT-LLM, Groq, Mistral, Anthropic, Gemini, xAI, Cohere, Moonshot, DashScope and proxies.
 OVERFLOW = re.compile(
-    r"""context[ _-]?(?:length|size|window|limit) | exceed_context | model_max_prompt | reduce\ the\ length\ of\ the
-    | (?:prompt|input|decoder\ prompt|request)\b[^.]{0,60}\btoo\ (?:long|large)
-    | (?:input|prompt|requested?|sequence)\b[^.]{0,60}\b(?:length|tokens?|token\ count)\b[^.]{0,80}
+    r"""context[ _-]?(?:length|size|window|limit) | exceed_context | reduce\ the\ length\ of\ the
+    | (?:prompt|input|request)\b[^.]{0,60}\btoo\ (?:long|large)
+    | (?:inputs?|prompt|requested?|sequence)\b[^.]{0,60}\b(?:length|tokens?|token\ count)\b[^.]{0,80}
       (?:longer\ than|greater\ than|exceeds?\b|exceeded\b|cannot\ exceed|should\ not\ exceed)
     | inputs`?\ (?:tokens\b[^.]{0,60}must\ be\ <=|must\ have\ less\ than) | range\ of\ input\ length
-    | input\ token\ count | maximum\ (?:prompt|context|input)\ length | (?:too\ many|exceeded\ model)\ tokens?\b
+    | maximum\ (?:prompt|context|input)\ length | (?:too\ many|exceeded\ model)\ tokens?\b
     | request\ (?:entity\ )?too\ large""",
     re.I | re.X,
 )
@@ -48,14 +47,18 @@ SYSTEM = re.compile(
 )
 TURNS = re.compile(r"roles? must alternate|must alternate|alternating (?:roles|user)|roles in a row|consecutive", re.I)
 
-# What an error inside a 200 would have been as a status, by its code, or where it has none by its words.
+# What an error inside a 200 would have been as a status: by its code, or where it has none by its words.
 BY_WORDS = (
-    (429, re.compile(r"limit|throttl|too[_ ]many|overload|capacity|exhausted|busy", re.I)),
+    (
+        429,
+        re.compile(r"rate[_ -]?limit|per[_ ]minute|throttl|too[_ ]many[_ ]req|overload|capacity|exhausted|busy", re.I),
+    ),
     (401, re.compile(r"authenticat|unauthori[sz]ed|api[_ ]?key|credential", re.I)),
     (403, re.compile(r"permission|forbidden|access[_ ]denied", re.I)),
     (404, re.compile(r"not[_ ]?found", re.I)),
+    (400, OVERFLOW),
 )
-BY_CODE = (*BY_WORDS, (400, re.compile(r"invalid|bad[_ ]?request|validation|context_length", re.I)))
+BY_CODE = (*BY_WORDS, (429, re.compile(r"limit", re.I)), (400, re.compile(r"invalid|bad[_ ]?request|validation", re.I)))
 BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "failed", "network_error", "insufficient_system_resource"}
 
 
@@ -156,9 +159,13 @@ def _inside(error: dict[str, Any]) -> Failure:
     codes, words = _codes(error), _words(error)
     if number := re.search(r"\b[45]\d\d\b", codes):
         return Failure(int(number[0]), words, codes)
-    by_code = next((status for status, wording in BY_CODE if wording.search(codes)), None)
-    by_words = next((status for status, wording in BY_WORDS if wording.search(words)), 502)
-    return Failure(by_code or by_words, words, codes)
+    for status, wording in BY_CODE:
+        if wording.search(codes):
+            return Failure(status, words, codes)
+    for status, wording in BY_WORDS:
+        if wording.search(words):
+            return Failure(status, words, codes)
+    return Failure(502, words, codes)
 
 
 def _codes(body: Any) -> str:
