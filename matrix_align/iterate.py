@@ -32,7 +32,7 @@ from .generate.run import Run
 from .generate.schedule import generate
 from .llm.endpoint import Endpoint
 from .llm.launched import launched, serving, words_of
-from .llm.open import key, opened
+from .llm.open import key, open_model
 from .llm.pool import Server, Tally
 from .methods import Setup
 from .store import Store
@@ -221,7 +221,7 @@ def _command(*words: str) -> None:
 async def _served(loop: Loop, base: bases.Base) -> AsyncIterator[Endpoint]:
     """The base, served until the block ends: here, or by the command that was given for it."""
     if not (loop.endpoint and loop.serve):
-        async with opened(None, str(base.gguf)) as here:
+        async with open_model(None, str(base.gguf)) as here:
             yield here
         return
     command = [word.replace("{model}", _weights(base)) for word in words_of(loop.serve)]

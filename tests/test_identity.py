@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matrix_align import Recorded, Store
 from matrix_align.errors import InputError, Overloaded, Unreachable
 from matrix_align.llm.endpoint import Endpoint
+from matrix_align.llm.identity import digest_of, entries, known_by
 
 from .asking import Waits, answering, http, say
 from .fake import FakeServer, error
@@ -47,6 +50,25 @@ async def test_name_in_every_form_of_list(server: FakeServer, listed: Any) -> No
     server.listed = listed
     async with Endpoint(server.url, attempts=1) as model:
         assert model.name == "m"
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["data", "models", "id", "name", "model", "root", "created"]), inner, max_size=4
+        )
+    ),
+)
+
+
+@given(ANYTHING)
+def test_list_of_any_form_is_read(body: Any) -> None:
+    models = entries(body)
+    assert all(isinstance(name, str) and name for name in models)
+    for name in models:
+        assert digest_of(known_by(models, name, None)).startswith(("listed:", ""))
 
 
 async def digest(server: FakeServer, entry: Any, name: str | None = "m") -> str:

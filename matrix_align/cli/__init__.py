@@ -14,6 +14,7 @@ from . import output
 from .export import export
 from .generate import generate
 from .iterate import iterate
+from .log import show_log
 from .measure import measure
 from .scenes import scenes
 from .simulate import simulate
@@ -53,6 +54,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
     output.watch()
+    show_log()
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()

@@ -19,6 +19,7 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    Digest,
     Memory,
     ModelName,
     Roles,
@@ -64,6 +65,7 @@ def generate(
         list[str] | None, typer.Option(help="URL of an OpenAI-compatible server; several share the questions.")
     ] = None,
     model: ModelName = None,
+    digest: Digest = None,
     adapter: Adapter = None,
     seed: Seed = 0,
     temperature: Temperature = None,
@@ -98,6 +100,7 @@ def generate(
     from ..generate.progress import INTERRUPT, showing, summarise
     from ..generate.run import Run
     from ..generate.schedule import generate
+    from ..llm.identity import made_on_a_server
     from ..llm.pool import Server
 
     if category not in ("", "helpful", "harmful"):
@@ -112,7 +115,7 @@ def generate(
     tables = Run.described(out)
     if not (sources or tables):
         raise InputError(f"{out} holds no run yet; give a SOURCE of questions")
-    if tables and not tables["model"].get("digest") and not endpoint:
+    if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
         raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
     setup = _setup(
         context, Run.setup_in(out) if tables else None, bool(endpoint), method, roles, steps, memory, seed, temperature,
@@ -124,7 +127,7 @@ def generate(
     async def answer_all() -> dict[str, int]:
         async with AsyncExitStack() as stack:
             rows = [questions_from(source, column, category) for source in sources or ()]  # type: ignore[arg-type]
-            endpoints = await _opened(stack, endpoint or [], model, adapter)
+            endpoints = await _opened(stack, endpoint or [], model, adapter, digest)
             run = stack.enter_context(Run(out, setup, endpoints[0].name, endpoints[0].digest))
             if rows and (changed := run.inputs.take(rows, limit, shuffle)):
                 console.print(f"{changed:,} questions of the run have another category now")
@@ -186,15 +189,21 @@ def _setup(
     )
 
 
-async def _opened(stack: AsyncExitStack, urls: list[str], model: str | None, adapter: Path | None) -> "list[Endpoint]":
+async def _opened(
+    stack: AsyncExitStack, urls: list[str], model: str | None, adapter: Path | None, digest: str | None
+) -> "list[Endpoint]":
     """The endpoints of these addresses, or the model that is served here; all of one model. Raises InputError."""
-    from ..llm.open import opened
+    from ..llm.open import open_model
 
     places = tuple(dict.fromkeys(urls)) or (None,)
-    endpoints = [await stack.enter_async_context(opened(place, model, adapter)) for place in places]
+    endpoints = [await stack.enter_async_context(open_model(place, model, adapter, digest)) for place in places]
     if len(identities := {(each.name, each.digest) for each in endpoints}) > 1:
-        names = ", ".join(sorted(name for name, _ in identities))
-        raise InputError(f"the endpoints serve different models: {names}; a run is of one")
+        models = ", ".join(sorted({name for name, _ in identities}))
+        if len({name for name, _ in identities}) > 1:
+            raise InputError(f"the endpoints serve different models: {models}; a run is of one")
+        raise InputError(
+            f"the endpoints list {models} with different properties; if the weights are the same, give them a --digest"
+        )
     return endpoints
 
 

@@ -12,6 +12,7 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    Digest,
     ModelName,
     Roles,
     Seed,
@@ -33,6 +34,7 @@ def measure(
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
+    digest: Digest = None,
     adapter: Adapter = None,
     base: Annotated[str | None, typer.Option(help="Weights for --preference; else those that are served here.")] = None,
     against: Annotated[
@@ -78,7 +80,7 @@ def measure(
         compared = Compared(read_pairs(preference, bases.tokenizer(weights), limit), weights)
         for line in compared.pairs.told():
             typer.echo(line, err=True)
-    measurement = measure_in(out, Asked(questions, scenes, compared, setup, endpoint, model, adapter))
+    measurement = measure_in(out, Asked(questions, scenes, compared, setup, endpoint, model, digest, adapter))
     for line in report.unanswered(measurement):
         typer.echo(line, err=True)
     if earlier:

@@ -35,6 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Roles = Annotated[int, typer.Option(help="Parties beside the one who asks, 1 to 20: people, institutions, objects.")]
 Steps = Annotated[int, typer.Option(help="Steps of the plan that is acted out, 1 to 20.")]
 ModelName = Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")]
+Digest = Annotated[
+    str | None, typer.Option(help="Which weights the server has, in words of yours; else its list of models is asked.")
+]
 Adapter = Annotated[
     Path | None, typer.Option(help="Folder that `tune` made from the model, which is served here: the tuned model.")
 ]

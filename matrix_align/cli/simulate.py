@@ -14,6 +14,7 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    Digest,
     Memory,
     ModelName,
     Roles,
@@ -37,6 +38,7 @@ def simulate(
     steps: Steps = 5,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
+    digest: Digest = None,
     adapter: Adapter = None,
     seed: Seed = 0,
     temperature: Temperature = None,
@@ -54,7 +56,7 @@ def simulate(
     give the scene of the record again.
     """
     setup = setup_of(bool(endpoint), seed, temperature, answer_tokens, roles=roles, steps=steps, memory=memory)
-    asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, adapter, store, as_json))
+    asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, digest, adapter, store, as_json))
 
 
 async def _simulate(
@@ -62,18 +64,19 @@ async def _simulate(
     setup: "Setup",
     endpoint: str | None,
     model: str | None,
+    digest: str | None,
     adapter: Path | None,
     store: Path | None,
     as_json: bool,
 ) -> None:
-    from ..llm.open import opened
+    from ..llm.open import open_model
     from ..llm.recorded import Recorded
     from ..store import Store, default_path
     from .show import Stage
 
     stage, began = None if as_json else Stage(), time.monotonic()
     with Store(store or default_path()) as record:
-        async with opened(endpoint, model, adapter) as served:
+        async with open_model(endpoint, model, adapter, digest) as served:
             answer = None
             method, settings, sampling = setup.method, setup.settings, setup.sampling
             try:

@@ -33,8 +33,6 @@ SPEAKERS = {
     for name in names.split()
 }
 LISTED = re.compile(r"\[\s*\{\s*['\"](?:role|from|speaker|content|value)['\"]\s*:", re.IGNORECASE)
-# pandas writes a column of turns that came from Parquet as NumPy prints an array: no commas between the turns.
-UNPARTED = re.compile(r"\}\s+(?=\{'(?:role|from|speaker|content|value)':)")
 
 
 @dataclass(frozen=True)
@@ -141,14 +139,12 @@ def _literal(text: str) -> object:
         return cast(object, json.loads(text, strict=False))
     except (ValueError, RecursionError):
         pass
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about "\d" in somebody's text
-        for literal in (text, UNPARTED.sub("}, ", text)):
-            try:
-                return cast(object, ast.literal_eval(literal))
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                continue
-    return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about "\d" in somebody's text
+            return cast(object, ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _is_turn(value: Mapping[Any, Any]) -> bool:

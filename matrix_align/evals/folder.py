@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import provenance
 from ..data.split import digest_of
-from ..llm.open import opened
+from ..llm.open import open_model
 from ..methods import Setup
 from ..store import Store, holds_calls
 from ..tuning.base import Base
@@ -36,7 +36,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be measured. The model is named as `llm.open.opened` takes it; `questions` are by category."""
+    """What is to be measured. The model is named as `llm.open.open_model` takes it; `questions` are by category."""
 
     questions: Mapping[str, Sequence[Question]]
     scenes: int
@@ -44,6 +44,7 @@ class Asked:
     setup: Setup
     endpoint: str | None
     model: str | None
+    digest: str | None
     adapter: Path | None
 
 
@@ -67,7 +68,7 @@ def measure_in(out: Path, asked: Asked) -> Measurement:
 
 
 async def _ask(out: Path, asked: Asked) -> Measurement:
-    async with opened(asked.endpoint, asked.model, asked.adapter) as model:
+    async with open_model(asked.endpoint, asked.model, asked.adapter, asked.digest) as model:
         _settle(out, asked, model.name, model.digest)
         with Store(out / "record.db") as store:
             return await measure(model, asked.questions, asked.setup, asked.scenes, store)

@@ -107,6 +107,7 @@ def _played(
     given = {
         "urls": [endpoint.url for endpoint in endpoints],
         "model": endpoints[0].name,
+        "digest": endpoints[0].digest,
         "key": key(),
         "setup": _packed(run.setup),
         "unusable": dict(run.store.unusable_replies()),
@@ -146,9 +147,15 @@ class _Worker:
     """Answers batches of questions; all of a batch at once, each answer on one server."""
 
     def __init__(
-        self, urls: list[str], model: str, key: str | None, setup: tuple[str, str, str], unusable: dict[str, int]
+        self,
+        urls: list[str],
+        model: str,
+        digest: str,
+        key: str | None,
+        setup: tuple[str, str, str],
+        unusable: dict[str, int],
     ) -> None:
-        self._endpoints = [Endpoint(url, model, key=key) for url in urls]
+        self._endpoints = [Endpoint(url, model, digest=digest, key=key) for url in urls]
         self._setup = _unpacked(setup)
         self._unusable = unusable
         self._opened: asyncio.Task[list[Endpoint]] | None = None

@@ -55,6 +55,11 @@ def digest_of(fields: dict[str, Any]) -> str:
     return f"listed:{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
 
 
+def made_on_a_server(digest: str) -> bool:
+    """Whether such a digest is that of a model on a server, rather than of weights that were read."""
+    return not digest or digest.startswith("listed:")
+
+
 def _is_now(when: Any, date: str | None) -> bool:
     """Whether a time is just that of the answer, by the server's clock or by ours."""
     if not isinstance(when, int | float):

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from .dialect import log
 from .endpoint import Endpoint
 from .local import serve
 from .prefix_cache import Slotted
@@ -23,20 +24,36 @@ def key() -> str | None:
 
 
 @asynccontextmanager
-async def opened(endpoint: str | None, model: str | None, adapter: Path | None = None) -> AsyncIterator[Endpoint]:
+async def open_model(
+    endpoint: str | None, model: str | None, adapter: Path | None = None, digest: str | None = None
+) -> AsyncIterator[Endpoint]:
     """The model `model` at the URL `endpoint`. Without a URL: the GGUF file `model` or the embedded model, served here.
 
-    `adapter` is the folder that `tune` made from the model served here. Raises InputError for names that do not fit.
+    `adapter` is the folder that `tune` made from the model served here. `digest` says which weights a server has;
+    without it the server's list of models is asked. Raises InputError for names that do not fit.
     """
     if endpoint:
         if adapter:
             raise InputError("--adapter goes with a model served here; a server loads it itself, under a --model name")
-        async with Endpoint(endpoint, model, key=key()) as there:
+        async with Endpoint(endpoint, model, key=key(), digest=digest) as there:
+            log.info("%s", identity(there, digest is not None))
             yield there
         return
+    if digest is not None:
+        raise InputError("--digest goes with --endpoint; the weights of a file served here are read")
     with serve(gguf(model), adapter=lora(adapter)) as served:
         async with Slotted(served) as here:
             yield here
+
+
+def identity(model: Endpoint, given: bool) -> str:
+    """What tells this model's weights from others of its name, in one line."""
+    if given:
+        return f"{model.name} at {model.url}: its weights are known by --digest {model.digest!r}"
+    if model.identified_by:
+        fields = ", ".join(model.identified_by)
+        return f"{model.name} at {model.url}: its weights are known by what the server lists ({fields}): {model.digest}"
+    return f"{model.name} at {model.url}: the server does not tell which weights these are; --digest can"
 
 
 def gguf(model: str | None) -> Path | None:
