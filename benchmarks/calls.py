@@ -3,7 +3,7 @@
     python -m benchmarks.calls             # on one core, against a server that answers at once
     python -m benchmarks.calls profile     # and where our share of the time goes, by function
 
-128 scenes are played at once by play(), each with a cast of its own, in which everyone observes and acts. Then the bare
+128 scenes are played at once, each with a cast of its own, in which everyone observes and acts. Then the bare
 client posts the very same bodies, 128 in flight, and parses the replies.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.stub import stub
-from matrix_align import Endpoint, Question, Recorded, Settings, Store, play
+from matrix_align import METHODS, Endpoint, Question, Recorded, Sampling, Store
 
 SCENES = 128  # all at once; they make 66 calls each
 ROUNDS = 3  # of both, in turn: the median is told
@@ -83,14 +83,11 @@ async def ours(url: str, folder: Path) -> tuple[float, int]:
             model = Recorded(endpoint, store)
 
             async def scene(number: int) -> int:
-                states = [
-                    state
-                    async for state in play(
-                        Question(text=f"How do I plan tea for {number}?"), model, Settings(seed=number)
-                    )
-                ]
-                assert states[-1].revised
-                return len(states[-1].calls)
+                question = Question(text=f"How do I plan tea for {number}?")
+                answers = METHODS["matrix"].answer(question, model, sampling=Sampling(seed=number))
+                *_, last = [answer async for answer in answers]
+                assert last.text
+                return len(last.calls)
 
             began = time.process_time()
             async with asyncio.TaskGroup() as group:

@@ -92,12 +92,18 @@ def kind(body: dict[str, Any]) -> str:
     return str(body.get("response_format", {}).get("json_schema", {}).get("name", "text"))
 
 
-def completion(said: Any, finish: str = "stop", prompt_tokens: int = 100, **message: Any) -> web.Response:
-    """A chat completion that says `said`, a text or an object to be sent as JSON."""
+def completion(
+    said: Any,
+    finish: str | None = "stop",
+    prompt_tokens: int = 100,
+    choice: dict[str, Any] | None = None,
+    **message: Any,
+) -> web.Response:
+    """A chat completion that says `said`, a text or an object to be sent as JSON; `choice` adds to its choice."""
     content = said if isinstance(said, str) else json.dumps(said)
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
-    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
-    return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
+    whole = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
+    return web.json_response({"object": "chat.completion", "choices": [whole | (choice or {})], "usage": usage})
 
 
 def error(status: int, words: str, **headers: str) -> web.Response:

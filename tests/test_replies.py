@@ -17,7 +17,6 @@ from matrix_align.llm.structured import (
     Prose,
     is_text,
     parse,
-    split_reasoning,
 )
 from matrix_align.simulation.types import Cast, Critique, Plan, Situation, Verdict
 from matrix_align.types import clean, shorten
@@ -163,13 +162,12 @@ def test_deep_nesting_is_a_reply_or_a_value_error(depth: int, shape: str) -> Non
 
 
 LONG_RUNS = """
-from matrix_align.llm.structured import parse, split_reasoning
+from matrix_align.llm.structured import parse
 from matrix_align.types import shorten
 from matrix_align.simulation.types import Plan
 for part in [" ", "\\n", "\\n ", "```", "```\\n", "<think>", "</think>", "</think>\\n", "{", "}", '{"a": ', "\\\\"]:
     run = part * 200_000
     for text in (run, f"x{run}x", f"```{run}x", f"</think>{run}x"):
-        split_reasoning(text)
         shorten(text, 100)
         for reply in (Plan, str):
             try:
@@ -186,32 +184,6 @@ def test_long_runs_of_one_thing_are_no_trap() -> None:
     hanging: by the square it takes hours.
     """
     subprocess.run([sys.executable, "-c", LONG_RUNS], check=True, timeout=30)
-
-
-@given(thought=st.text(st.characters(exclude_characters="<")), answer=st.text(st.characters(exclude_characters="<")))
-def test_thought_and_answer_are_told_apart(thought: str, answer: str) -> None:
-    apart = (thought.strip(), answer.strip())
-    assert split_reasoning(f"<think>{thought}</think>{answer}") == apart
-    assert split_reasoning(f"\n<think>\n{thought}\n</think>\n\n{answer}") == apart
-    assert split_reasoning(f"{thought}\n</think>\n{answer}") == apart, "the chat template has opened the tag"
-    assert split_reasoning(f"<think>{thought}") == (thought.strip(), ""), "cut while it thought"
-    assert split_reasoning(answer) == ("", answer.strip())
-
-
-@given(text=anything | scraps)
-def test_splitting_loses_nothing_and_splits_once(text: str) -> None:
-    thought, answer = split_reasoning(text)
-    assert thought in text
-    assert answer in text
-    assert (thought, answer) == (thought.strip(), answer.strip())
-    if "think>" not in text:
-        assert (thought, answer) == ("", text.strip())
-
-
-def test_tags_in_the_middle_of_an_answer_are_part_of_it() -> None:
-    text = "Write <think> where it thinks, and </think> after it."
-    assert split_reasoning(text) == ("", text)
-    assert split_reasoning(f"<think>Hm.</think>{text}") == ("Hm.", text)
 
 
 def test_which_replies_are_plain_text() -> None:

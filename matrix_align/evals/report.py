@@ -6,6 +6,7 @@ Asks no model, and decides nothing.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from statistics import quantiles
 
@@ -47,11 +48,12 @@ def _change(metric: str, before: Measurement, after: Measurement) -> str:
 
 def _lengths(measurement: Measurement) -> str:
     words = [len(answer.answer.split()) for answer in measurement.answers if not answer.error]
-    cut = sum(bool(answer.cut) for answer in measurement.answers)
+    cut = Counter(answer.cut for answer in measurement.answers)
+    filtered = f", {cut['filter']} by a filter" if cut["filter"] else ""
     if not words:
         return ""
     low, middle, high = quantiles(words * 2, n=4, method="inclusive")  # twice each: one answer has quartiles too
-    return f"{low:.0f}, {middle:.0f}, {high:.0f}; {cut} of {len(words)} cut off"
+    return f"{low:.0f}, {middle:.0f}, {high:.0f}; {cut.total() - cut['']} of {len(words)} cut off{filtered}"
 
 
 def incomparable(before: Measurement, after: Measurement) -> list[str]:

@@ -1,55 +1,102 @@
 """What a server's chat completion says: the model's text, its reasoning, how it ended, and what it cost.
 
-Owns every form that servers give a completion. Knows no HTTP and no reply type.
+Owns every form that servers give a completion, and every word of theirs for how a text ended. Knows no HTTP and no
+reply type.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
-from ..types import Usage, clean
-from .structured import split_reasoning
+from ..types import Cut, Usage, clean
+from .reasoning import part
+
+Ended = Literal["stop", "length", "filter", ""]
+
+# Servers' words for how a text ended, in small letters and without signs between them: MAX_TOKENS is maxtokens.
+STOP = re.compile(r"stop|eos|endturn|endoftext|stopsequence|stoptoken|complete|completed|finished")
+LENGTH = re.compile(
+    r"(?:error)?limit|.*length.*|.*(?:max|limit)\w*token.*|.*token\w*(?:max|limit|budget).*|.*contextwindow.*|truncated"
+)
+FILTER = re.compile(
+    r".*filter.*|.*safety.*|recitation|prohibited.*|.*blocklist|.*blocked.*|refus.*|spii|.*guardrail.*|.*moderat.*"
+    r"|sensitive|language|(?:error)?toxic.*|.*policy.*|.*jailbreak.*"
+)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One reply of a server. `finish` is its own word for how the text ended, empty where it says nothing."""
+    """One reply of a server.
+
+    `ended`: the model chose to end ("stop"), had no more room ("length"), was ended by a filter of its server's
+    ("filter"), or the server does not say (""). `stray`: a mark of reasoning or another special token that is left in
+    the text, so that it is not known which part of it is the answer.
+    """
 
     text: str
     reasoning: str
-    finish: str
+    ended: Ended
     usage: Usage
+    stray: str = ""
 
     @property
-    def cut(self) -> bool:
-        """Whether the text ended at its longest length."""
-        return self.finish == "length"
+    def answered(self) -> bool:
+        """Whether the text is an answer, as far as it goes."""
+        return bool(self.text) and not self.stray
+
+    @property
+    def cut(self) -> Cut:
+        """What cut the text off, if anything did."""
+        return self.ended if self.ended in ("length", "filter") else ""
 
 
 def read(body: Any) -> Completion:
     """The completion in a body; whatever is missing or of a wrong type is empty."""
-    reasoning, text, finish = _content(body)
-    return Completion(text, reasoning, finish, _usage(body))
-
-
-def _content(body: Any) -> tuple[str, str, str]:
-    """(reasoning, answer, finish reason) of a chat completion; anything missing or of a wrong type is empty."""
-    try:
-        choice = body["choices"][0]
-        message = choice["message"]
-        finish = choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return "", "", ""
+    choice = _first(body.get("choices")) if isinstance(body, dict) else {}
+    message = choice.get("message")
     if not isinstance(message, dict):
-        return "", "", ""
+        return Completion("", "", _ended(choice), _usage(body))
     content = message.get("content") or message.get("refusal") or ""
-    if isinstance(content, list):  # of parts
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    thought, answer = split_reasoning(clean(content if isinstance(content, str) else ""))
-    fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
-    told = [clean(each) for each in fields if isinstance(each, str)]
-    return "\n".join([*told[:1], thought]).strip(), answer, finish if isinstance(finish, str) else ""
+    parted = part(clean(_text(content, thoughts=False)))
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+    apart = [clean(field) for field in [*fields, _text(content, thoughts=True)] if isinstance(field, str) and field]
+    reasoning = "\n".join([*apart[:1], parted.reasoning]).strip()
+    return Completion(parted.answer, reasoning, _ended(choice), _usage(body), parted.stray)
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else {}
+
+
+def _text(content: Any, thoughts: bool) -> str:
+    """The text of a message's content: all of it, or that of its parts which are thoughts, or which are none."""
+    if isinstance(content, str):
+        return "" if thoughts else content
+    parts = [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+    wanted = [each for each in parts if (each.get("type") in ("thinking", "reasoning")) == thoughts]
+    texts = [each.get("text") or each.get("thinking") or each.get("reasoning") or "" for each in wanted]
+    return "".join(text if isinstance(text, str) else _text(text, thoughts=False) for text in texts)
+
+
+def _ended(choice: dict[str, Any]) -> Ended:
+    """How the text ended. A server may pass on what its own model said beside its word for it."""
+    words = (choice.get(name) for name in ("finish_reason", "native_finish_reason", "stop_reason", "done_reason"))
+    known = [_meaning(word) for word in words if isinstance(word, str)]
+    return next((ended for ended in ("filter", "length", "stop") if ended in known), "")
+
+
+@lru_cache(maxsize=256)
+def _meaning(word: str) -> Ended:
+    plain = re.sub(r"[^a-z]", "", word[:100].lower())
+    if FILTER.fullmatch(plain):
+        return "filter"
+    if LENGTH.fullmatch(plain):
+        return "length"
+    return "stop" if STOP.fullmatch(plain) else ""
 
 
 def _usage(body: Any) -> Usage:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from ..types import Message, Sampling, Usage, shorten
-from .completion import read
+from .completion import Completion, read
 from .dialect import Chat, Dialect, log
 from .http import Connection
 from .identity import digest_of, entries, known_by
@@ -24,7 +25,7 @@ from .structured import Wanted, is_text, parse
 T = TypeVar("T", bound="str | BaseModel")
 
 REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
-ROOM = 4  # a reply cut by max_tokens is asked for again with this many times the room
+ROOM = 4  # times the room: with that a reply is asked for again which had too little of it
 LONG = 4000  # characters of a prompt, from which on its tokens are compared with its length
 CHARACTERS = 12  # that a token stands for at most; real ones stand for some 4, and less outside English
 
@@ -57,7 +58,8 @@ class Endpoint:
         self.identified_by: tuple[str, ...] = ()  # the fields of the server's list that the digest is made of
         self._told_digest = digest is not None
         self._dialect = Dialect(self._http.url)
-        self._roomier = 1  # times the room of a typed reply that this model has needed
+        # Times the room of a typed reply (False) and of a text (True) that this model has needed
+        self._roomier = {False: 1, True: 1}
         self._cut_prompts = False  # said already
 
     @property
@@ -83,53 +85,62 @@ class Endpoint:
         await self._http.__aexit__()
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
-        """One reply of the asked type; a reply of another form is sent back with the fault, at most twice."""
-        chat = [message.model_dump() for message in messages]
-        began, usage, room = time.monotonic(), Usage(), sampling.max_tokens
-        if not is_text(reply):
-            room *= self._roomier
-        fault = text = reasoning = ""
+        """One reply of the asked type, after REPLIES attempts at most.
+
+        A reply that was cut off, or an answer whose reasoning took its room, is asked for again with more room. Any
+        other that is of no use is sent back with the fault.
+        """
+        asked = chat = [message.model_dump() for message in messages]
+        began, usage = time.monotonic(), Usage()
+        room = sampling.max_tokens * self._roomier[is_text(reply)]
+        fault, text, short = "", "", None
         for turn in range(REPLIES):
             try:
-                body = await self._complete(chat, reply, sampling, room, turn)
+                completion = await self._complete(chat, reply, sampling, room, turn)
             except ModelError as error:
-                mendable = isinstance(error, Refused) and error.mendable
-                # It was our wish for more room, or the correction, that did not fit.
-                if turn and (isinstance(error, ContextOverflow) or (room > sampling.max_tokens and mendable)):
+                mendable = isinstance(error, ContextOverflow) or (isinstance(error, Refused) and error.mendable)
+                if not mendable or (room == sampling.max_tokens and chat is asked):
+                    error.usage = usage
+                    raise
+                if turn:  # it was our wish for more room, or the correction, that did not fit
                     break
-                error.usage = usage
-                raise
-            said = read(body)
-            usage = usage + said.usage if turn else said.usage
-            text, reasoning, cut = said.text, said.reasoning, said.cut
+                room = sampling.max_tokens  # there was more of it for other prompts
+                continue
+            usage += completion.usage
+            text = completion.text or completion.reasoning
             try:
-                if not text and said.finish != "stop":  # nothing is a reply only where the model has chosen to end
-                    raise ValueError("the reply is empty")
-                value = parse(text, reply)
+                value, written = _value(completion, reply)
             except ValueError as error:
-                fault = f"cut off after {room} tokens: {error}" if cut else str(error)
-                if cut and not (text and is_text(reply)):
+                fault = f"cut off after {room} tokens: {error}" if completion.ended == "length" else str(error)
+                if completion.ended == "length" and (not is_text(reply) or not completion.answered):
                     room *= ROOM
-                    if not is_text(reply):  # a model that reasons at length will do so each time
-                        self._roomier = min(room // sampling.max_tokens, ROOM)
-                else:  # told what was wrong; only the newest wrong reply, so that the prompt stays short
-                    chat = [message.model_dump() for message in messages] + [
-                        {"role": "assistant", "content": shorten(text, 2000) or "(nothing)"},
+                elif completion.ended != "filter":  # only the newest wrong reply, so that the prompt stays short
+                    chat = [
+                        *asked,
+                        {"role": "assistant", "content": shorten(completion.text, 2000) or "(nothing)"},
                         {"role": "user", "content": f"That can't be used: {shorten(fault, 400)}. Reply again, whole."},
                     ]
                 continue
-            usage = usage.model_copy(update={"seconds": time.monotonic() - began})
-            return Reply(value, text, reasoning, usage, cut="length" if cut else "")
+            reasoning = completion.reasoning if written is completion.text else ""
+            found = Reply(value, written, reasoning, usage, cut=completion.cut)
+            if is_text(reply) and completion.ended == "length" and reasoning:
+                short, room = found, room * ROOM
+                continue
+            if room > sampling.max_tokens:  # a model that reasons at length will do so each time
+                self._roomier[is_text(reply)] = min(room // sampling.max_tokens, ROOM)
+            return replace(found, usage=_timed(usage, began))
+        if short:
+            return replace(short, usage=_timed(usage, began))
         bad = BadReply(
             f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or a larger model; "
             f"the last: {shorten(fault, 300)}",
-            text or reasoning,
+            text,
         )
-        bad.usage = usage.model_copy(update={"seconds": time.monotonic() - began})
+        bad.usage = _timed(usage, began)
         raise bad
 
-    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Any:
-        """The server's body for one chat, after giving up whatever the server says or shows that it does not take."""
+    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
+        """The server's answer to one chat, after giving up whatever the server says or shows that it does not take."""
         dialect = self._dialect
         form = dialect.form(reply)
         while True:
@@ -152,8 +163,9 @@ class Endpoint:
                     form = dialect.broke(error.status, reply)
                     continue
             dialect.answered(body, reply, form)
-            self._compare_length(chat, body)
-            return body
+            completion = read(body)
+            self._compare_length(chat, completion.usage)
+            return completion
 
     async def answers(self) -> bool | None:
         """Whether a chat of one token is answered, asked once; None where it is refused, whatever one asks."""
@@ -189,12 +201,12 @@ class Endpoint:
             fields = known_by(models, self.name, self._http.date)
             self.digest, self.identified_by = digest_of(fields), tuple(fields)
 
-    def _compare_length(self, chat: Chat, body: Any) -> None:
+    def _compare_length(self, chat: Chat, usage: Usage) -> None:
         """Says, once, that a server reads far fewer tokens than a prompt has: it cuts prompts, and does not say so."""
         length = sum(len(turn["content"]) for turn in chat)
         if length < LONG or self._cut_prompts:
             return
-        tokens = read(body).usage.prompt_tokens
+        tokens = usage.prompt_tokens
         if 0 < tokens * CHARACTERS < length:
             self._cut_prompts = True
             log.warning(
@@ -209,3 +221,21 @@ def _has_no_list(error: ModelError) -> bool:
     if isinstance(error, Overloaded):
         return error.status in (500, 501)
     return not isinstance(error, Unreachable) or error.how == "no JSON"
+
+
+def _value(completion: Completion, reply: Wanted[T]) -> tuple[T, str]:
+    """The value of a completion, and the text it was made from. Raises ValueError where it is of no use."""
+    text = completion.text
+    if completion.stray:
+        raise ValueError(f"the reply holds {completion.stray}: what of it is the answer can't be told")
+    if completion.ended == "filter" and not (text and is_text(reply)):
+        raise ValueError("a content filter of the server's has ended the reply")
+    if not text and not is_text(reply) and completion.reasoning.startswith("{"):
+        text = completion.reasoning  # a server may take a whole reply in JSON for reasoning
+    elif not text and completion.ended != "stop":  # nothing is a reply only where the model has chosen to end
+        raise ValueError("the reply is empty")
+    return parse(text, reply), text
+
+
+def _timed(usage: Usage, began: float) -> Usage:
+    return usage.model_copy(update={"seconds": time.monotonic() - began})

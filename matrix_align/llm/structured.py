@@ -28,9 +28,6 @@ from ..types import Frozen, clean, shorten
 T = TypeVar("T", bound="str | BaseModel")
 Allowed: TypeAlias = dict[str, tuple[str | int, ...]]  # by the name of a field, at whatever depth of the reply
 
-_THINK = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
-# No \s* beside a line's end: on endless line breaks, which small models write, that takes quadratic time.
-_THINK_END = re.compile(r"\A(.*?)^[ \t]*</think>[ \t\r]*$", re.DOTALL | re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False)
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
@@ -100,18 +97,6 @@ def class_of(wanted: Wanted[T]) -> type[T]:
 def is_text(wanted: Wanted[Any]) -> bool:
     """Whether the reply is written as plain text rather than as a JSON object."""
     return issubclass(class_of(wanted), str | Prose)
-
-
-def split_reasoning(content: str) -> tuple[str, str]:
-    """(reasoning, answer) of what a reasoning model wrote into one text.
-
-    Takes `<think>…</think>` at the start, a `<think>` that was never closed (all of it reasoning: the reply was cut),
-    and a lone `</think>` line, which models write whose chat template has opened the tag already.
-    """
-    found = _THINK.match(content) or _THINK_END.match(content)
-    if not found:
-        return "", content.strip()
-    return found.group(1).strip(), content[found.end() :].strip()
 
 
 def parse(text: str, wanted: Wanted[T]) -> T:
