@@ -55,7 +55,7 @@ def test_goes_on_where_it_was_ended(
     assert out == ""
     if end == signal.SIGINT:
         assert process.returncode == 130
-        assert err == "matrix-align: stopped; what is done is kept, and the same command goes on from there\n"
+        assert err == "matrix-align: stopped; finished work is kept, and the same command resumes\n"
     else:
         assert process.returncode == -signal.SIGKILL
     done = committed(tmp_path / "scenes.db")

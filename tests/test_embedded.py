@@ -302,7 +302,7 @@ def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")
-    assert err == "matrix-align: stopped; what is done is kept, and the same command goes on from there\n"
+    assert err == "matrix-align: stopped; finished work is kept, and the same command resumes\n"
     assert calls(tmp_path / "one.db")
 
 

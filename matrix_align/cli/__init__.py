@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
+"""The command line: parse, call, print. Each command imports its heavy libraries itself."""
 
 import errno
 import io
@@ -23,7 +23,7 @@ from .tune import tune
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 app = typer.Typer(
-    help="A language model rehearses the social consequences of an answer, and rewrites it (MATRIX, arXiv 2402.05699).",
+    help="A language model plays out the consequences of its answer and rewrites it (MATRIX, arXiv 2402.05699).",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -43,13 +43,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """A language model rehearses the social consequences of an answer, and rewrites it (MATRIX, arXiv 2402.05699)."""
+    """A language model plays out the consequences of its answer and rewrites it (MATRIX, arXiv 2402.05699)."""
 
 
 def main() -> None:
-    """The `matrix-align` command. Errors of ours are one line on standard error."""
+    """The `matrix-align` command. An error of ours becomes one line on standard error."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
@@ -63,23 +65,23 @@ def main() -> None:
     except MatrixAlignError as error:
         _leave(str(error), error.exit_code)
     except TyperException as error:
-        told = getattr(error, "format_message", error.__str__)  # with the option's name, where there is one
+        told = getattr(error, "format_message", error.__str__)  # with the option's name, if it is about one
         _leave(told() or "stopped", 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except output.OutputError as error:
         output.discard()
-        if not isinstance(error.__cause__, BrokenPipeError):  # a reader that has seen enough is no error
+        if not isinstance(error.__cause__, BrokenPipeError):  # a reader that stops early is not an error
             _leave(f"can't write to standard output: {error}", 1)
         return
     except OSError as error:
         _leave(_told(error), 2)
     if code == INTERRUPTED:
-        _leave("stopped; what is done is kept, and the same command goes on from there", INTERRUPTED)
+        _leave("stopped; finished work is kept, and the same command resumes", INTERRUPTED)
 
 
 def _told(error: OSError) -> str:
-    """What failed, with the file where Python names one, and what to do."""
+    """What failed, the file if Python names one, and what to do."""
     why = error.strerror or str(error) or type(error).__name__
     if error.errno == errno.ENOSPC:
         why += ", free some and run the same command again"
@@ -90,6 +92,6 @@ def _told(error: OSError) -> str:
 
 def _leave(message: str, code: int) -> None:
     line = " ".join(message.split())
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # standard error is closed
         sys.stderr.write(f"matrix-align: {line}\n")
     sys.exit(code)

@@ -19,20 +19,22 @@ class Format(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` has made.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` made.")],
     out: Annotated[
-        Path, typer.Option(help="File to write, .jsonl or .parquet, or .json for sharegpt; its card goes beside.")
+        Path, typer.Option(help="File to write: .jsonl, .parquet, or .json for sharegpt. The data card goes beside it.")
     ] = ...,  # type: ignore[assignment]
     format: Annotated[
         Format, typer.Option(help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes.")
     ] = Format.sft,
-    mix: Annotated[str, typer.Option(help="Shares of the rows, as helpful=1,harmful=1,simulation=1.")] = "",
-    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the questions for a test file.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Draws the rows of --mix and the questions of --test.")] = 0,
-    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Publish the folder of OUT on the hub.")] = "",
+    mix: Annotated[str, typer.Option(help="Shares of the rows, such as helpful=1,harmful=1,simulation=1.")] = "",
+    test: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the questions that goes into a test file.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the rows of --mix and the questions of --test.")] = 0,
+    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Also publish the folder of OUT on the hub.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write the scenes of a RUN as training data, with a data card that `datasets` reads."""
+    """Write the answers of a RUN as training data, with a data card that `datasets` reads."""
     from ..data.export import export as write
     from ..generate.run import Run
 

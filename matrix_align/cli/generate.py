@@ -51,18 +51,19 @@ class Engine(StrEnum):
 def generate(
     context: typer.Context,
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
-    out: Annotated[Path, typer.Option(help="The run: a folder with run.toml and the record.")] = ...,  # type: ignore[assignment]
-    column: Annotated[str | None, typer.Option(help="Field of the rows that holds the question.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run: run.toml and the record.")] = ...,  # type: ignore[assignment]
+    column: Annotated[str | None, typer.Option(help="Field of a row that holds the question.")] = None,
     category: Annotated[
-        str, typer.Option(help="What the questions are: helpful or harmful. Goes before what rows say.")
+        str, typer.Option(help="Category of the questions: helpful or harmful. Default: what the rows say.")
     ] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of the sources.")] = None,
-    shuffle: Annotated[int | None, typer.Option(help="Take the questions in an order drawn from this seed.")] = None,
-    method: Annotated[str, typer.Option(help="How questions are answered: matrix or vanilla.")] = "matrix",
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions to take from the sources.")] = None,
+    shuffle: Annotated[int | None, typer.Option(help="Shuffle the questions with this seed.")] = None,
+    method: Annotated[str, typer.Option(help="Method that answers the questions: matrix or vanilla.")] = "matrix",
     roles: Roles = 5,
     steps: Steps = 5,
     endpoint: Annotated[
-        list[str] | None, typer.Option(help="URL of an OpenAI-compatible server; several share the questions.")
+        list[str] | None,
+        typer.Option(help="URL of an OpenAI-compatible server. Give it several times to share the work."),
     ] = None,
     model: ModelName = None,
     digest: Digest = None,
@@ -72,27 +73,27 @@ def generate(
     answer_tokens: AnswerTokens = None,
     memory: Memory = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Answers at once on each server; else as many as it takes.")
+        int | None, typer.Option(min=1, help="Answers in flight on each server. Default: as many as it handles.")
     ] = None,
-    sequential: Annotated[bool, typer.Option("--sequential", help="One call at a time, for debugging.")] = False,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many tokens, read or written.")] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Stop at this cost, in the currency of --prices.")
+    sequential: Annotated[bool, typer.Option("--sequential", help="Make one call at a time, for debugging.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many tokens of prompts and replies.")
     ] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Stop at this cost. Needs --prices.")] = None,
     prices: Annotated[
-        str | None, typer.Option(metavar="READ,WRITTEN", help="Price of a million tokens, read and written.")
+        str | None, typer.Option(metavar="PROMPT,REPLY", help="Prices of a million tokens of prompts and of replies.")
     ] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop after this time: 90s, 30m, 8h.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop after this time, such as 90s, 30m or 8h.")] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Answer the questions that failed, no others.")
+        bool, typer.Option("--retry-failed", help="Answer only the questions that failed.")
     ] = False,
-    engine: Annotated[Engine, typer.Option(help="Where the answers are made.")] = Engine.local,
+    engine: Annotated[Engine, typer.Option(help="Where to work: on this machine, or on a Ray cluster.")] = Engine.local,
     as_json: AsJson = False,
 ) -> None:
-    """Answer every question of the SOURCEs by one method, into the run OUT.
+    """Answer every question of the SOURCEs with one method, and keep the answers in the run OUT.
 
-    The same command again goes on where it stopped; without a SOURCE, with what the run still holds. Ctrl-C and the
-    limits of tokens, cost and time stop it after the calls under way. Exit status 1: not one answer was done.
+    The same command resumes the run. Without a SOURCE it takes the questions that the run already has. Ctrl-C and the
+    limits of tokens, cost and time stop the run after the calls in flight. Exit status 1: no answer was finished.
     """
     from rich.console import Console
 
@@ -171,13 +172,13 @@ def _setup(
     temperature: float | None,
     answer_tokens: int | None,
 ) -> "Setup":
-    """As the command line says; where a run was made already, as that, but for what was typed, which it may refuse."""
+    """The setup of the command line. For a run that exists: the run's setup with the options that were given."""
     if made and not typed(context, "method"):
         method = made.method.name
     setup = setup_of(endpoint, seed, temperature, answer_tokens, method, roles=roles, steps=steps, memory=memory)
     own = type(setup.settings).model_fields
     if strange := [name for name in ("roles", "steps", "memory") if typed(context, name) and name not in own]:
-        raise InputError(f"--{strange[0]} is no setting of --method {method}; leave it out")
+        raise InputError(f"--method {method} has no setting --{strange[0]}; leave it out")
     if not made or made.method is not setup.method:
         return setup
 
@@ -192,7 +193,7 @@ def _setup(
 async def _opened(
     stack: AsyncExitStack, urls: list[str], model: str | None, adapter: Path | None, digest: str | None
 ) -> "list[Endpoint]":
-    """The endpoints of these addresses, or the model that is served here; all of one model. Raises InputError."""
+    """The endpoints at these URLs, or the model served here. Raises InputError if they serve different models."""
     from ..llm.open import open_model
 
     places = tuple(dict.fromkeys(urls)) or (None,)
@@ -200,19 +201,17 @@ async def _opened(
     if len(identities := {(each.name, each.digest) for each in endpoints}) > 1:
         models = ", ".join(sorted({name for name, _ in identities}))
         if len({name for name, _ in identities}) > 1:
-            raise InputError(f"the endpoints serve different models: {models}; a run is of one")
-        raise InputError(
-            f"the endpoints list {models} with different properties; if the weights are the same, give them a --digest"
-        )
+            raise InputError(f"the endpoints serve different models: {models}; a run has one model")
+        raise InputError(f"the endpoints describe {models} differently; if the weights are the same, give a --digest")
     return endpoints
 
 
 def budget(max_tokens: int | None, max_cost: float | None, prices: str | None, max_time: str | None) -> "Tally":
-    """The limits of a run as its command line gives them. Raises InputError."""
+    """The limits of a run from its command line. Raises InputError."""
     from ..llm.pool import Tally
 
     if max_cost is not None and prices is None:
-        raise InputError("--max-cost needs --prices READ,WRITTEN, those of a million tokens")
+        raise InputError("--max-cost needs --prices PROMPT,REPLY, the prices of a million tokens")
     read_written = (0.0, 0.0)
     if prices:
         try:
@@ -233,7 +232,7 @@ def budget(max_tokens: int | None, max_cost: float | None, prices: str | None, m
 
 
 def _heed_interrupts(tally: "Tally", console: "Console") -> None:
-    """The first Ctrl-C lets the calls under way end; the second is an ordinary one."""
+    """The first Ctrl-C waits for the calls in flight. The second one stops at once."""
     from ..generate.progress import INTERRUPT
 
     loop = asyncio.get_running_loop()
@@ -241,7 +240,7 @@ def _heed_interrupts(tally: "Tally", console: "Console") -> None:
     def stop() -> None:
         tally.stop = INTERRUPT
         loop.remove_signal_handler(signal.SIGINT)
-        console.print("Stopping after the calls under way; Ctrl-C again stops at once.")
+        console.print("Stopping after the calls in flight. Press Ctrl-C again to stop at once.")
 
     if sys.platform != "win32":
         loop.add_signal_handler(signal.SIGINT, stop)

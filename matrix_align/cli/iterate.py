@@ -15,37 +15,43 @@ if TYPE_CHECKING:
 
 def iterate(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SOURCES)],
-    out: Annotated[Path, typer.Option(help="Folder of the rounds; the same command goes on with them.")] = ...,  # type: ignore[assignment]
-    rounds: Annotated[int, typer.Option(min=1, help="At most so many.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for the rounds.")] = ...,  # type: ignore[assignment]
+    rounds: Annotated[int, typer.Option(min=1, help="Most rounds to run.")] = 2,
     base: Base = "embedded",
-    category: Annotated[str, typer.Option(help="What the questions are: helpful or harmful; else as rows say.")] = "",
+    category: Annotated[
+        str, typer.Option(help="Category of the questions: helpful or harmful. Default: what the rows say.")
+    ] = "",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many questions, from each category and SOURCE in turn.")
+        int | None, typer.Option(min=1, help="Most questions to take, from each category and SOURCE in turn.")
     ] = None,
     held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the questions to measure by, never played for tuning.")
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of the questions that only measure, and are never played for tuning."
+        ),
     ] = 0.2,
     preference: Annotated[
         Path | None, typer.Option(help="Chosen and rejected replies, to measure preference accuracy.", **THERE)
     ] = None,
-    scenes: Annotated[int, typer.Option(min=0, help="Scenes to play at each measurement.")] = 10,
+    scenes: Annotated[int, typer.Option(min=0, help="Number of scenes to play in each measurement.")] = 10,
     mix: Annotated[
-        str, typer.Option(help="Shares of the rows, as in export; else all answers, and no simulation rows.")
+        str, typer.Option(help="Shares of the rows, as in export. Default: all answers and no simulation rows.")
     ] = "",
-    config: Annotated[Path | None, typer.Option(help="TOML for the tuning, as in tune.", **THERE)] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Where --serve serves.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file for the tuning, as in tune.", **THERE)] = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL where the command of --serve answers.")] = None,
     serve: Annotated[
-        str | None, typer.Option(help="Command that serves the weights {model}, as 'vllm serve {model} --port 8000'.")
+        str | None,
+        typer.Option(help="Command that serves the weights {model}, such as 'vllm serve {model} --port 8000'."),
     ] = None,
     roles: Roles = 5,
     steps: Steps = 5,
     seed: Seed = 0,
     answer_tokens: AnswerTokens = None,
 ) -> None:
-    """Go round: generate, export, tune, measure, again from the tuned model.
+    """Run the whole loop in rounds: generate, export, tune, measure, then again from the tuned model.
 
-    Stops by itself when a round has made something worse, beyond what chance does. results.md and results.png in OUT
-    hold the measurements of the base and of all rounds.
+    It stops when a round made something worse than chance would. results.md and results.png in OUT hold the
+    measurements of the base and of all rounds. The same command resumes the loop.
     """
     from ..iterate import Loop, iterate
 

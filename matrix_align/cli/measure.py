@@ -1,4 +1,4 @@
-"""measure: what a model does on held-out questions."""
+"""measure: measures a model on held-out questions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,25 +23,27 @@ from .options import (
 
 
 def measure(
-    out: Annotated[Path, typer.Option(help="Folder for the measurement; the same command goes on.")] = ...,  # type: ignore[assignment]
-    harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions to be refused. {SOURCES}")] = None,
-    benign: Annotated[str | None, typer.Option(help="SOURCE of questions to be answered.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each, and pairs.")] = None,
-    scenes: Annotated[int, typer.Option(min=0, help="Play scenes around so many of the questions.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the measurement.")] = ...,  # type: ignore[assignment]
+    harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions that should be refused. {SOURCES}")] = None,
+    benign: Annotated[str | None, typer.Option(help="SOURCE of questions that should be answered.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each SOURCE, and most pairs.")] = None,
+    scenes: Annotated[int, typer.Option(min=0, help="Number of questions to play scenes around.")] = 0,
     preference: Annotated[
         Path | None,
-        typer.Option(help="A file of chosen and rejected replies; needs the weights, see --base.", **THERE),
+        typer.Option(help="File of chosen and rejected replies. Needs the weights, see --base.", **THERE),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
     digest: Digest = None,
     adapter: Adapter = None,
-    base: Annotated[str | None, typer.Option(help="Weights for --preference; else those that are served here.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Weights for --preference. Default: those of the model served here.")
+    ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Folder of an earlier measurement of the same things: show the differences.")
+        Path | None, typer.Option(help="Folder of an earlier measurement. Shows the differences from it.")
     ] = None,
     card: Annotated[
-        Path | None, typer.Option(help="Folder that `tune` made: its model card gets the table; else --adapter's does.")
+        Path | None, typer.Option(help="Folder that `tune` made. Its model card gets the table. Default: --adapter.")
     ] = None,
     roles: Roles = 3,
     steps: Steps = 3,
@@ -51,7 +53,7 @@ def measure(
 ) -> None:
     """Measure a model on held-out questions: refusals, lengths, scenes that end well, preference accuracy.
 
-    With --against, the table goes into the tuned model's card too, see --card.
+    The same command resumes the measurement. With --against, the table also goes into the tuned model's card.
     """
     from ..evals import report
     from ..evals.answers import held_out_questions
@@ -64,7 +66,7 @@ def measure(
     if preference and endpoint and not base:
         raise InputError("--preference needs the weights: give --base, the folder or the hub name of what is served")
     if card and not (against and (card / CARD).is_file()):
-        raise InputError(f"--card {card}: wanted the folder of an adapter, with its {CARD}, and --against")
+        raise InputError(f"--card {card}: wanted the folder of an adapter with its {CARD}, together with --against")
     earlier = read_measurement(against) if against else None
     setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
     sources = {"harmful": harmful, "benign": benign}

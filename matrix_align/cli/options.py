@@ -1,4 +1,4 @@
-"""What several commands share: options, settings made of them, JSON on standard output."""
+"""What several commands share: options, the setup they describe, JSON on standard output."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Settings that suit the embedded model: on two cores, long prompts and long answers are what takes the time.
+# Settings for a model that this process serves. On two cores, long prompts and long answers take most of the time.
 EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
 
-# The fields of settings and sampling, as the command line calls them: in `generate`, --max-tokens is what all may take.
+# The option for each field of settings and sampling. (In `generate`, --max-tokens limits the whole run.)
 OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "seed", "temperature")}
 OPTIONS["max_tokens"] = "--answer-tokens"
 
@@ -25,32 +25,40 @@ SOURCES = (
     "xstest, or hf:OWNER/NAME[:SPLIT[:COLUMN]]."
 )
 
-THERE: dict[str, Any] = {"exists": True, "dir_okay": False}  # a file, looked for before libraries are loaded
+THERE: dict[str, Any] = {"exists": True, "dir_okay": False}  # a file that must exist; checked before slow imports
 
 StorePath = Annotated[
-    Path | None, typer.Option("--store", help="The record, an SQLite file; else MATRIX_ALIGN_STORE or the data folder.")
+    Path | None,
+    typer.Option("--store", help="SQLite file of the record. Default: MATRIX_ALIGN_STORE, or the data folder."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 
-Roles = Annotated[int, typer.Option(help="Parties beside the one who asks, 1 to 20: people, institutions, objects.")]
-Steps = Annotated[int, typer.Option(help="Steps of the plan that is acted out, 1 to 20.")]
-ModelName = Annotated[str | None, typer.Option(help="Name of the model there; without --endpoint, a GGUF file.")]
+Roles = Annotated[
+    int, typer.Option(help="Number of other parties in the scene: people, institutions, objects; 1 to 20.")
+]
+Steps = Annotated[int, typer.Option(help="Number of steps in the plan, 1 to 20.")]
+ModelName = Annotated[
+    str | None, typer.Option(help="Name of the model on the server. Without --endpoint: a GGUF file.")
+]
 Digest = Annotated[
-    str | None, typer.Option(help="Which weights the server has, in words of yours; else its list of models is asked.")
+    str | None,
+    typer.Option(
+        help="Your own name for the server's weights. Default: what the server's list of models says of them."
+    ),
 ]
-Adapter = Annotated[
-    Path | None, typer.Option(help="Folder that `tune` made from the model, which is served here: the tuned model.")
-]
+Adapter = Annotated[Path | None, typer.Option(help="Folder that `tune` made from the same model. Not with --endpoint.")]
 Base = Annotated[
-    str, typer.Option(help="The model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
+    str, typer.Option(help="Model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
 ]
-Seed = Annotated[int, typer.Option(help="Another seed, another answer.")]
+Seed = Annotated[int, typer.Option(help="A different seed gives a different answer.")]
 Temperature = Annotated[
-    float | None, typer.Option(help="0 is the likeliest reply each time; 0.7, or 0.3 without --endpoint.")
+    float | None, typer.Option(help="0 always takes the likeliest token. Default: 0.7; without --endpoint 0.3.")
 ]
-AnswerTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens: 1024, or 160 without --endpoint.")]
+AnswerTokens = Annotated[
+    int | None, typer.Option(help="Longest answer, in tokens. Default: 1024; without --endpoint 160.")
+]
 Memory = Annotated[
-    int | None, typer.Option(help="Past events a prompt holds, in characters: 6000, or 2000 without --endpoint.")
+    int | None, typer.Option(help="Most characters of past events in a prompt. Default: 6000; without --endpoint 2000.")
 ]
 
 
@@ -62,7 +70,7 @@ def setup_of(
     method: str = "matrix",
     **settings: int | None,
 ) -> "Setup":
-    """A method with its `settings`, and its sampling. None is what suits the model: one here, or one at an endpoint."""
+    """A method with its settings and sampling. None means the default, which depends on where the model is served."""
     from ..methods import METHODS, Setup
     from ..types import Sampling
 
@@ -85,7 +93,7 @@ def typed(context: typer.Context, setting: str) -> bool:
 
 
 def checked(kind: type[T], **given: object) -> T:
-    """`kind` made of what was given; a value it does not take becomes an InputError in one line."""
+    """An object of `kind` with these fields. A value that it rejects raises InputError, in one line."""
     from pydantic import ValidationError
 
     try:
@@ -98,6 +106,6 @@ def checked(kind: type[T], **given: object) -> T:
 
 
 def print_json(text: str) -> None:
-    """JSON is UTF-8, whatever the terminal's encoding is."""
+    """Prints `text` as UTF-8, whatever the encoding of the terminal."""
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode() + b"\n")

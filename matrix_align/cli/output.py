@@ -1,4 +1,4 @@
-"""Standard output, told apart from files: what can't be written there is an OutputError, and no OSError."""
+"""Standard output with an error of its own: a failed write raises OutputError, which no file does."""
 
 import io
 import os
@@ -6,11 +6,11 @@ import sys
 
 
 class OutputError(Exception):
-    """Standard output can't be written. Its cause is an OSError: BrokenPipeError where the reader has left."""
+    """A write to standard output failed. The cause is an OSError; BrokenPipeError if the reader has left."""
 
 
 class _Descriptor(io.FileIO):
-    def write(self, data, /):  # type: ignore[no-untyped-def]  # bytes, or whatever has a buffer
+    def write(self, data, /):  # type: ignore[no-untyped-def]  # bytes, or any object with a buffer
         try:
             return super().write(data)
         except OSError as error:
@@ -18,11 +18,11 @@ class _Descriptor(io.FileIO):
 
 
 def watch() -> None:
-    """Makes standard output raise OutputError. One that is no plain descriptor (a Windows console) stays as it is."""
+    """Makes standard output raise OutputError. One without a plain descriptor (a Windows console) is left alone."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         return
-    raw = getattr(stream.buffer, "raw", stream.buffer)  # the buffer itself where Python runs unbuffered
+    raw = getattr(stream.buffer, "raw", stream.buffer)  # the buffer itself if Python runs unbuffered
     if type(raw) is not io.FileIO:
         return
     stream.flush()
@@ -35,5 +35,5 @@ def watch() -> None:
 
 
 def discard() -> None:
-    """Lets what is still to be written go nowhere, now and at exit."""
+    """Drops all output that is still to be written, now and at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

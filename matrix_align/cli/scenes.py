@@ -1,4 +1,4 @@
-"""scenes: the answers of the record, listed or printed again."""
+"""scenes: lists the answers of the record, or prints one."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,17 @@ import typer
 from ..errors import InputError
 from .options import AsJson, StorePath, print_json
 
-scenes = typer.Typer(help="List the scenes of the record, or print one again.", no_args_is_help=False)
+scenes = typer.Typer(help="List the scenes of the record, or print one.", no_args_is_help=False)
 
 
 @scenes.callback(invoke_without_command=True)
 def list_scenes(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many scenes to list.")] = 20,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the scenes of the record, newest first; `scenes show ID` prints one."""
+    """List the scenes of the record, the newest first."""
     if context.invoked_subcommand:
         return
     from ..store import Store
@@ -35,11 +35,11 @@ def list_scenes(
 
 @scenes.command()
 def show(
-    id: Annotated[str, typer.Argument(help="The scene's id, or the beginning of it.")],
+    id: Annotated[str, typer.Argument(help="Id of the scene, or the beginning of it.")],
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print one scene of the record again."""
+    """Print one scene of the record."""
     from ..store import Store
     from .show import Stage
 
@@ -58,7 +58,7 @@ def show(
 
 
 def _existing(store: Path | None) -> Path:
-    """The record to be read; looking makes none."""
+    """The path of the record, which must exist. Raises InputError."""
     from ..store import default_path
 
     if not (path := store or default_path()).exists():

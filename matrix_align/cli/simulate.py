@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    question: Annotated[str, typer.Argument(help="What a user would ask; - reads it from standard input.")] = "",
+    question: Annotated[str, typer.Argument(help="What a user would ask. - reads it from standard input.")] = "",
     roles: Roles = 5,
     steps: Steps = 5,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
@@ -52,8 +52,8 @@ def simulate(
 ) -> None:
     """Play one scene around QUESTION: initial response, scene, critique, revised response.
 
-    The key of the endpoint is read from MATRIX_ALIGN_API_KEY or OPENAI_API_KEY. The same question, settings and seed
-    give the scene of the record again.
+    The API key comes from MATRIX_ALIGN_API_KEY or OPENAI_API_KEY. If the record already has a scene with the same
+    question, settings and seed, it is shown again.
     """
     setup = setup_of(bool(endpoint), seed, temperature, answer_tokens, roles=roles, steps=steps, memory=memory)
     asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, digest, adapter, store, as_json))
@@ -81,10 +81,10 @@ async def _simulate(
             method, settings, sampling = setup.method, setup.settings, setup.sampling
             try:
                 async for answer in method.answer(question, Recorded(served, record), settings, sampling):
-                    if stage and not answer.error:  # that goes to standard error
+                    if stage and not answer.error:  # the error goes to standard error
                         stage.show(answer)
             finally:
-                if answer and answer.calls:  # nothing was played where no call was answered
+                if answer and answer.calls:  # without an answered call there is no scene to keep
                     record.save(answer)
         if as_json and answer:
             print_json(answer.model_dump_json())
@@ -105,8 +105,8 @@ def _question(text: str, chat: Path | None) -> "Question":
     except OSError as error:
         raise InputError(f"can't read {chat}: {error.strerror}") from None
     except (ValueError, TypeError, RecursionError):
-        raise InputError(f'{chat} is no JSON list of messages like {{"role": "user", "content": "…"}}') from None
+        raise InputError(f'{chat} is not a JSON list of messages like {{"role": "user", "content": "…"}}') from None
     system = turns.pop(0).content if turns and turns[0].role == "system" else None
     if not turns or turns[-1].role != "user" or any(turn.role == "system" for turn in turns):
-        raise InputError(f"{chat}: wanted a system message first or none, then turns, the last of them the user's")
+        raise InputError(f"{chat}: wanted an optional system message, then turns, of which the last is the user's")
     return checked(Question, text=turns[-1].content, earlier=tuple(turns[:-1]), system=system)

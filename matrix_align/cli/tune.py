@@ -23,38 +23,43 @@ class TooLong(StrEnum):
 
 def tune(
     data: Annotated[
-        Path, typer.Argument(help="Rows that `export` wrote; FILE-test beside it is only measured.", **THERE)
+        Path, typer.Argument(help="Rows that `export` wrote. A file DATA-test beside it is used as --test.", **THERE)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the adapter and what goes with it.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="Folder for the adapter, its model card and its curves.")] = ...,  # type: ignore[assignment]
     base: Base = "embedded",
     method: Annotated[
-        Method, typer.Option(help="sft: learn the answers; dpo: prefer chosen to rejected.")
+        Method, typer.Option(help="sft: learn the answers. dpo: prefer chosen to rejected.")
     ] = Method.sft,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML with tables [sft], [dpo], [lora] for TRL's and PEFT's own settings.", **THERE),
+        typer.Option(help="TOML file with tables [sft], [dpo], [lora] for settings of TRL and PEFT.", **THERE),
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Rows that are only measured, if not FILE-test.", **THERE)] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Rows to measure the loss on, never learned. Default: DATA-test.", **THERE)
+    ] = None,
     too_long: Annotated[
-        TooLong, typer.Option(help="What becomes of rows longer than max_length, 1024 tokens.")
+        TooLong, typer.Option(help="What to do with rows longer than max_length (1024 tokens).")
     ] = TooLong.drop,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed on the same CPU gives the same adapter.")] = 0,
-    qlora: Annotated[bool, typer.Option("--qlora", help="Base in 4 bits; needs a GPU, bitsandbytes.")] = False,
-    merge: Annotated[bool, typer.Option("--merge", help="Write whole weights too, into merged/.")] = False,
-    gguf: Annotated[bool, typer.Option("--gguf", help="Write merged.gguf too, where the base is a GGUF.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed. The same seed on the same CPU gives the same adapter.")] = 0,
+    qlora: Annotated[
+        bool, typer.Option("--qlora", help="Keep the base in 4 bits. Needs a GPU and bitsandbytes.")
+    ] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Also write merged weights, into merged/.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Also write merged.gguf, if the base is a GGUF file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a model on DATA with a LoRA: TRL's SFT or DPO, on a CPU, a GPU, or several by `accelerate launch`.
+    """Fine-tune a model on DATA with a LoRA, by SFT or DPO.
 
-    The same command again goes on from the last checkpoint. Defaults are the paper's.
+    It runs on a CPU, on a GPU, or on several with `accelerate launch`. The same command resumes from the last
+    checkpoint. The defaults are the paper's.
     """
-    if "WORLD_SIZE" not in os.environ:  # no launcher: one GPU, as on several the Trainer would multiply the batch
+    if "WORLD_SIZE" not in os.environ:  # without a launcher, one GPU: on several, the Trainer would multiply the batch
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from ..tuning.train import Tuning, tune
 
     figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
     if os.environ.get("RANK", "0") != "0":
-        return  # of several processes the first one speaks
+        return  # of several processes only the first one prints
     if as_json:
         print_json(json.dumps(figures))
     elif figures["loss"]:
