@@ -40,7 +40,7 @@ class _Answers(asyncio.Protocol):
             if len(self._read) < (whole := end + 4 + int(length)):
                 return
             body, self._read = self._read[end + 4 : whole], self._read[whole:]
-            if self._kept:
+            if self._kept and body:
                 self._kept.write(body + b"\n")
             self._transport.write(self._response(json.loads(body) if body else {}))
 
