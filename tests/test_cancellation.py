@@ -12,7 +12,7 @@ from matrix_align import Endpoint, Recorded, Store
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
 
-from .conftest import whole
+from .conftest import answered
 from .fake import FakeServer, error
 from .records import ASKED, SAMPLING, rows
 from .test_generate import prepared
@@ -82,16 +82,16 @@ async def test_scene_is_cancelled_and_goes_on(server: FakeServer, path: Path, at
     held = Held(server, after=at - 1)
     with Store(path) as store:
         async with Endpoint(server.url, server.name) as endpoint:
-            scene = asyncio.create_task(whole(Recorded(endpoint, store)))
+            scene = asyncio.create_task(answered(Recorded(endpoint, store)))
             await asked_of(server, at)
             await left(scene)
             assert alone()
-            answered = rows(path, "SELECT count(*) FROM calls")[0][0]
-            assert answered >= at - 3
+            kept = rows(path, "SELECT count(*) FROM calls")[0][0]
+            assert kept >= at - 3
             held.let_go()
-            played = await whole(Recorded(endpoint, store))
-    assert played.revised
-    assert sum(call.recorded for call in played.calls) == answered
+            answer, _ = await answered(Recorded(endpoint, store))
+    assert answer.text
+    assert sum(call.recorded for call in answer.calls) == kept
 
 
 async def test_run_is_cancelled_and_goes_on(server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ async def test_run_is_cancelled_and_goes_on(server: FakeServer, questions: Path,
             await asked_of(server, 40)
             await left(playing)
             assert alone()
-            assert (tally.in_flight, pooled.scenes) == (0, 0)
+            assert (tally.in_flight, pooled.answers) == (0, 0)
         with prepared(tmp_path / "run", questions) as run:
             await generate(run, [Server(endpoint, tally := Tally())], tally)
-            assert run.counts() == {"done": 12}
-    assert rows(tmp_path / "run" / "record.db", "SELECT count(*) FROM scenes") == [(12,)]
+            assert run.inputs.counts() == {"done": 12}
+    assert rows(tmp_path / "run" / "record.db", "SELECT count(*) FROM answers") == [(12,)]
