@@ -39,6 +39,7 @@ from .store import Store
 from .tuning import base as bases
 from .tuning import config, llamacpp
 from .tuning.checkpoints import HISTORY
+from .tuning.examples import limit_of
 from .tuning.model_card import note_measured
 from .tuning.quiet import quiet
 from .types import Question
@@ -181,7 +182,9 @@ def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
     data = folder / DATA
     if not data.exists():
         with Run.there(folder / "run") as run:
-            export(run, data, "sft", loop.mix, 0.0, loop.setup.sampling.seed)
+            longest = config.resolved("sft", loop.config)["sft"].get("max_length")
+            limit = limit_of(_weights(base), longest) if longest else None
+            export(run, data, "sft", loop.mix, 0.0, loop.setup.sampling.seed, limit)
     tuned = folder / "tuned"
     options = ["--base", _weights(base), "--out", str(tuned), "--seed", str(loop.setup.sampling.seed)]
     options += ["--gguf"] if base.gguf else ["--merge"]

@@ -18,7 +18,7 @@ echo "1. Play a scene around each question: initial response, scene, critique, r
 "$matrix_align" generate "$out/questions.txt" --category helpful --out "$out/run" --roles 2 --steps 2
 
 echo "2. Write training data: the revised responses, and equally many of the scenes' own calls." >&2
-"$matrix_align" export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,simulation=1
+"$matrix_align" export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,simulation=1 --max-length 1024
 
 echo "3. Tune the same model on them." >&2
 "$matrix_align" tune "$out/data/sft.jsonl" --out "$out/tuned" --config "$here/demo.toml"

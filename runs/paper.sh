@@ -37,7 +37,8 @@ stopped
 
 # 2. Tune on 6,000 rows of each kind. The defaults of `tune` are the paper's LoRA and learning rate. On N GPUs the batch is
 # N times 16.
-matrix-align export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,harmful=1,simulation=1 --test 0.02
+matrix-align export "$out/run" --out "$out/data/sft.jsonl" --mix helpful=1,harmful=1,simulation=1 --test 0.02 \
+    --max-length 1024 --base "$model"
 accelerate launch -m matrix_align tune "$out/data/sft.jsonl" --base "$model" --out "$out/tuned" --merge
 
 # 3. Measure the tuned model.

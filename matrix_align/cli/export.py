@@ -3,12 +3,15 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
 from .options import AsJson, print_json
+
+if TYPE_CHECKING:
+    from ..data.card import Count
 
 
 class Format(StrEnum):
@@ -31,6 +34,10 @@ def export(
         float, typer.Option(min=0, max=0.9, help="Share of the questions that goes into a test file.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed for choosing the rows of --mix and the questions of --test.")] = 0,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Leave out rows of more tokens, before --mix is made; `tune` takes 1024.")
+    ] = None,
+    base: Annotated[str, typer.Option(help="The model whose tokens --max-length counts.")] = "embedded",
     push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Also publish the folder of OUT on the hub.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -41,21 +48,31 @@ def export(
     shares = shares_of(mix)
     if not Run.described(run):
         raise InputError(f"{run} holds no run; `matrix-align generate SOURCE --out {run}` makes one")
-    with Run.there(run) as opened:
-        counts = write(opened, out, format.value, shares, test, seed)
+    limit = None
+    if max_length:
+        from ..tuning.examples import limit_of
+
+        limit = limit_of(base, max_length)
+    with Run.there(run) as made:
+        counts = write(made, out, format.value, shares, test, seed, limit)
     if push:
         from ..data.publish import publish
 
         files = [out.name, f"{out.stem}-test{out.suffix}"] if test else [out.name]
         publish(out.parent, files, push)
-    told = {split: {"rows": count.rows, **count.kinds} for split, count in sorted(counts.items(), reverse=True)}
     if as_json:
-        print_json(json.dumps(told))
-    else:
-        for split, kinds in told.items():
-            took = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-            left_out = counts[split].left_out
-            typer.echo(f"{split}: {took}{f'; left out: {left_out:,}' if left_out else ''}", err=True)
+        print_json(json.dumps({split: _summary(count) for split, count in sorted(counts.items(), reverse=True)}))
+        return
+    for split, count in sorted(counts.items(), reverse=True):
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in count.kinds.items())
+        typer.echo(f"{split}: {count.rows:,} rows{f', {kinds}' if kinds else ''}", err=True)
+        for why, number in count.left_out.items():
+            typer.echo(f"{split}: left out {number:,}: {why}", err=True)
+
+
+def _summary(count: "Count") -> dict[str, object]:
+    left_out = {"left_out": dict(count.left_out)} if count.left_out else {}
+    return {"rows": count.rows, **count.kinds, **left_out}
 
 
 def shares_of(mix: str) -> dict[str, float]:

@@ -22,14 +22,6 @@ USES = {
 }
 
 
-WHY_LEFT_OUT = {
-    "dpo": "whose revised response is the initial one, or has no whole sentence",
-    "sft": "whose answer has no whole sentence",
-    "scenes": "which have no scene",
-}
-WHY_LEFT_OUT["sharegpt"] = WHY_LEFT_OUT["fastchat"] = WHY_LEFT_OUT["sft"]
-
-
 @dataclass
 class Count:
     """What went into one file."""
@@ -40,7 +32,7 @@ class Count:
     characters: list[int] = field(default_factory=list)  # of each answer
     refusals: int = 0
     cut: int = 0  # answers that ended at the longest length, and so were cut back to a sentence's end
-    left_out: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)  # rows, by why they were not written
 
 
 def card(
@@ -65,11 +57,10 @@ def card(
         "Splits are by question: all rows of a question are in one of them. Refusals are counted by set phrases in",
     ]
     lines += ["the opening of an answer to a question, which is crude.", ""]
-    cut, left_out = (sum(getattr(count, name) for count in counts.values()) for name in ("cut", "left_out"))
-    if cut:
+    if cut := sum(count.cut for count in counts.values()):
         lines += [f"{cut:,} answers had reached the longest length; they end with their last whole sentence.", ""]
-    if left_out:
-        lines += [f"Left out: {left_out:,} answers, {WHY_LEFT_OUT[format]}.", ""]
+    if left_out := sum((count.left_out for count in counts.values()), Counter[str]()):
+        lines += ["Left out:", "", *(f"- {number:,} rows: {why}" for why, number in left_out.items()), ""]
     lines += ["## Sources", ""]
     lines += ["| source | rows | licence of the questions |", "|---|---|---|"]
     for source in sources:

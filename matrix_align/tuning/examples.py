@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 from ..data.files import raw_rows
 from ..data.preferences import preference_of
+from ..data.rows import Limit
 from ..data.turns import CONVERSATIONS, fields_of, messages, turns_in
 from ..errors import InputError
+from .base import named, tokenizer
 from .template import Turns, laid_out, opened, stops, tokens, unlike_serving
 
 Method = Literal["sft", "dpo"]
@@ -101,6 +103,18 @@ def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: L
         why = why or (f"; all {found.dropped:,} are longer than {limit:,} tokens" if found.dropped else "")
         raise InputError(f"{path} holds no row to learn from{why}; `matrix-align export --format {method}` writes some")
     return found
+
+
+def limit_of(base: str, tokens_at_most: int) -> Limit:
+    """The limit of a tuning of `base`, for an export that leaves out what the tuning would. Raises InputError."""
+    model = named(base)
+    reader = tokenizer(model)
+
+    def length(chat: Turns) -> int:
+        *prompt, answer = chat
+        return len(tokens(reader, laid_out(reader, prompt, answer["content"]).text))
+
+    return Limit(tokens_at_most, length, model.name)
 
 
 def overlap(train: Examples, test: Examples) -> list[str]:

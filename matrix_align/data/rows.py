@@ -1,0 +1,148 @@
+"""The answers of a run as rows of training data, one form a format.
+
+Owns the formats: TRL's `messages` (SFT) and `prompt`/`chosen`/`rejected` (DPO, conversational), ShareGPT's
+`conversations` (Axolotl, and FastChat with an `id`), and whole scenes; and which answers make no row, and why. Knows no
+file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..generate.run import Run
+from ..types import Answer, Cut, Message
+
+FASTCHAT = "fastchat"  # ShareGPT as its trainer reads it: one JSON list, and no turns of a system
+SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
+
+Json = dict[str, Any]
+Turns = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most tokens that a row may have, as `length` counts a chat of turns; `model` names whose tokens they are."""
+
+    tokens: int
+    length: Callable[[Turns], int]
+    model: str
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One row to be. `kind` is what it counts as in a mix; rows are split by `asked`, the id of the question.
+
+    `left_out` says why it is not written; then there is no content.
+    """
+
+    kind: str
+    source: str
+    asked: str
+    content: Json
+    answer: str = ""
+    cut: bool = False
+    left_out: str = ""
+
+
+def training_rows(run: Run, format: str, simulation: bool, limit: Limit | None = None) -> Iterator[TrainingRow]:
+    """The rows of every answer that is done, in order; with `simulation`, also those of the calls behind it.
+
+    A row that is longer than the limit is left out, so that what is written is what is learned from.
+    """
+    for answer, category, source in run.inputs.answers():
+        yield _row_of(answer, category, source, format, limit)
+        if simulation and _usable(answer.text or "", answer.text_cut):
+            asked = _question_id(answer)
+            for messages, reply in _calls(run, answer):
+                chat = _chat(messages, reply, format)
+                row = TrainingRow("simulation", source, asked, _conversation(chat, format), reply)
+                yield _within(limit, row, chat)
+
+
+def _row_of(answer: Answer, category: str, source: str, format: str, limit: Limit | None) -> TrainingRow:
+    """The row of an answer to a question, which may be left out."""
+    kind, asked, cut = category or "uncategorised", _question_id(answer), bool(answer.text_cut)
+    assert answer.text is not None, "it is done"
+
+    def row(content: Json, *chats: Turns) -> TrainingRow:
+        return _within(limit, TrainingRow(kind, source, asked, content, text, cut), *chats)
+
+    def no_row(why: str) -> TrainingRow:
+        return TrainingRow(kind, source, asked, {}, left_out=why)
+
+    text, messages = _usable(answer.text, answer.text_cut), answer.question.messages()
+    prompt: Turns = [message.model_dump() for message in messages]
+    initial = _usable(answer.initial or "", answer.initial_cut)
+    if format == "scenes":
+        content: Json = {"id": answer.id, "question": answer.question.text, "category": category}
+        content |= {"initial": answer.initial, "revised": answer.text, "answer": answer.model_dump_json()}
+        return row(content) if answer.scene else no_row("no scene")
+    if answer.text_cut == "filter":
+        return no_row("the answer was cut by a content filter")
+    if not text:
+        return no_row("no whole sentence in the answer")
+    if format != "dpo":
+        chat = _chat(messages, text, format)
+        return row(_conversation(chat, format), chat)
+    if not initial:
+        return no_row("no whole initial response")
+    if initial == text:
+        return no_row("the revised response is the initial one")
+    pair = {"prompt": prompt, "chosen": [_turn(text)], "rejected": [_turn(initial)]}
+    return row(pair, [*prompt, _turn(text)], [*prompt, _turn(initial)])
+
+
+def _within(limit: Limit | None, row: TrainingRow, *chats: Turns) -> TrainingRow:
+    """The row, left out if one of its chats is too long."""
+    if limit and any(limit.length(chat) > limit.tokens for chat in chats):
+        return replace(row, content={}, left_out=f"longer than {limit.tokens:,} tokens of {limit.model}")
+    return row
+
+
+def _question_id(answer: Answer) -> str:
+    """Of how the conversation begins, so that no dialogue has turns on both sides of a split."""
+    return hashlib.sha256(answer.question.opening().encode()).hexdigest()
+
+
+def _usable(text: str, cut: Cut) -> str:
+    """A text that is whole as it is; one that reached its longest length up to its last sentence; of others nothing."""
+    if cut == "filter":
+        return ""
+    return whole_sentences(text) if cut else text.strip()
+
+
+def whole_sentences(text: str) -> str:
+    """A text that was cut off, up to the end of its last whole sentence or line; empty where there is none."""
+    ends = [found.end() for found in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
+    return text[: ends[-1]].strip() if ends else ""
+
+
+def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
+    """What the model was asked on the way to the answer, and its replies: all but the two responses to the user."""
+    for call in answer.calls:
+        if call.kind in ("initial", "revision") or call.cut or not call.key:
+            continue
+        for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
+            yield [Message.model_validate(message) for message in json.loads(request)["messages"]], text
+
+
+def _chat(messages: list[Message], answer: str, format: str) -> Turns:
+    if format == FASTCHAT and len(messages) > 1 and messages[0].role == "system":
+        first = Message(role=messages[1].role, content=f"{messages[0].content}\n\n{messages[1].content}")
+        messages = [first, *messages[2:]]
+    return [*(message.model_dump() for message in messages), _turn(answer)]
+
+
+def _conversation(chat: Turns, format: str) -> Json:
+    if format == "sft":
+        return {"messages": chat}
+    return {"conversations": [{"from": SPEAKERS[turn["role"]], "value": turn["content"]} for turn in chat]}
+
+
+def _turn(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}

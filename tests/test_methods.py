@@ -1,0 +1,118 @@
+"""Methods: what is the same for all of them, and that one's words are no concern of another's answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from matrix_align import METHODS, Caller, Endpoint, Message, Question, Sampling, Scripted
+from matrix_align.llm.caller import Request
+from matrix_align.llm.prompts import Prompts
+from matrix_align.methods import Method, Setup
+from matrix_align.methods.vanilla import NoSettings
+from matrix_align.types import Draft
+
+from .conftest import Run, complaint
+from .fake import FakeServer, error
+from .records import rows
+
+SMALL = ("--roles", "1", "--steps", "1")
+
+
+async def polite(question: Question, caller: Caller, settings: NoSettings) -> AsyncIterator[Draft]:
+    """A method of two calls, as somebody may add one."""
+    first = await caller.ask(Request("initial", str, lambda _: question.messages()))
+    yield Draft(initial=first)
+    task = [*question.messages(), Message(role="assistant", content=first), Message(role="user", content="Politely?")]
+    yield Draft(initial=first, text=await caller.ask(Request("revision", str, lambda _: task)))
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with the prompts of a new method."""
+    folder = tmp_path / "politeness"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "ask.md").write_text("$rules\n<question>\n$question\n</question>\nPolitely?")
+    (folder / "rules.md").write_text("Be polite.")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    sys.modules.pop("politeness", None)
+
+
+def test_a_new_method_leaves_old_runs_resumable(
+    run_here: Run, server: FakeServer, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prompts are no part of what decides another method's answers; a change of its own is seen."""
+    questions = tmp_path / "questions.txt"
+    questions.write_text("One?\nTwo?\n")
+    old = ("generate", str(questions), "--out", str(tmp_path / "old"), "--endpoint", server.url, *SMALL)
+    assert run_here(*old, "--limit", "1").returncode == 0
+
+    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
+    new = ("generate", str(questions), "--out", str(tmp_path / "new"), "--endpoint", server.url, "--method", "polite")
+    assert run_here(*new, "--limit", "1").returncode == 0
+    asked = len(server.requests)
+    done = run_here(*old, "--json")
+    assert json.loads(done.stdout)["inputs"] == {"done": 2}, done.stderr
+    assert len(server.requests) > asked
+    assert rows(tmp_path / "new" / "record.db", "SELECT method, state, calls FROM answers") == [("polite", "done", 2)]
+
+    (words / "ask.md").write_text("Other words.")
+    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
+    assert "method.prompts was" in complaint(run_here(*new))
+
+
+def test_a_run_is_of_one_method(run_here: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    out = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    assert run_here(*out, "--method", "vanilla").returncode == 0
+    assert len(server.requests) == 12, "one call a question"
+    assert run_here(*out).returncode == 0, "the run knows its method"
+    assert 'method.name was "vanilla", is "matrix"' in complaint(run_here(*out, "--method", "matrix"))
+    assert "--roles is no setting of --method vanilla" in complaint(run_here(*out, "--roles", "3"))
+    assert "--method is one of matrix, vanilla (got rain)" in complaint(run_here(*out, "--method", "rain"))
+    exported = run_here("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
+    assert json.loads(exported.stdout)["train"]["rows"] == 12
+    for format in ("dpo", "scenes"):
+        command = ("export", str(tmp_path / "run"), "--out", str(tmp_path / f"{format}/a.jsonl"), "--format", format)
+        assert "holds nothing to export" in complaint(run_here(*command))
+
+
+def test_a_failed_answer_keeps_what_it_had(run_here: Run, server: FakeServer, tmp_path: Path) -> None:
+    """Of any method: its calls are kept beside the error."""
+    source = tmp_path / "questions.txt"
+    source.write_text("One?\n")
+    server.on["text"] = lambda body: error(400, "not today")
+    out = ("generate", str(source), "--out", str(tmp_path / "run"), "--endpoint", server.url, "--method", "vanilla")
+    assert run_here(*out).returncode == 1
+    [(answer,)] = rows(tmp_path / "run" / "record.db", "SELECT answer FROM answers")
+    assert "not today" in json.loads(answer)["error"] and json.loads(answer)["text"] is None
+
+
+async def test_what_decides_an_answer_decides_its_id() -> None:
+    async def id_of(name: str = "vanilla", question: str = "How?", seed: int = 0, **model: str) -> str:
+        method, asked = METHODS[name], Question(text=question)
+        setup = Setup(method, method.settings(), Sampling(seed=seed))
+        answer, _ = await setup.attempt(asked, Scripted("So.", **model))
+        return answer.id
+
+    ids = [
+        await id_of(),
+        await id_of("matrix"),
+        await id_of(question="Why?"),
+        await id_of(seed=1),
+        await id_of(name="vanilla", digest="other weights"),
+    ]
+    assert len(set(ids)) == len(ids)
+    assert await id_of() == ids[0]
+
+
+async def test_vanilla_is_what_the_model_says(server: FakeServer, model: Endpoint) -> None:
+    question = Question(text="How?", system="Be brief.", earlier=(Message(role="user", content="Hello"),))
+    answer, error = await Setup(METHODS["vanilla"], NoSettings(), Sampling()).attempt(question, model)
+    assert (answer.text, answer.initial, answer.state, error) == ("It depends. Ask first.", None, "done", None)
+    assert [message["content"] for message in server.requests[0]["messages"]] == ["Be brief.", "Hello", "How?"]
