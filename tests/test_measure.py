@@ -77,6 +77,8 @@ def test_what_cant_be_compared_says_why() -> None:
     assert {not_compared(before, longer)[metric] for metric in answers} == {f"made with other settings ({tokens})"}
     both = f"made with other settings (steps was 5, is 1; {tokens})"
     assert {not_compared(before, longer)[metric] for metric in scenes} == {both}
+    unknown = before.model_copy(update={"settings": {**before.settings, "depth": 2}})
+    assert not_compared(before, unknown) == dict.fromkeys(scenes, "made with other settings (depth was not set, is 2)")
     others = measurement(("c", False))
     assert not_compared(before, others) == dict.fromkeys((*answers, *scenes), "made on other questions")
     assert (

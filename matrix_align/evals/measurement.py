@@ -128,6 +128,12 @@ def _other_settings(metric: str, before: Measurement, after: Measurement) -> lis
     """The settings that decide a metric and are not the same in both, as 'steps was 3, is 2'."""
     if metric == PREFERENCE:
         return []
-    first, second = before.settings, after.settings
-    names = first if metric in (WELL, VARIED) else ("max_tokens", "seed")  # an answer is drawn at temperature 0
-    return [f"{name} was {first[name]}, is {second[name]}" for name in names if first[name] != second[name]]
+    names = dict.fromkeys([*before.settings, *after.settings])
+    if metric not in (WELL, VARIED):
+        names = dict.fromkeys(("max_tokens", "seed"))  # an answer is drawn at temperature 0, whatever the scenes take
+    values = {name: (before.settings.get(name), after.settings.get(name)) for name in names}
+    return [
+        f"{name} was {'not set' if was is None else was}, is {'not set' if now is None else now}"
+        for name, (was, now) in values.items()
+        if was != now
+    ]
