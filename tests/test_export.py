@@ -59,15 +59,15 @@ def asked(row: Any) -> str:
     return str((row.get("messages") or row.get("prompt"))[0]["content"])
 
 
-def exported(run_here: Cli, run: Path, *args: str) -> dict[str, dict[str, int]]:
-    done = run_here("export", str(run), *args, "--json")
+def exported(cli: Cli, run: Path, *args: str) -> dict[str, dict[str, int]]:
+    done = cli("export", str(run), *args, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, int]] = json.loads(done.stdout)
     return found
 
 
-def test_sft(run_here: Cli, run: Path, tmp_path: Path) -> None:
-    told = exported(run_here, run, "--out", str(tmp_path / "out/sft.jsonl"))
+def test_sft(cli: Cli, run: Path, tmp_path: Path) -> None:
+    told = exported(cli, run, "--out", str(tmp_path / "out/sft.jsonl"))
     assert told == {"train": {"rows": 20, "helpful": 12, "harmful": 8}}
     rows = lines(tmp_path / "out/sft.jsonl")
     assert [turn["role"] for turn in rows[0]["messages"]] == ["user", "assistant"]
@@ -78,50 +78,48 @@ def test_sft(run_here: Cli, run: Path, tmp_path: Path) -> None:
     )
 
 
-def test_dpo_has_only_pairs_that_differ(run_here: Cli, run: Path, tmp_path: Path) -> None:
-    assert exported(run_here, run, "--out", str(tmp_path / "dpo.jsonl"), "--format", "dpo")["train"]["rows"] == 15
+def test_dpo_has_only_pairs_that_differ(cli: Cli, run: Path, tmp_path: Path) -> None:
+    assert exported(cli, run, "--out", str(tmp_path / "dpo.jsonl"), "--format", "dpo")["train"]["rows"] == 15
     for row in lines(tmp_path / "dpo.jsonl"):
         assert preference_of(row).chosen == row["chosen"][0]["content"], "measure and tune read what export writes"
         assert row["chosen"][0]["content"].startswith("Revised")
         assert row["rejected"][0]["content"].startswith("Initial")
 
 
-def test_sharegpt(run_here: Cli, run: Path, tmp_path: Path) -> None:
-    exported(run_here, run, "--out", str(tmp_path / "chat.jsonl"), "--format", "sharegpt")
+def test_sharegpt(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "chat.jsonl"), "--format", "sharegpt")
     assert [turn["from"] for turn in lines(tmp_path / "chat.jsonl")[0]["conversations"]] == ["human", "gpt"]
 
 
-def test_sharegpt_for_fastchat(run_here: Cli, server: FakeServer, tmp_path: Path) -> None:
+def test_sharegpt_for_fastchat(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
     """Its trainer wants one JSON list, rows with an id, and turns of the two speakers alone."""
     source = tmp_path / "one.jsonl"
     source.write_text('{"question": "How?", "system": "Be kind."}\n{"question": "Why?"}\n')
     made = ("generate", str(source), "--out", str(tmp_path / "run"), "--roles", "2", "--steps", "1")
-    assert run_here(*made, "--endpoint", server.url).returncode == 0
-    exported(run_here, tmp_path / "run", "--out", str(tmp_path / "chat.json"), "--format", "sharegpt")
+    assert cli(*made, "--endpoint", server.url).returncode == 0
+    exported(cli, tmp_path / "run", "--out", str(tmp_path / "chat.json"), "--format", "sharegpt")
     rows = json.loads((tmp_path / "chat.json").read_text())
     assert [row["id"] for row in rows] == ["0", "1"]
     assert [[turn["from"] for turn in row["conversations"]] for row in rows] == [["human", "gpt"]] * 2
     assert rows[0]["conversations"][0]["value"] == "Be kind.\n\nHow?"
 
 
-def test_mix_is_balanced_and_says_what_it_took(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_mix_is_balanced_and_says_what_it_took(cli: Cli, run: Path, tmp_path: Path) -> None:
     """As many of each as the scarcest allows; simulation rows are the scenes' own calls."""
     out = ("--out", str(tmp_path / "mix.jsonl"), "--mix", "helpful=1,harmful=1,simulation=2")
-    assert exported(run_here, run, *out)["train"] == {"rows": 32, "helpful": 8, "harmful": 8, "simulation": 16}
+    assert exported(cli, run, *out)["train"] == {"rows": 32, "helpful": 8, "harmful": 8, "simulation": 16}
     first = (tmp_path / "mix.jsonl").read_bytes()
-    exported(run_here, run, *out)
+    exported(cli, run, *out)
     assert (tmp_path / "mix.jsonl").read_bytes() == first
-    exported(run_here, run, *out, "--seed", "1")
+    exported(cli, run, *out, "--seed", "1")
     assert (tmp_path / "mix.jsonl").read_bytes() != first
     simulated = [row for row in lines(tmp_path / "mix.jsonl") if not asked(row).startswith("Question")]
     assert len(simulated) == 16 and all(row["messages"][-1]["content"].startswith("{") for row in simulated)
 
 
-def test_split_is_by_question(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
     """No question has rows on both sides, its simulation's rows included."""
-    told = exported(
-        run_here, run, "--out", str(tmp_path / "a.jsonl"), "--mix", "helpful=1,simulation=9", "--test", "0.3"
-    )
+    told = exported(cli, run, "--out", str(tmp_path / "a.jsonl"), "--mix", "helpful=1,simulation=9", "--test", "0.3")
     assert told["train"]["rows"] and told["test"]["rows"]
     sides = [
         {n for n in range(20) for row in lines(tmp_path / name) if f"number {n}?" in json.dumps(row)}
@@ -130,8 +128,8 @@ def test_split_is_by_question(run_here: Cli, run: Path, tmp_path: Path) -> None:
     assert sides[0] and sides[1] and not sides[0] & sides[1]
 
 
-def test_whole_scenes(run_here: Cli, run: Path, tmp_path: Path) -> None:
-    exported(run_here, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
+def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
     row = lines(tmp_path / "scenes.jsonl")[0]
     assert row["revised"] and row["category"] == "helpful"
     answer = json.loads(row["answer"])
@@ -152,34 +150,34 @@ def test_whole_scenes(run_here: Cli, run: Path, tmp_path: Path) -> None:
         (("--out", "a.jsonl", "--format", "csv"), "--format"),
     ],
 )
-def test_bad_options(run_here: Cli, run: Path, args: tuple[str, ...], words: str) -> None:
-    told = run_here("export", str(run), *args)
+def test_bad_options(cli: Cli, run: Path, args: tuple[str, ...], words: str) -> None:
+    told = cli("export", str(run), *args)
     assert told.returncode == 2 and words in told.stderr and told.stderr.count("\n") == 1
 
 
-def test_readme_of_somebody_else_is_kept(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_readme_of_somebody_else_is_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# My project\n")
-    told = run_here("export", str(run), "--out", str(tmp_path / "a.jsonl"))
+    told = cli("export", str(run), "--out", str(tmp_path / "a.jsonl"))
     assert told.returncode == 2 and "--out a folder of its own" in told.stderr
     assert (tmp_path / "README.md").read_text() == "# My project\n"
 
 
-def test_other_files_are_kept(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_other_files_are_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
     """What is no export of ours is not overwritten, and an earlier test file does not stay beside a whole export."""
     (tmp_path / "mine.jsonl").write_text("mine")
-    told = run_here("export", str(run), "--out", str(tmp_path / "mine.jsonl"))
+    told = cli("export", str(run), "--out", str(tmp_path / "mine.jsonl"))
     assert told.returncode == 2 and "overwritten" in told.stderr
     assert (tmp_path / "mine.jsonl").read_text() == "mine"
     out = ("--out", str(tmp_path / "data/sft.jsonl"))
-    exported(run_here, run, *out, "--test", "0.3")
+    exported(cli, run, *out, "--test", "0.3")
     assert (tmp_path / "data/sft-test.jsonl").exists()
-    exported(run_here, run, *out)
+    exported(cli, run, *out)
     assert not (tmp_path / "data/sft-test.jsonl").exists()
-    told = run_here("export", str(run), "--out", str(tmp_path / "data/dpo.jsonl"), "--format", "dpo")
+    told = cli("export", str(run), "--out", str(tmp_path / "data/dpo.jsonl"), "--format", "dpo")
     assert told.returncode == 2 and "a folder of its own" in told.stderr
 
 
-def test_answers_that_were_cut_off(run_here: Cli, server: FakeServer, tmp_path: Path) -> None:
+def test_answers_that_were_cut_off(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
     """They end with their last whole sentence, or are left out; both are told."""
 
     def text(body: dict[str, Any]) -> Any:
@@ -191,25 +189,25 @@ def test_answers_that_were_cut_off(run_here: Cli, server: FakeServer, tmp_path: 
     source = tmp_path / "questions.txt"
     source.write_text("One?\nTwo?\n")
     made = ("generate", str(source), "--out", str(tmp_path / "run"), "--roles", "2", "--steps", "1")
-    assert run_here(*made, "--endpoint", server.url).returncode == 0
-    told = run_here("export", str(tmp_path / "run"), "--out", str(tmp_path / "sft/a.jsonl"))
+    assert cli(*made, "--endpoint", server.url).returncode == 0
+    told = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "sft/a.jsonl"))
     assert "left out 1: no whole sentence in the answer" in told.stderr
     [row] = lines(tmp_path / "sft/a.jsonl")
     assert row["messages"][-1]["content"] == "First this. Then that."
     assert "1 answers had reached the longest length" in (tmp_path / "sft/README.md").read_text()
-    exported(run_here, tmp_path / "run", "--out", str(tmp_path / "dpo/a.jsonl"), "--format", "dpo")
+    exported(cli, tmp_path / "run", "--out", str(tmp_path / "dpo/a.jsonl"), "--format", "dpo")
     [pair] = lines(tmp_path / "dpo/a.jsonl")
     assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == ("First this. Then that.", "Once.")
 
 
-def test_nothing_to_export(run_here: Cli, tmp_path: Path) -> None:
-    told = run_here("export", str(tmp_path), "--out", str(tmp_path / "a.jsonl"))
+def test_nothing_to_export(cli: Cli, tmp_path: Path) -> None:
+    told = cli("export", str(tmp_path), "--out", str(tmp_path / "a.jsonl"))
     assert told.returncode == 2 and "generate" in told.stderr
     assert not (tmp_path / "record.db").exists()
 
 
-def test_card(run_here: Cli, run: Path, tmp_path: Path) -> None:
-    exported(run_here, run, "--out", str(tmp_path / "data/sft.jsonl"), "--test", "0.3")
+def test_card(cli: Cli, run: Path, tmp_path: Path) -> None:
+    exported(cli, run, "--out", str(tmp_path / "data/sft.jsonl"), "--test", "0.3")
     card = (tmp_path / "data/README.md").read_text()
     for words in (
         'path: "sft.jsonl"',
@@ -248,10 +246,10 @@ def test_refusals() -> None:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("format", ["sft", "dpo", "sharegpt", "scenes"])
-def test_datasets_reads_the_folder(run_here: Cli, run: Path, tmp_path: Path, format: str, suffix: str) -> None:
+def test_datasets_reads_the_folder(cli: Cli, run: Path, tmp_path: Path, format: str, suffix: str) -> None:
     datasets = pytest.importorskip("datasets")
     out = tmp_path / "data"
-    exported(run_here, run, "--out", str(out / f"{format}.{suffix}"), "--format", format, "--test", "0.3")
+    exported(cli, run, "--out", str(out / f"{format}.{suffix}"), "--format", format, "--test", "0.3")
     loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
     assert set(loaded) == {"train", "test"}
     assert loaded["train"].num_rows + loaded["test"].num_rows == (15 if format == "dpo" else 20)
@@ -259,7 +257,7 @@ def test_datasets_reads_the_folder(run_here: Cli, run: Path, tmp_path: Path, for
     assert columns.get(format, {"id"}) <= set(loaded["train"].column_names)
 
 
-def test_trl_formats_the_rows(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_trl_formats_the_rows(cli: Cli, run: Path, tmp_path: Path) -> None:
     """TRL takes SFT and DPO rows for conversations, and lays a chat template over them."""
     pytest.importorskip("trl")
     from trl.data_utils import apply_chat_template, is_conversational
@@ -272,24 +270,24 @@ def test_trl_formats_the_rows(run_here: Cli, run: Path, tmp_path: Path) -> None:
             return said + ("<assistant>" if _.get("add_generation_prompt") else "")
 
     for format in ("sft", "dpo"):
-        exported(run_here, run, "--out", str(tmp_path / format / "rows.jsonl"), "--format", format)
+        exported(cli, run, "--out", str(tmp_path / format / "rows.jsonl"), "--format", format)
         for row in lines(tmp_path / format / "rows.jsonl"):
             assert is_conversational(row)
             text = apply_chat_template(row, Tokenizer())
             assert set(text) == ({"text"} if format == "sft" else {"prompt", "chosen", "rejected"})
 
 
-def test_mix_survives_the_limit_of_the_tuning(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_mix_survives_the_limit_of_the_tuning(cli: Cli, run: Path, tmp_path: Path) -> None:
     """What is too long for it is left out before the mix is made, and said; the tuning then drops nothing."""
     base, mix = str(write(tmp_path / "base")), ("--mix", "helpful=1,simulation=1")
-    everything = exported(run_here, run, "--out", str(tmp_path / "all/sft.jsonl"), *mix)["train"]
+    everything = exported(cli, run, "--out", str(tmp_path / "all/sft.jsonl"), *mix)["train"]
     assert everything == {"rows": 24, "helpful": 12, "simulation": 12}
     length = limit_of(base, 1).length
     simulated = [row for row in lines(tmp_path / "all/sft.jsonl") if not asked(row).startswith("Question")]
     longest = max(length(row["messages"]) for row in simulated)
     limit = str(min(length(row["messages"]) for row in simulated))
     out = ("--out", str(tmp_path / "data/sft.jsonl"), *mix, "--max-length", limit, "--base", base)
-    train = exported(run_here, run, *out)["train"]
+    train = exported(cli, run, *out)["train"]
     assert int(limit) < longest and 0 < train["helpful"] == train["simulation"] <= 12
     why = f"longer than {int(limit):,} tokens of base"
     assert set(train["left_out"]) == {why}  # type: ignore[call-overload]
@@ -298,7 +296,7 @@ def test_mix_survives_the_limit_of_the_tuning(run_here: Cli, run: Path, tmp_path
     assert (len(found.rows), found.dropped, found.cut) == (train["rows"], 0, 0)
 
 
-def test_nothing_fits(run_here: Cli, run: Path, tmp_path: Path) -> None:
+def test_nothing_fits(cli: Cli, run: Path, tmp_path: Path) -> None:
     base = str(write(tmp_path / "base"))
-    told = run_here("export", str(run), "--out", str(tmp_path / "a/b.jsonl"), "--max-length", "1", "--base", base)
+    told = cli("export", str(run), "--out", str(tmp_path / "a/b.jsonl"), "--max-length", "1", "--base", base)
     assert told.returncode == 2 and "longer than 1 tokens of base" in told.stderr

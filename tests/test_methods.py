@@ -45,50 +45,50 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_new_method_leaves_old_runs_resumable(
-    run_here: Run, server: FakeServer, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Run, server: FakeServer, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its prompts are no part of what decides another method's answers; a change of its own is seen."""
     questions = tmp_path / "questions.txt"
     questions.write_text("One?\nTwo?\n")
     old = ("generate", str(questions), "--out", str(tmp_path / "old"), "--endpoint", server.url, *SMALL)
-    assert run_here(*old, "--limit", "1").returncode == 0
+    assert cli(*old, "--limit", "1").returncode == 0
 
     monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
     new = ("generate", str(questions), "--out", str(tmp_path / "new"), "--endpoint", server.url, "--method", "polite")
-    assert run_here(*new, "--limit", "1").returncode == 0
+    assert cli(*new, "--limit", "1").returncode == 0
     asked = len(server.requests)
-    done = run_here(*old, "--json")
+    done = cli(*old, "--json")
     assert json.loads(done.stdout)["inputs"] == {"done": 2}, done.stderr
     assert len(server.requests) > asked
     assert rows(tmp_path / "new" / "record.db", "SELECT method, state, calls FROM answers") == [("polite", "done", 2)]
 
     (words / "ask.md").write_text("Other words.")
     monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
-    assert "method.prompts was" in complaint(run_here(*new))
+    assert "method.prompts was" in complaint(cli(*new))
 
 
-def test_a_run_is_of_one_method(run_here: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     out = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url)
-    assert run_here(*out, "--method", "vanilla").returncode == 0
+    assert cli(*out, "--method", "vanilla").returncode == 0
     assert len(server.requests) == 12, "one call a question"
-    assert run_here(*out).returncode == 0, "the run knows its method"
-    assert 'method.name was "vanilla", is "matrix"' in complaint(run_here(*out, "--method", "matrix"))
-    assert "--roles is no setting of --method vanilla" in complaint(run_here(*out, "--roles", "3"))
-    assert "--method is one of matrix, vanilla (got rain)" in complaint(run_here(*out, "--method", "rain"))
-    exported = run_here("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
+    assert cli(*out).returncode == 0, "the run knows its method"
+    assert 'method.name was "vanilla", is "matrix"' in complaint(cli(*out, "--method", "matrix"))
+    assert "--roles is no setting of --method vanilla" in complaint(cli(*out, "--roles", "3"))
+    assert "--method is one of matrix, vanilla (got rain)" in complaint(cli(*out, "--method", "rain"))
+    exported = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
     assert json.loads(exported.stdout)["train"]["rows"] == 12
     for format in ("dpo", "scenes"):
         command = ("export", str(tmp_path / "run"), "--out", str(tmp_path / f"{format}/a.jsonl"), "--format", format)
-        assert "holds nothing to export" in complaint(run_here(*command))
+        assert "holds nothing to export" in complaint(cli(*command))
 
 
-def test_a_failed_answer_keeps_what_it_had(run_here: Run, server: FakeServer, tmp_path: Path) -> None:
+def test_a_failed_answer_keeps_what_it_had(cli: Run, server: FakeServer, tmp_path: Path) -> None:
     """Of any method: its calls are kept beside the error."""
     source = tmp_path / "questions.txt"
     source.write_text("One?\n")
     server.on["text"] = lambda body: error(400, "not today")
     out = ("generate", str(source), "--out", str(tmp_path / "run"), "--endpoint", server.url, "--method", "vanilla")
-    assert run_here(*out).returncode == 1
+    assert cli(*out).returncode == 1
     [(answer,)] = rows(tmp_path / "run" / "record.db", "SELECT answer FROM answers")
     assert "not today" in json.loads(answer)["error"] and json.loads(answer)["text"] is None
 
