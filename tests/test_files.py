@@ -85,7 +85,7 @@ def test_table_needs_the_column_that_is_named(tmp_path: Path) -> None:
         row.question.text for row in questions_from(f"{tmp_path}/a.csv", "OTHER") if isinstance(row, SourceRow)
     ] == ["x"]
     with pytest.raises(InputError, match=r"names question, other, and no column of questions; wanted more"):
-        list(questions_from(f"{tmp_path}/a.csv", "more"))
+        questions_from(f"{tmp_path}/a.csv", "more")  # at once, before a server is asked for anything
 
 
 OPEN = '"an open quote,x'

@@ -16,7 +16,7 @@ from matrix_align.methods import Method, Setup
 from matrix_align.methods.vanilla import NoSettings
 from matrix_align.types import Draft
 
-from .conftest import Run, complaint
+from .conftest import Run
 from .fake import FakeServer, error
 from .records import rows
 
@@ -64,7 +64,7 @@ def test_a_new_method_leaves_old_runs_resumable(
 
     (words / "ask.md").write_text("Other words.")
     monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
-    assert "method.prompts was" in complaint(cli(*new))
+    assert "method.prompts was" in cli(*new).stderr
 
 
 def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -72,14 +72,14 @@ def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, t
     assert cli(*out, "--method", "vanilla").returncode == 0
     assert len(server.requests) == 12, "one call a question"
     assert cli(*out).returncode == 0, "the run knows its method"
-    assert 'method.name was "vanilla", is "matrix"' in complaint(cli(*out, "--method", "matrix"))
-    assert "--roles is no setting of --method vanilla" in complaint(cli(*out, "--roles", "3"))
-    assert "--method is one of matrix, vanilla (got rain)" in complaint(cli(*out, "--method", "rain"))
+    assert 'method.name was "vanilla", is "matrix"' in cli(*out, "--method", "matrix").stderr
+    assert "--roles is no setting of --method vanilla" in cli(*out, "--roles", "3").stderr
+    assert "--method is one of matrix, vanilla (got rain)" in cli(*out, "--method", "rain").stderr
     exported = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
     assert json.loads(exported.stdout)["train"]["rows"] == 12
     for format in ("dpo", "scenes"):
         command = ("export", str(tmp_path / "run"), "--out", str(tmp_path / f"{format}/a.jsonl"), "--format", format)
-        assert "holds nothing to export" in complaint(cli(*command))
+        assert "holds nothing to export" in cli(*command).stderr
 
 
 def test_a_failed_answer_keeps_what_it_had(cli: Run, server: FakeServer, tmp_path: Path) -> None:

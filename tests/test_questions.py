@@ -152,6 +152,10 @@ def test_texts_that_are_no_dialogue(text: str) -> None:
         (TURNS, (None, "u One?", "a Yes.", "u Two?")),
         ({"prompt": json.dumps({"messages": TURNS})}, (None, "u One?", "a Yes.", "u Two?")),
         ({"prompt": '{"role": "user", "content": "One?"}'}, (None, "u One?")),
+        (
+            {"prompt": "[{'role': 'user', 'content': 'One} {?'}\n {'role': 'assistant', 'content': 'a'}]"},
+            (None, "u One} {?"),
+        ),
         ({"turns": '["One?", "And then?"]'}, (None, "u One?")),
         (
             {"conversations": {"from": ["human", "gpt", "human"], "value": ["One?", "Yes.", "Two?"]}},
@@ -193,7 +197,7 @@ def test_what_is_asked(row: object, wanted: tuple[Any, ...]) -> None:
         ({"messages": [{"role": "user", "content": 5}]}, "int"),
         ({"messages": ["One?", {"role": "user", "content": "Two?"}]}, "not a turn"),
         ({"messages": TURNS[1:2]}, "no turn of a user"),
-        ({"prompt": "[{'role': 'user', 'content': 'One?'} {'role': 'user', 'content': 'Two?'}]"}, "neither JSON nor"),
+        ({"prompt": "[{'role': 'user', 'content': 'One?'}, {'role': 'user', …]"}, "neither JSON nor"),
         ({"question": "Is it wet?", "context": {"title": ["Rain"]}}, "context"),
         ({"prompt": {"a": "One?"}}, "prompt is dict"),
         ({"question": ""}, "question is empty"),

@@ -196,5 +196,9 @@ def test_real_samples() -> None:
     counts = {"advbench_harmful_behaviors.csv": 100, "harmfulqa.json": 98, "vicuna_bench_question.jsonl": 80}
     for path, count in counts.items():
         assert len(texts(SAMPLES / path)) == count
+    categories = [
+        row.category for row in questions_from(str(SAMPLES / "xstest_prompts.csv")) if isinstance(row, SourceRow)
+    ]
+    assert (categories.count("helpful"), categories.count("harmful")) == (42, 33)
     rows = list(questions_from(str(SAMPLES / "hh-rlhf-harmless-base-test.jsonl.gz")))
     assert len([row for row in rows if isinstance(row, SourceRow)]) == 400

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def questions_from(source: str, column: str | None = None, category: Category = 
     """The questions of a file, of a benchmark, or of `hf:owner/dataset[:split[:column]]`.
 
     `column` names the field with the question; without it, the first of COLUMNS that a row has counts. `category`
-    overrides what the row or the benchmark says. Raises InputError at once if the source is missing, and later if
-    reading fails or if a table has no column of questions.
+    overrides what the row or the benchmark says. Raises InputError at once if the source is missing, or is a table
+    without a column of questions; and later if reading fails.
     """
     usual: Category = ""
     if source in BENCHMARKS or source.startswith("hf:"):
@@ -81,11 +82,11 @@ def _read(
 
 
 def _with_header(rows: Iterator[tuple[int, Any]], path: Path, column: str | None) -> Iterator[tuple[int, Any]]:
-    """The rows of a table. Raises InputError if none of its columns holds questions, since then no row does."""
-    checked = False
+    """The rows of a table. Raises InputError at once if none of its columns holds questions, since then no row does."""
+    first = []
     for number, row in rows:
-        if not checked and isinstance(row, dict):
-            checked = True
+        first.append((number, row))
+        if isinstance(row, dict):
             try:
                 column_of(fields_of(dict.fromkeys(row, "?")), column)
             except ValueError:
@@ -94,4 +95,5 @@ def _with_header(rows: Iterator[tuple[int, Any]], path: Path, column: str | None
                     f"can't read {path}: its first line names {named}, and no column of questions; wanted {wanted}; "
                     "write a first line that names the columns, or name one with --column"
                 ) from None
-        yield number, row
+            break
+    return chain(first, rows)

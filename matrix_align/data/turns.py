@@ -33,6 +33,8 @@ SPEAKERS = {
     for name in names.split()
 }
 LISTED = re.compile(r"\[\s*\{\s*['\"](?:role|from|speaker|content|value)['\"]\s*:", re.IGNORECASE)
+# pandas writes a column of turns that came from Parquet as NumPy prints an array: no commas between the turns.
+UNPARTED = re.compile(r"\}\s+(?=\{'(?:role|from|speaker|content|value)':)")
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,14 @@ def _literal(text: str) -> object:
         return cast(object, json.loads(text, strict=False))
     except (ValueError, RecursionError):
         pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about "\d" in somebody's text
-            return cast(object, ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about "\d" in somebody's text
+        for literal in (text, UNPARTED.sub("}, ", text)):
+            try:
+                return cast(object, ast.literal_eval(literal))
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                continue
+    return None
 
 
 def _is_turn(value: Mapping[Any, Any]) -> bool:
