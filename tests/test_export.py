@@ -300,3 +300,15 @@ def test_nothing_fits(cli: Cli, run: Path, tmp_path: Path) -> None:
     base = str(write(tmp_path / "base"))
     told = cli("export", str(run), "--out", str(tmp_path / "a/b.jsonl"), "--max-length", "1", "--base", base)
     assert told.returncode == 2 and "longer than 1 tokens of base" in told.stderr
+
+
+def test_answer_that_a_filter_has_cut_is_never_exported(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    server.on["text"] = lambda body: (
+        completion("Half of an. answer", "content_filter") if "Two?" in str(body) else "Yes."
+    )
+    source = tmp_path / "questions.txt"
+    source.write_text("One?\nTwo?\n")
+    made = ("generate", str(source), "--out", str(tmp_path / "run"), "--method", "vanilla", "--endpoint", server.url)
+    assert cli(*made).returncode == 0
+    told = exported(cli, tmp_path / "run", "--out", str(tmp_path / "sft/a.jsonl"))["train"]
+    assert told == {"rows": 1, "uncategorised": 1, "left_out": {"the answer was cut by a content filter": 1}}

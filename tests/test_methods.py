@@ -73,7 +73,7 @@ def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, t
     assert len(server.requests) == 12, "one call a question"
     assert cli(*out).returncode == 0, "the run knows its method"
     assert 'method.name was "vanilla", is "matrix"' in cli(*out, "--method", "matrix").stderr
-    assert "--roles is no setting of --method vanilla" in cli(*out, "--roles", "3").stderr
+    assert "--method vanilla has no setting --roles" in cli(*out, "--roles", "3").stderr
     assert "--method is one of matrix, vanilla (got rain)" in cli(*out, "--method", "rain").stderr
     exported = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
     assert json.loads(exported.stdout)["train"]["rows"] == 12
