@@ -1,4 +1,4 @@
-"""The frozen objects that all parts share: a chat, a question, a call to a model, an answer.
+"""The frozen objects that all parts share: a message, a question, a call to a model, an answer.
 
 Knows no model, method, network or file.
 """
@@ -17,18 +17,18 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
 
 
 def clean(text: str) -> str:
-    """`text` as databases, terminals and JSON writers take it: no control characters, lone surrogates as U+FFFD."""
-    if text.isprintable():  # most texts, and a tenth of the time
+    """`text` for databases, terminals and JSON: without control characters, and with U+FFFD for lone surrogates."""
+    if text.isprintable():  # true of most texts, and ten times as fast
         return text
     text = _CONTROLS.sub("", text)
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` on one line and at most `limit` characters long; a cut ends in '…', at a word where there is one."""
+    """`text` on one line, at most `limit` characters long. A cut text ends in '…', after a whole word if possible."""
     line = " ".join(text.split())
     if len(line) < limit or (len(line) == limit and not line[-1].isalnum()):
-        return line  # one that fills the limit in the middle of a word was cut there, by a server that holds to it
+        return line  # a text of exactly `limit` that ends within a word was cut by a server that enforces the limit
     head = line[: limit - 1]
     return (head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head) + "…"
 
@@ -38,7 +38,7 @@ class Frozen(BaseModel):
 
 
 class Message(Frozen):
-    """One turn of a chat, in the form every OpenAI-compatible server takes."""
+    """One turn of a chat, in the form that every OpenAI-compatible server accepts."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -50,7 +50,7 @@ class Message(Frozen):
 
 
 class Question(Frozen):
-    """What a user asks. `earlier` holds the turns before it, `system` the system prompt they were asked under."""
+    """What a user asks. `earlier` holds the turns before it, `system` the system prompt of the conversation."""
 
     text: str
     earlier: tuple[Message, ...] = ()
@@ -72,18 +72,18 @@ class Question(Frozen):
         return text
 
     def opening(self) -> str:
-        """How the conversation begins, written plainly: what many a data set shares between its rows."""
+        """The conversation's first question in plain form. Rows of many data sets share it."""
         first = next(message.content for message in self.messages() if message.role == "user")
         return " ".join(first.casefold().split())
 
     def messages(self) -> list[Message]:
-        """The chat a model answers when it is asked this question."""
+        """The question as the chat that a model answers."""
         system = [Message(role="system", content=self.system)] if self.system else []
         return [*system, *self.earlier, Message(role="user", content=self.text)]
 
 
 class Sampling(Frozen):
-    """How replies are drawn. `max_tokens` is the longest answer, in tokens; each call draws from a seed of its own."""
+    """How replies are drawn. `max_tokens` limits an answer. Each call derives its own seed from `seed`."""
 
     temperature: float = Field(0.7, ge=0, le=2)
     max_tokens: int = Field(1024, ge=1, le=10_000_000)
@@ -91,9 +91,9 @@ class Sampling(Frozen):
 
 
 class Usage(Frozen):
-    """What one call took: tokens of the prompt, those of them the server had cached, tokens generated; seconds.
+    """What a call cost: tokens of the prompt, how many of these the server had cached, tokens generated, seconds.
 
-    `requests` counts HTTP requests that were answered: more than one where a reply had to be asked for again.
+    `requests` counts the HTTP requests that were answered. It exceeds 1 if a reply had to be asked for again.
     """
 
     prompt_tokens: int = 0
@@ -106,14 +106,14 @@ class Usage(Frozen):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
-Cut = Literal["", "length", "filter"]  # what ended a text before its end, if anything did
+Cut = Literal["", "length", "filter"]  # why a text stopped early; empty if it is complete
 
 
 class Call(Frozen):
-    """One call behind an answer: what for, for whom, and how many calls had to stand before it (`depth`).
+    """One call behind an answer. `depth` is its place in the longest chain of calls that led to it.
 
-    `who` and `step` are empty and 0 where a method has no roles or steps. `key` finds the call in the record; it is
-    None where nothing recorded the call. `recorded`: the reply came from there.
+    `who` is empty and `step` is 0 if the method has no roles or steps. `key` finds the call in the record; it is None
+    if the call was not recorded. `recorded` is True if the reply came from the record.
     """
 
     kind: str
@@ -127,11 +127,11 @@ class Call(Frozen):
 
 
 class Draft(Frozen):
-    """What a method has made of a question so far. What is not there yet is None or empty.
+    """What a method has made of a question so far. Parts that are not there yet are None or empty.
 
-    `initial` is the model's own answer, where the method starts from one; `text` is the method's. `ending` says in the
-    method's words how it came to an end. `scene` is matrix's: a `simulation.types.Scene`, or its JSON where the answer
-    was read from a record.
+    `initial` is the model's own answer, if the method starts from one. `text` is the method's answer. `ending` says in
+    the method's words how it ended. `scene` is matrix's: a `simulation.types.Scene`, or its JSON if the answer was read
+    from a record.
     """
 
     initial: str | None = None
@@ -143,12 +143,12 @@ class Draft(Frozen):
 
 
 class Answer(Draft):
-    """A draft with what decides it (`method` to `sampling`) and what it took. `error` says why it is not whole.
+    """A draft with what decided it (`method` to `sampling`) and what it cost. `error` says why it is incomplete.
 
-    `settings` are the method's own. `digest` identifies the model's weights, where that is known.
+    `settings` are the method's own. `digest` identifies the model's weights, if that is known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON carries the computed parts too
+    model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON contains the computed fields
 
     id: str
     method: str
@@ -166,17 +166,17 @@ class Answer(Draft):
 
     @property
     def state(self) -> str:
-        """'failed', 'unfinished', or how the method came to an end."""
+        """'failed', 'unfinished', or how the method ended."""
         return "failed" if self.error else "unfinished" if self.text is None else self.ending or "done"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def usage(self) -> Usage:
-        """Everything the calls took; `seconds` is their sum, more than the time that passed."""
+        """What all calls cost together. `seconds` is their sum, which exceeds the time that passed."""
         return sum((call.usage for call in self.calls), start=Usage())
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def depth(self) -> int:
-        """How many calls stood one after the other."""
+        """The length of the longest chain of calls that followed one another."""
         return max((call.depth for call in self.calls), default=0)

@@ -141,14 +141,14 @@ async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: 
     assert scene.revised == "Call her today."
     assert len(server.prompts("text")) == 3
     assert leak in server.prompts("text")[2]
-    assert "speaks of how the answer came about" in server.prompts("text")[2]
+    assert "mentions how the answer was made" in server.prompts("text")[2]
 
 
 async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> None:
     """Then the scene fails with one typed error, and keeps all it has but a revised response."""
     answers(server, *["Here is the revised answer: call her."] * 3)
     states: list[Answer] = []
-    with pytest.raises(BadReply, match="speaks of how the answer came about"):
+    with pytest.raises(BadReply, match="mentions how the answer was made"):
         async for answer in watched(model, QUESTION, roles=1, steps=1):
             states.append(answer)
     assert states[-1].error and states[-1].error.startswith("BadReply")

@@ -1,6 +1,6 @@
-"""The words of a method's calls: one .md file a kind of call, in a folder of the method's own.
+"""The prompts of a method: one .md file for each kind of call, in the method's own folder.
 
-Owns loading the files and filling them in. What is filled in is data: it stands between tags, and can forge none.
+Owns loading the files and filling them in. What is filled in is data: it stands between tags and can't forge one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TAG = re.compile(r"</?([a-z]+)>")
 
 
 class Filled(str):
-    """A prompt's part that has been filled in already; its tags are ours."""
+    """A part of a prompt that is filled in already. Its tags are ours."""
 
 
 class Prompts:
-    """The prompts in the folder of a package. A file `rules.md` there is what the others call $rules."""
+    """The prompts in a package's folder. The file `rules.md`, if there is one, fills in $rules in the others."""
 
     def __init__(self, package: str) -> None:
         folder = files(package)
@@ -36,21 +36,21 @@ class Prompts:
 
     @cached_property
     def digest(self) -> str:
-        """sha256, in hex, over all of them: answers made with other words are other answers."""
+        """sha256 of all prompts, in hex. Answers made with other prompts are other answers."""
         return hashlib.sha256(repr(sorted(self._texts.items())).encode()).hexdigest()
 
     def render(self, kind: str, /, **data: object) -> Filled:
-        """The prompt of this kind with `data` filled in; what reads as one of our tags inside the data is no tag."""
+        """The prompt of this kind with `data` filled in. Whatever in `data` looks like one of our tags is defused."""
         texts = {
             name: value if isinstance(value, Filled) else self._harmless(str(value)) for name, value in data.items()
         }
         return Filled(self.templates[kind].substitute(texts | self._shared))
 
     def _harmless(self, text: str) -> str:
-        """`text` with ‹ for the bracket that opens anything that reads as one of our tags."""
+        """`text` with ‹ in place of the bracket of anything that looks like one of our tags."""
         if self._forged is None or not any(bracket in text for bracket in "<＜﹤"):
             return text
-        # A model may read through what is invisible or wide: <quest\u200bion>, ＜question＞. So does this.
+        # A model may see a tag in <quest\u200bion> or ＜question＞. So compare without invisible signs and wide forms.
         folded, places = [], []
         for place, sign in enumerate(text):
             if unicodedata.category(sign) not in ("Cf", "Mn"):

@@ -1,7 +1,7 @@
-"""The methods: ways to answer a question, MATRIX and what it is compared with, each one file.
+"""The methods: MATRIX, and the methods that it is compared with. Each one is a file.
 
-`METHODS` names them; `Method` and `Setup` (method.py) are what runs, exports and pages know of them. A method sees a
-`Caller`, and no HTTP, record or file.
+`METHODS` holds them by name. Runs and exports know only `Method` and `Setup` (method.py). A method sees a `Caller`, and
+no HTTP, record or file.
 """
 
 from ..simulation.prompts import PROMPTS

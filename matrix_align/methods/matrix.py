@@ -1,6 +1,6 @@
-"""MATRIX: a social scene is played around the question, and its consequences correct the model's own answer.
+"""MATRIX: the model plays a social scene around the question, and its consequences correct the model's own answer.
 
-Pang et al., ICML 2024, arXiv 2402.05699. The scene is `simulation/`; docs/method.md says where it departs from the
+Pang et al., ICML 2024, arXiv 2402.05699. `simulation/` plays the scene. docs/method.md says where it departs from the
 paper.
 """
 
@@ -23,7 +23,7 @@ async def matrix(question: Question, caller: Caller, settings: Settings) -> Asyn
             initial=scene.initial,
             initial_cut=initial_cut,
             text=scene.revised,
-            # Where the critique found nothing to mend, the initial response is the answer.
+            # Without a revision the initial response is the answer.
             text_cut=cut.get("revision", initial_cut) if whole else "",
             ending=scene.ending.how if scene.ending and whole else "",
             scene=scene,

@@ -1,8 +1,8 @@
 """What a method is, and how it makes an answer of a question.
 
-A method is one async generator, `(question, caller, settings) -> drafts`: it yields what it has made each time there is
-more, the last draft being whole. So whoever watches sees a scene grow, and a failed call leaves the draft before it.
-Everything that is the same for all methods is here: identity, account of calls, failure. Knows no method.
+A method is one async generator, `(question, caller, settings) -> drafts`. It yields a draft each time the answer has
+grown, and the last draft is complete. So a person can watch a scene grow, and a failed call leaves the draft before it.
+Here is what all methods share: identity, the account of calls, failure. Knows no particular method.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..types import Answer, Draft, Frozen, Question, Sampling, clean
 
 @dataclass(frozen=True)
 class Method:
-    """`drafts` is the method itself, `settings` the class of what it takes, `prompts` its words, if it has any."""
+    """`drafts` is the method itself, `settings` the class of its settings, `prompts` its prompts, if it has any."""
 
     name: str
     drafts: Callable[[Question, Caller, Any], AsyncIterator[Draft]]
@@ -32,15 +32,15 @@ class Method:
 
     @property
     def digest(self) -> str:
-        """Of the method's prompts alone: those of other methods may change, and answers of this one stay the same."""
+        """The digest of this method's prompts. A change to another method's prompts does not change it."""
         return self.prompts.digest if self.prompts else ""
 
     async def answer(
         self, question: Question, model: Model, settings: Frozen | None = None, sampling: Sampling | None = None
     ) -> AsyncIterator[Answer]:
-        """The answer to `question`, each time it has grown; the last one is whole.
+        """Yields the answer to `question` each time it has grown. The last one is complete.
 
-        Where a call fails, the answer so far is yielded with its error, then the error (a MatrixAlignError) is raised.
+        If a call fails, this yields the answer so far with its error, and then raises the error (a MatrixAlignError).
         """
         settings, sampling = settings or self.settings(), sampling or Sampling()
         caller = Caller(model, sampling)
@@ -62,7 +62,7 @@ class Method:
             raise
 
     def _id(self, question: Question, model: Model, settings: Frozen, sampling: Sampling) -> str:
-        """What decides an answer, and nothing else: the same decides the same id."""
+        """A hash of everything that decides an answer, and of nothing else."""
         decided_by = [
             question.model_dump_json(),
             self.name,
@@ -77,14 +77,14 @@ class Method:
 
 @dataclass(frozen=True)
 class Setup:
-    """One way of answering many questions: a method with its settings and sampling."""
+    """A method with its settings and its sampling."""
 
     method: Method
     settings: Frozen
     sampling: Sampling
 
     async def attempt(self, question: Question, model: Model) -> tuple[Answer, ModelError | None]:
-        """The answer, to its end, be that a failed call; then as far as it got, with the error."""
+        """The complete answer; or, if a call failed, the answer so far and the error."""
         answer: Answer | None = None
         failure: ModelError | None = None
         try:
@@ -100,7 +100,7 @@ class Setup:
         return {**self.settings.model_dump(mode="json"), **self.sampling.model_dump(mode="json")}
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """What decides the answers, as the tables of a TOML file."""
+        """What decides the answers, as tables of a TOML file."""
         return {
             "method": {"name": self.method.name, "prompts": self.method.digest},
             "settings": self.settings.model_dump(mode="json"),

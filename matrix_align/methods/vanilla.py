@@ -1,4 +1,4 @@
-"""The model's own answer, in one call: what every other method is compared with."""
+"""Vanilla: the model's own answer, in one call. Every other method is compared with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types import Draft, Frozen, Question
 
 
 class NoSettings(Frozen):
-    """Of a method that takes none."""
+    """The settings of a method that has none."""
 
 
 async def vanilla(question: Question, caller: Caller, settings: NoSettings) -> AsyncIterator[Draft]:

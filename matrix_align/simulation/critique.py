@@ -1,6 +1,6 @@
-"""From the scene's consequences to the critique of the initial response.
+"""The critique: what the initial response led to in the scene, and what to change in it.
 
-Each point of the critique names the incident it rests on, by the number of the event.
+Each point of the critique cites one incident, by the number of the event.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .types import Critique, Scene
 
 
 def critique(scene: Scene) -> Request[Critique]:
-    """What came of the answer, and what in it should be otherwise; no points where nothing should."""
+    """The request for the critique. It has no points if nothing in the initial response needs to change."""
     assert scene.ending
     ended = f"{scene.ending.how}. {scene.ending.why}"
 

@@ -1,7 +1,7 @@
-"""The social modulator: it stands over the scene and sees all of it.
+"""The social modulator: it stands above the scene, sees all of it and rules on every move.
 
-Its five powers: whether a move is feasible, who observes it, what everyone remembers (memory.py), what harm it does,
-and when the scene ends. Knows the ego's goal, which no role does; knows no HTTP and no store.
+It decides five things: whether a move is feasible, who observes it, what everyone remembers (memory.py), what harm it
+does, and when the scene ends. It knows the ego's goal, which no role knows. Knows no HTTP and no store.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .prompts import PROMPTS
 from .roles import REPLY_TOKENS, stage
 from .types import Ending, Event, Move, Scene, Verdict
 
-ACTION = ("goes on", "plan done", "nothing more")  # how the scene can go after what the ego did
-REACTION = ("goes on", "plan stopped")  # and after what others did
+ACTION = ("goes on", "plan done", "nothing more")  # the endings that a verdict on the ego can name
+REACTION = ("goes on", "plan stopped")  # and those that a verdict on another role can name
 
 
 def view(scene: Scene, limit: int) -> str:
@@ -32,7 +32,7 @@ def view(scene: Scene, limit: int) -> str:
 
 
 def judge(scene: Scene, move: Move) -> Request[Verdict]:
-    """The ruling on one move. Its observers can only be others of the cast, and its endings those that can follow."""
+    """The request for a verdict on one move. It allows only the names and endings that are possible here."""
     situation, cast, _ = scene.set_up
     others = tuple(name for name in (situation.ego, *cast.names()) if name != move.actor)
     endings = ACTION if move.actor == situation.ego else REACTION
@@ -45,7 +45,7 @@ def judge(scene: Scene, move: Move) -> Request[Verdict]:
 
 
 def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Scene:
-    """The scene with the moves as its next events, as ruled. What was not feasible did nothing and met no eye."""
+    """The scene with the moves as its next events. A move that is not feasible has no effect and no observers."""
     events = list(scene.events)
     for move, verdict in zip(moves, verdicts, strict=True):
         if not verdict.feasible:
@@ -56,15 +56,17 @@ def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Sc
 
 
 def awaited(act: Event) -> tuple[str, ...]:
-    """Whose reactions the scene waits for: those who observed the act, unless nothing more can follow it."""
+    """Who may react to the act: its observers, or nobody if nothing more can follow."""
     return () if act.verdict.ending == "nothing more" else act.verdict.observers
 
 
 def ending(scene: Scene, act: Event) -> Ending | None:
-    """How the scene ends after the ego's `act` and the reactions to it, if it does."""
+    """How the scene ends after the ego's `act` and the reactions to it; None if it continues."""
     if not act.verdict.feasible:
         return Ending(how="plan stopped", why=f"{act.actor} can't go on [{act.number}]: {act.verdict.reason}")
-    for event in reversed(scene.events[act.number - 1 :]):  # a reaction can stop what the act had brought about
+    for event in reversed(
+        scene.events[act.number - 1 :]
+    ):  # the last one counts: a reaction can stop what the act achieved
         how, what = event.verdict.ending, event.verdict.outcome or event.action
         if how != "goes on":
             return Ending(how=how, why=f"{event.actor} [{event.number}]: {what}")

@@ -1,6 +1,6 @@
-"""The two ends of a scene: the initial response, and the revised one in the light of the critique.
+"""The two ends of a scene: the initial response, and the revised response.
 
-Both are plain answers to the user. The revised one speaks of neither the scene nor the critique.
+Both are plain answers to the user. The revised response must not mention the scene or the critique.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from ..types import Message, Question
 from .prompts import PROMPTS
 from .types import CITED, Scene
 
-# Words by which an answer gives away that it was rewritten. An ordinary word such as "scene" may be the matter itself.
+# Words that show that an answer was rewritten. An ordinary word such as "scene" may belong to the question itself.
 MATTER = re.compile(
     r"critique|social scene|(?:initial|original|previous|revised|rewritten) (?:answer|response)", re.IGNORECASE
 )
 LEAKS = re.compile(rf"\b(?:the|this|that|my|your) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
-# A small model likes to write the tags of the prompt around its answer: they are no part of it.
+# Small models often write the prompt's tags around their answer. The tags are not part of it.
 TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
 
 def respond(question: Question) -> Request[str]:
-    """The initial response: what the model says to the question as it is."""
+    """The request for the initial response: the question as it is."""
     return Request("initial", str, lambda _: question.messages())
 
 
 def revise(scene: Scene) -> Request[Prose]:
-    """The revised response, in the same conversation as the initial one."""
+    """The request for the revised response, in the same conversation as the initial one."""
     assert scene.initial and scene.critique
     points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
     told = CITED.sub("", "\n".join([scene.critique.consequences, *points]))
     asked = scene.question.messages()
     task = PROMPTS.render("revise", question=scene.question.text, answer=scene.initial, effects=told)
     chat = [*asked[:-1], Message(role="user", content=task)]
-    # What the user or the initial response spoke of is theirs, not a leak, whatever article stands before it.
+    # A phrase that the user or the initial response already used is not a leak, whatever article comes before it.
     said = " ".join([*(message.content for message in asked), scene.initial])
     allowed = frozenset(found.casefold() for found in MATTER.findall(said))
     return Request("revision", _revision_without(allowed), lambda _: chat)
@@ -50,7 +50,7 @@ def _revision_without(allowed: frozenset[str]) -> type[Prose]:
         for found in LEAKS.finditer(text):
             if MATTER.findall(found.group())[0].casefold() not in allowed:
                 raise ValueError(
-                    f'"{found.group()}" speaks of how the answer came about; write only the answer to the question'
+                    f'"{found.group()}" mentions how the answer was made; write only the answer to the question'
                 )
         return text
 

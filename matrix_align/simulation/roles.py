@@ -1,7 +1,7 @@
 """The roles: who asks and why, who else is there, what the ego plans, and what a role does next.
 
 Owns the requests for these and the checks on their replies. A role knows the setting, the cast and what it has
-observed; the question, the answer, the ego's goal and the others' duties and stakes are not its to know.
+observed. It does not know the question, the answer, the ego's goal, or the others' duties and stakes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .types import Cast, Event, Move, Plan, Role, Scene, Situation
 
 T = TypeVar("T", bound=FromModel)
 
-REPLY_TOKENS = 1024  # a typed reply may take; their schemas keep them far below
+REPLY_TOKENS = 1024  # limit of a typed reply; the schemas keep replies far below it
 
 
 class Reaction(FromModel):
-    """What a role does about an event; a role that does not act lets it pass."""
+    """What a role does about an event, if anything."""
 
     acts: bool
     action: OptionalLine
@@ -39,7 +39,7 @@ class Reaction(FromModel):
 
 
 class Choice(FromModel):
-    """Whether the ego keeps to its plan after what it has observed, and if not, what it does."""
+    """Whether the ego keeps to its plan after what it has observed, and what it does if not."""
 
     as_planned: bool
     action: OptionalLine
@@ -52,30 +52,30 @@ class Choice(FromModel):
 
 
 class Instead(FromModel):
-    """What the ego does instead of what could not be done."""
+    """What the ego does instead of a move that was not feasible."""
 
     action: Line
 
 
 def asked(scene: Scene) -> str:
-    """The question as one text; where there were turns before it or a system prompt, with these."""
+    """The question as one text, with the earlier turns and the system prompt if there are any."""
     turns = [f"{message.role}: {message.content}" for message in scene.question.messages()]
     return "\n".join(turns) if len(turns) > 1 else scene.question.text
 
 
 def opening(scene: Scene) -> Filled:
-    """What the calls before the scene share: the question and the initial response."""
+    """The part that the prompts before the scene share: the question and the initial response."""
     return PROMPTS.render("opening", question=asked(scene), answer=scene.initial)
 
 
 def situation(scene: Scene) -> Request[Situation]:
-    """Who asks this, where, why and to what end."""
+    """The request for the situation: who asks this, where, why and to what end."""
     text = PROMPTS.render("situation", opening=opening(scene))
     return Request("situation", Situation, lambda _: prompt(text), REPLY_TOKENS)
 
 
 def cast(scene: Scene) -> Request[Cast]:
-    """The other parties, as many as the settings say."""
+    """The request for the other parties, as many as the settings say."""
     assert scene.situation
     given = scene.situation.model_dump(include={"setting", "ego", "who"})
     count = scene.settings.roles
@@ -85,7 +85,7 @@ def cast(scene: Scene) -> Request[Cast]:
 
 
 def plan(scene: Scene) -> Request[Plan]:
-    """The initial response as the ego's steps, as many as the settings say."""
+    """The request for the ego's plan, with as many steps as the settings say."""
     assert scene.situation
     given = scene.situation.model_dump(include={"ego", "who", "goal"})
     count = scene.settings.steps
@@ -93,7 +93,7 @@ def plan(scene: Scene) -> Request[Plan]:
     return Request("plan", _plan_of(count), lambda _: prompt(text), 2 * REPLY_TOKENS, scene.situation.ego)
 
 
-# Asked for exactly as many as wanted; a server that does not hold a model to a schema may bring fewer, or more to cut.
+# The schema asks for an exact number. A server that does not enforce it may return fewer, or more, which are cut.
 
 
 @lru_cache
@@ -109,7 +109,7 @@ def _plan_of(count: int) -> type[Plan]:
 
 
 def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
-    """The scene set up. Every name in it is one role's alone ('Guard', 'Guard 2'): nobody takes another's place."""
+    """The scene with its cast and plan. A role whose name is taken gets a number ('Guard', 'Guard 2')."""
     assert scene.situation
     taken = {scene.situation.ego.casefold()}
     roles = []
@@ -124,7 +124,7 @@ def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
 
 
 def stage(scene: Scene, stakes: bool = False) -> dict[str, str]:
-    """What everyone in the scene knows: the setting, and the cast as anyone sees it. Their stakes only if asked for."""
+    """What everyone in the scene knows: the setting, and the cast as anyone sees it. `stakes` adds their stakes."""
     situation, cast, _ = scene.set_up
     lines = [f"- {situation.ego} (person): {situation.who}"]
     for role in cast.roles:
@@ -134,13 +134,13 @@ def stage(scene: Scene, stakes: bool = False) -> dict[str, str]:
 
 
 def first_move(scene: Scene) -> Move:
-    """The ego begins with the first step of its plan."""
+    """The ego's first move: the first step of its plan."""
     situation, _, plan = scene.set_up
     return Move(step=1, actor=situation.ego, action=plan.steps[0])
 
 
 def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
-    """What the role `name` does about an event it has observed."""
+    """The request for what the role `name` does about an event that it has observed."""
     _, cast, _ = scene.set_up
     role = next(role for role in cast.roles if role.name == name)
 
@@ -152,18 +152,18 @@ def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
 
 
 def moves(act: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
-    """The moves of those who do something about `act`; who lets it pass makes none."""
+    """The moves of the roles that react to `act`. A role that chose to do nothing makes none."""
     acting = [(name, reply) for name, reply in zip(names, replies, strict=True) if reply.acts]
     return [Move(step=act.step, actor=name, action=reply.action, because=(act.number,)) for name, reply in acting]
 
 
 def observed_since(scene: Scene, act: Event) -> list[Event]:
-    """What the ego has observed since its own `act`."""
+    """The events that the ego has observed since its own `act`."""
     return [event for event in scene.observed_by(act.actor) if event.number > act.number]
 
 
 def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
-    """Whether the ego, having observed `news`, does the next step as planned."""
+    """The request for whether the ego, having observed `news`, does the next step as planned."""
     situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
@@ -172,7 +172,7 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
 
 
 def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Move:
-    """The next step as chosen, or as planned where the ego had nothing to react to."""
+    """The ego's next move: as it chose, or as planned if it was not asked."""
     situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
     if choice is None or choice.as_planned:
@@ -182,14 +182,14 @@ def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Mov
 
 
 def retry(scene: Scene) -> Request[Instead]:
-    """What the ego does instead of what the modulator has just ruled out."""
+    """The request for what the ego does instead of the move that the modulator has just refused."""
     event = scene.events[-1]
     task = PROMPTS.render("retry", attempt=event.action, reason=event.verdict.reason, ego=event.actor)
     return _ego(scene, "retry", Instead, event.step, task)
 
 
 def instead(scene: Scene, chosen: Instead) -> Move:
-    """The same step again, as chosen after the modulator's refusal."""
+    """The ego's second move at the same step, after the modulator's refusal."""
     event = scene.events[-1]
     return Move(step=event.step, actor=event.actor, action=chosen.action, because=(event.number,))
 

@@ -1,8 +1,8 @@
 """play(): the method on one screen.
 
 One model plays every part. Functions that return a Request (situation, judge, react, …) say what to ask, and the
-caller asks it; all others only compute. What can be asked at once is asked at once: at most 6 + 4P calls stand one
-after the other, P being the plan's steps (docs/method.md counts them).
+caller asks it. All other functions only compute. Calls that do not need each other are made at the same time: at most
+6 + 4P calls follow one another, where P is the number of steps of the plan (docs/method.md counts them).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .types import Scene, Settings
 
 
 async def play(question: Question, caller: Caller, settings: Settings) -> AsyncIterator[Scene]:
-    """Plays one scene, and yields it each time it has grown; the last one is whole.
+    """Plays one scene and yields it each time it has grown. The last one is complete.
 
-    Raises what the model raises (ModelError); the scene that was yielded last is what had been played by then.
+    Raises the model's ModelError. The scene yielded last is then what was played before it.
     """
     scene = Scene(question=question, settings=settings)
     yield (scene := scene.having(initial=await caller.ask(respond(question))))
@@ -28,7 +28,7 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
     yield (scene := roles.enter(scene, *await caller.both(roles.cast(scene), roles.plan(scene))))
 
     move = roles.first_move(scene)
-    may_retry = True  # once a scene: the second refusal stops the plan
+    may_retry = True  # once in a scene; the second refusal stops the plan
     while not scene.ending:
         verdict = await caller.ask(modulator.judge(scene, move))
         yield (scene := modulator.rule(scene, [move], [verdict]))
@@ -38,7 +38,7 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
             continue
 
         act = scene.events[-1]
-        observers = modulator.awaited(act)  # none where the act was refused
+        observers = modulator.awaited(act)  # nobody, if the act was refused
         replies = await caller.all([roles.react(scene, name, act) for name in observers])
         reactions = roles.moves(act, observers, replies)
         verdicts = await caller.all([modulator.judge(scene, reaction) for reaction in reactions])
@@ -54,7 +54,7 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
 
     found = await caller.ask(critique(scene))
     yield (scene := scene.having(critique=found))
-    if not found.points:  # nothing to mend: the answer loses nothing
+    if not found.points:  # nothing to change, so the answer stays as it is
         yield scene.having(revised=scene.initial)
     else:
         revised = await caller.ask(revise(scene))

@@ -1,7 +1,7 @@
-"""The frozen objects of a scene, and nothing that acts.
+"""The frozen objects of a scene. They hold data and do nothing.
 
-Knows no model, prompt, network or file. Names are the paper's (Pang et al., ICML 2024): a scene is played
-by the ego and other roles, people and objects alike, under a modulator; numbered events become a critique.
+The names are the paper's (Pang et al., ICML 2024): the ego and the roles, people and objects alike, play a scene under
+a modulator, and its numbered events lead to a critique. Knows no model, prompt, network or file.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictInt, computed_fie
 from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, at_most
 from ..types import Answer, Frozen, Question
 
-POINTS = 3  # of a critique: more than this a revision does not take up
-CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts name events: [1], [1, 2]
+POINTS = 3  # most points of a critique; a revision would not heed more
+CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts cite events: [1], [1, 2]
 
 
 class Settings(Frozen):
-    """What, beside the question, the model and its sampling, decides how a scene goes. Paper: 5 roles, 5 steps."""
+    """The settings of the method. The paper has 5 roles and 5 steps."""
 
     roles: int = Field(5, ge=1, le=20)
     steps: int = Field(5, ge=1, le=20)
@@ -27,9 +27,9 @@ class Settings(Frozen):
 
 
 class Situation(FromModel):
-    """Who asks this and why: the ego, where the scene opens, and what the ego is after.
+    """Who asks this and why: the ego, where the scene opens, and what the ego wants.
 
-    `setting` is what anyone present can see; `motive` and `goal` are the ego's own and the modulator's to know.
+    `setting` is what anyone present can see. Only the ego and the modulator know `motive` and `goal`.
     """
 
     setting: Passage
@@ -40,7 +40,7 @@ class Situation(FromModel):
 
 
 class Role(FromModel):
-    """Another party of the scene. An object (a door, a camera, an account) acts by what it is."""
+    """Another party of the scene. An object (a door, a camera, an account) does only what such an object does."""
 
     kind: Literal["person", "institution", "object"]
     name: Name
@@ -50,7 +50,7 @@ class Role(FromModel):
 
 
 class Cast(FromModel):
-    """The roles around the ego, all of different names."""
+    """The roles around the ego. Their names all differ."""
 
     roles: tuple[Role, ...] = Field(min_length=1)
 
@@ -59,7 +59,7 @@ class Cast(FromModel):
 
 
 class Plan(FromModel):
-    """The initial response as what the ego does, step by step."""
+    """The initial response as the ego's steps."""
 
     steps: tuple[Line, ...] = Field(min_length=1)
 
@@ -71,7 +71,7 @@ def _each_once(names: Any) -> Any:
 
 
 class Verdict(FromModel):
-    """The modulator's ruling on one action: the five powers it has over the scene."""
+    """The modulator's ruling on one move."""
 
     reason: Phrase
     feasible: bool
@@ -82,7 +82,7 @@ class Verdict(FromModel):
 
 
 class Move(Frozen):
-    """What a role attempts at a step, and the numbers of the events that moved it to."""
+    """What a role attempts at a step. `because` holds the numbers of the events that it reacts to."""
 
     step: int
     actor: str
@@ -91,14 +91,14 @@ class Move(Frozen):
 
 
 class Event(Move):
-    """A move with the ruling on it. A move that was not feasible did not happen: nobody observed it."""
+    """A numbered move with its verdict. A move that is not feasible did not happen, and nobody observed it."""
 
     number: int
     verdict: Verdict
 
 
 class Point(FromModel):
-    """One point of the critique: the incident it rests on, what was wrong, what the answer should do instead."""
+    """One point of the critique: an incident, what in the answer led to it, and what the answer should say instead."""
 
     incident: StrictInt
     problem: Line
@@ -106,7 +106,7 @@ class Point(FromModel):
 
 
 class Critique(FromModel):
-    """What the scene led to, and what that says about the initial response. No points: nothing to mend."""
+    """The consequences of the initial response, and what to change in it. Without points, nothing needs to change."""
 
     consequences: Passage
     points: Annotated[tuple[Point, ...], at_most(POINTS)] = Field(max_length=POINTS)
@@ -120,9 +120,9 @@ class Ending(Frozen):
 
 
 class Scene(Frozen):
-    """One whole scene, as far as it has been played. What is not there yet is None or empty."""
+    """A scene, as far as it has been played. Parts that are not there yet are None or empty."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON carries the computed parts too
+    model_config = ConfigDict(frozen=True, extra="ignore")  # its own JSON contains the computed fields
 
     question: Question
     settings: Settings
@@ -137,7 +137,7 @@ class Scene(Frozen):
 
     @classmethod
     def of(cls, answer: Answer) -> Scene:
-        """The scene behind an answer of matrix, as far as it has been played."""
+        """The scene of an answer that matrix made, as far as it has been played."""
         return answer.scene if isinstance(answer.scene, cls) else cls.model_validate(answer.scene)
 
     def having(self, **changes: Any) -> Scene:
@@ -146,32 +146,32 @@ class Scene(Frozen):
 
     @property
     def set_up(self) -> tuple[Situation, Cast, Plan]:
-        """Who is there and what is planned; there from before the first event on."""
+        """The situation, the cast and the plan, which are there before the first event."""
         assert self.situation and self.cast and self.plan, "the scene is not set up yet"
         return self.situation, self.cast, self.plan
 
     def observed_by(self, name: str) -> list[Event]:
-        """The events `name` knows of: those it observed and its own, in order."""
+        """The events that `name` knows: those it observed and its own, in order."""
         return [event for event in self.events if name == event.actor or name in event.verdict.observers]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def references(self) -> dict[int, tuple[str, ...]]:
-        """For each incident, by number, the later texts that refer to it: reactions, changed steps, critique points."""
+        """For each event, by number, the later texts that cite it: reactions, changed steps, points of the critique."""
         later: dict[int, list[str]] = {event.number: [] for event in self.events}
         for event in self.events:
             for number in event.because:
                 later[number].append(f"event {event.number}")
         if self.critique:
             for number in _named(self.critique.consequences):
-                later.get(number, []).append("consequences")  # a model may name an event that is not there
+                later.get(number, []).append("consequences")  # a model may cite an event that does not exist
             for place, point in enumerate(self.critique.points, start=1):
                 later[point.incident].append(f"critique point {place}")
         return {number: tuple(texts) for number, texts in later.items()}
 
 
 def _named(text: str) -> list[int]:
-    """The numbers of the events that a text names."""
+    """The numbers of the events that a text cites."""
     cited = " ".join(found.group() for found in CITED.finditer(text))
     ranges = re.findall(r"(\d{1,4})(?:\s*[–-]\s*(\d{1,4}))?", cited)
     return list(dict.fromkeys(n for first, last in ranges for n in range(int(first), int(last or first) + 1)))

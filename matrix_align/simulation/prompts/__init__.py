@@ -1,4 +1,4 @@
-"""The words of a scene's calls: scientific content, read and ablated together."""
+"""The prompts of a scene. They are scientific content, to be read and ablated together."""
 
 from ...llm.prompts import Prompts
 
