@@ -61,17 +61,17 @@ class Summary(NamedTuple):
 
 
 def default_path() -> Path:
-    """Where the record is kept: MATRIX_ALIGN_STORE, else the user's data folder."""
+    """The path of the record: MATRIX_ALIGN_STORE, or a file in the user's data folder."""
     return Path(os.environ.get("MATRIX_ALIGN_STORE") or user_data_path("matrix-align", appauthor=False) / "scenes.db")
 
 
 class Store(Database):
-    """An open record, to write or only to read. Use as a context manager. Raises StoreError, with the file named."""
+    """An open record, to write or only to read. Use as a context manager. Raises StoreError, which names the file."""
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         super().__init__(path, MIGRATIONS, read_only=read_only)
         self._overflowed: dict[str, str] = {}
-        try:  # few, and asked for at every call
+        try:  # they are few, and every call needs them
             failed = self.select("SELECT key FROM failures WHERE error = 'BadReply'")
         except StoreError:
             self._db.close()
@@ -82,7 +82,7 @@ class Store(Database):
         return self
 
     def call(self, key: str) -> tuple[str, str, Cut, Usage] | None:
-        """(text, reasoning, cut, usage) of the completed call of this key, if there is one."""
+        """(text, reasoning, cut, usage) of the completed call with this key, if there is one."""
         found = self.select("SELECT text, reasoning, cut, usage FROM calls WHERE key = ?", key)
         with guarded(self.path):
             return (*found[0][:3], Usage.model_validate_json(found[0][3])) if found else None
@@ -90,20 +90,20 @@ class Store(Database):
     async def add_call(
         self, key: str, model: str, request: str, text: str, reasoning: str, cut: Cut, usage: Usage
     ) -> bool:
-        """Returns once the call is committed: False if another process wrote one of this key meanwhile.
+        """Returns once the call is committed: False if another process wrote a call with this key meanwhile.
 
-        That one is then kept, for a scene rests on it.
+        The earlier call is then kept, because an answer depends on it.
         """
         row = (key, model, request, clean(text), clean(reasoning), cut, usage.model_dump_json(), now())
         return await self.insert("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def packed(self) -> str:
-        """All calls of this record, and those that failed, as one text for `unpack` of another."""
+        """All completed and failed calls of this record, as one text for another record's `unpack`."""
         failures = "SELECT key, model, request, error, message, reply, at FROM failures"
         return to_json([self.select("SELECT * FROM calls"), self.select(failures)]).decode()
 
     def unpack(self, packed: str) -> None:
-        """Writes the calls of another record; the scene that comes with them rests on these, not on earlier ones."""
+        """Writes the calls of another record. They replace earlier ones: the answer sent with them depends on them."""
         calls, failures = from_json(packed)
         with self.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", calls)
@@ -122,20 +122,20 @@ class Store(Database):
             db.execute("DELETE FROM calls WHERE key = ?", (key,))
 
     def overflowed(self, key: str) -> str | None:
-        """What was said if the prompt of this call was too long, since the record was opened or was told to recall."""
+        """The error message if the prompt of this call is known to be too long."""
         return self._overflowed.get(key)
 
     def recall_overflows(self) -> None:
-        """Takes the overflows of earlier processes for known, so that a scene that goes on takes its way round them."""
+        """Reads the overflows of earlier processes, so that a resumed answer shortens the same prompts."""
         failed = self.select("SELECT key, message FROM failures WHERE error = 'ContextOverflow'")
         self._overflowed.update(failed)
 
     def unusable_replies(self) -> Counter[str]:
-        """How often each call has failed because no reply to it could be used, by key; where it has at all."""
+        """How often each call failed because its replies were unusable, by key."""
         return self._unusable_replies
 
     def forget_overflows(self) -> None:
-        """Lets calls whose prompts were too long be made again: the server may have been given more room."""
+        """Allows calls whose prompts were too long to be made again. The server may have a longer context now."""
         with self.transaction() as db:
             db.execute("UPDATE failures SET error = 'ContextOverflow, earlier' WHERE error = 'ContextOverflow'")
         self._overflowed.clear()
@@ -147,12 +147,12 @@ class Store(Database):
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save(self, answer: Answer) -> None:
-        """Writes the answer as it stands. A later state of it takes its place, but never an unfinished one a whole."""
+        """Writes the answer in place of its earlier state. An incomplete one never replaces a complete one."""
         with self.transaction():
             self.put(answer)
 
     def put(self, answer: Answer) -> None:
-        """The same, inside a transaction that writes more."""
+        """Writes the answer as `save` does, inside a transaction that the caller has opened."""
         self._db.execute(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "at = CASE state WHEN excluded.state THEN at ELSE excluded.at END, "
@@ -165,7 +165,7 @@ class Store(Database):
         )
 
     def answers(self, limit: int = 20) -> list[Summary]:
-        """The newest answers, newest first, without reading the answers themselves."""
+        """Summaries of the newest answers, the newest first. The answers themselves are not read."""
         with guarded(self.path):
             rows = self._db.execute(
                 "SELECT id, at, method, model, substr(question, 1, 200), state, calls FROM answers "
@@ -175,7 +175,7 @@ class Store(Database):
             return [Summary(*row) for row in rows]
 
     def answer(self, id: str) -> Answer | None:
-        """The answer whose id is or, if only one does, begins with `id`."""
+        """The answer with this id, or the only one whose id begins with it."""
         id = clean(id)
         with guarded(self.path):
             rows = self._db.execute(
@@ -186,7 +186,7 @@ class Store(Database):
 
 
 def holds_calls(path: Path) -> bool:
-    """Whether the record at `path` is there and anything was paid for, whatever its version."""
+    """Whether there is a record at `path` with a completed call in it, whatever its version."""
     if not path.exists():
         return False
     with guarded(path), closing(opened_to_read(path)) as db:

@@ -259,7 +259,7 @@ def test_ctrl_c_lets_the_calls_under_way_end(server: FakeServer, questions: Path
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Stopping after the calls under way" in told and "goes on from" in told
+    assert "Stopping after the calls in flight" in told and "the same command resumes" in told
     assert len(recorded(out)) == len(server.requests)
 
 

@@ -1,4 +1,4 @@
-"""The questions of a run, in its record: where each comes from, and what has become of it.
+"""The questions of a run, in its record: the source and the state of each.
 
 Knows no server and no method.
 """
@@ -17,12 +17,12 @@ from ..data.split import in_turn
 from ..store import Store
 from ..types import Answer, Question
 
-PAGE = 500  # inputs written, or read, at once
+PAGE = 500  # inputs written or read together
 
 
 @dataclass(frozen=True)
 class Input:
-    """One question to be answered; `place` and `question_id` are its key in the record."""
+    """One question to answer. `place` and `question_id` are its key in the record."""
 
     place: str
     question_id: str
@@ -39,12 +39,11 @@ class Inputs:
     def take(
         self, sources: Sequence[Iterable[SourceRow | BadRow]], limit: int | None = None, shuffle: int | None = None
     ) -> int:
-        """Notes the rows of all sources, each question once, at most `limit`; how many changed their category.
+        """Adds the rows of all sources, each question once, at most `limit`. Returns how many changed their category.
 
-        What was noted before keeps its answer: a question that is found on another line has moved there, a bad row that
-        was mended is a bad row no more, and a category that is given now takes the place of an earlier one. A limit
-        takes from each source in turn. With `shuffle` rows come in the order of hashes drawn from that seed, so that
-        all rows are read and few are held.
+        Questions that the run already has keep their answers. A question that is now on another line has moved there. A
+        bad row that was fixed is no longer a bad row. A new category replaces an earlier one. A limit takes from each
+        source in turn. `shuffle` orders the rows by hashes drawn from that seed, so all rows are read but few are held.
         """
         rows: Iterable[SourceRow | BadRow] = chain.from_iterable(sources)
         if shuffle is not None:
@@ -69,7 +68,7 @@ class Inputs:
             files |= {_file(row.place) for row in page}
             first += len(page)
             left = None if left is None else left - fresh
-        if limit is None:  # these files were read to their ends
+        if limit is None:  # without a limit these files were read to their ends
             with self._store.transaction() as db:
                 for file in files:
                     db.execute(
@@ -80,7 +79,7 @@ class Inputs:
         return changes
 
     def waiting(self, only_failed: bool = False) -> Iterator[Input]:
-        """The inputs still to be answered, first those that failed before, or just these; read by the page."""
+        """The inputs to answer, page by page: first those that failed before, then the others unless `only_failed`."""
         for state in ("again",) if only_failed else ("again", "waiting"):
             rank = -1
             while page := self._store.select(
@@ -94,7 +93,7 @@ class Inputs:
                     yield Input(place, key, Question.model_validate_json(content), category)
 
     def retry_failed(self) -> int:
-        """Marks the failed ones to be answered again; how many there are to be."""
+        """Marks the failed inputs to be answered again. Returns how many wait for that."""
         if self._store.select("SELECT 1 FROM inputs WHERE state = 'failed' AND reason LIKE 'ContextOverflow%' LIMIT 1"):
             self._store.forget_overflows()
         with self._store.transaction() as db:
@@ -102,7 +101,7 @@ class Inputs:
         return int(self._store.select("SELECT count(*) FROM inputs WHERE state = 'again'")[0][0])
 
     def close(self, entry: Input, answer: Answer) -> None:
-        """Writes an answer that is whole or has failed, and what has become of its input, in one commit."""
+        """Writes a complete or failed answer and the state of its input, in one commit."""
         state, reason = ("failed", answer.error) if answer.error else ("done", "")
         with self._store.transaction() as db:
             self._store.put(answer)
@@ -112,7 +111,7 @@ class Inputs:
             )
 
     def counts(self) -> dict[str, int]:
-        """Every input by what has become of it; failures by their class."""
+        """The number of inputs in each state. Failures are counted by their class."""
         rows = self._store.select(
             "SELECT CASE WHEN state = 'failed' THEN 'failed: ' || substr(reason, 1, instr(reason, ':') - 1) "
             "ELSE state END AS became, count(*) FROM inputs GROUP BY became ORDER BY became"
@@ -120,7 +119,7 @@ class Inputs:
         return dict(rows)
 
     def faults(self, limit: int = 20) -> list[tuple[str, str, str]]:
-        """(place, state, reason) of inputs that could not be used or answered, the first of them."""
+        """(place, state, reason) of the first inputs that could not be used or answered."""
         found = self._store.select(
             "SELECT place, state, reason FROM inputs WHERE state IN ('bad row', 'failed') ORDER BY rank LIMIT ?", limit
         )
@@ -148,7 +147,7 @@ def _key(row: SourceRow) -> tuple[str, str]:
 
 
 def _recategorised(db: sqlite3.Connection, row: SourceRow) -> int:
-    """Gives a question that is there the category that its row has now; 1 where it had another."""
+    """Gives a question of the run its row's category. Returns 1 if that is a change."""
     return db.execute(
         "UPDATE inputs SET category = ? WHERE place = ? AND question = ? AND category != ?",
         (row.category, row.place, _key(row)[1], row.category),
@@ -156,7 +155,7 @@ def _recategorised(db: sqlite3.Connection, row: SourceRow) -> int:
 
 
 def _noted(db: sqlite3.Connection, row: SourceRow | BadRow, rank: int, take: int) -> bool:
-    """Writes one row; whether it is a question, and the first time that this `take` meets it."""
+    """Writes one row. Returns whether it is a question that this `take` has not met before."""
     insert = "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
     if isinstance(row, BadRow):
         db.execute(insert, (row.place, "", rank, "bad row", row.source, "", "", row.reason, take))

@@ -1,6 +1,6 @@
-"""How far a run is, on standard error while it goes on, and its summary at the end.
+"""The progress of a run on standard error, and its summary at the end.
 
-Looks at the account (`Tally`) from outside; nothing that answers questions waits for it.
+Reads the account (`Tally`) from outside. No code that answers questions waits for it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..types import shorten
 from .run import Run
 
 INTERRUPT = "interrupted"
-LISTED = 10  # rows that could not be used or answered, named one by one
+LISTED = 10  # rows that failed and are listed one by one
 
 
 @asynccontextmanager
 async def showing(tally: Tally, console: Console) -> AsyncIterator[None]:
-    """Shows how far the run is, until the block ends."""
+    """Shows the progress of the run until the block ends."""
     with _progress(console) as progress:
         shown = asyncio.create_task(_show(progress, tally))
         try:
@@ -42,13 +42,13 @@ def _progress(console: Console) -> Progress:
 
 
 async def _show(progress: Progress, tally: Tally) -> None:
-    """Looks at the account twice a second. Troubles are printed in any case."""
+    """Reads the account twice a second. Prints a server's trouble even without a terminal."""
     progress.add_task("", total=tally.total, figures="")
     told = ""
     while True:
         if told != tally.trouble:
             told = tally.trouble
-            progress.console.print(Text(shorten(told, 300) if told else "Going on."), soft_wrap=True)
+            progress.console.print(Text(shorten(told, 300) if told else "The servers answer again."), soft_wrap=True)
         _update(progress, tally)
         await asyncio.sleep(0.5)
 
@@ -68,7 +68,7 @@ def _update(progress: Progress, tally: Tally) -> None:
 
 
 def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) -> None:
-    """Every input counted once, and the first of those that could not be used or answered."""
+    """Prints the counts of all inputs, and the first of those that could not be used or answered."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for became, count in counts.items():
         table.add_row(became, f"{count:,}")
@@ -89,5 +89,5 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
     tokens = f"{usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated"
     cost = f" · cost {tally.cost:,.2f}" if any(tally.prices) else ""
     console.print(f"This time: {tally.calls:,} calls · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True)
-    if tally.stop and tally.stop != INTERRUPT:  # that is said by who stops
-        console.print(f"Stopped: {tally.stop}. The same command goes on from here.", soft_wrap=True)
+    if tally.stop and tally.stop != INTERRUPT:  # main() reports an interrupt
+        console.print(f"Stopped: {tally.stop}. The same command resumes.", soft_wrap=True)

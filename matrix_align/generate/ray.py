@@ -1,7 +1,7 @@
-"""The same run on a Ray cluster: stateless workers answer questions, and one writer, here, keeps the answers.
+"""The same run on a Ray cluster: stateless workers answer questions, and this process alone writes the answers.
 
-The only module that imports Ray. A worker sends back an answer with its calls; what is written is what one machine
-would have written. A question whose node died before the answer came back goes to another worker, and is written once.
+The only module that imports Ray. A worker sends back an answer with its calls, and the run keeps what it would have
+kept on one machine. If a node dies before an answer came back, another worker answers the question. It is written once.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .schedule import PATIENCE, PROBE, TRIES, blame_for, given_up
 async def generate_on_ray(
     run: Run, endpoints: Sequence[Endpoint], tally: Tally, at_once: int, only_failed: bool = False
 ) -> None:
-    """Plays what waits in `run` on the cluster that RAY_ADDRESS names, or on one made here.
+    """Answers the waiting inputs of `run` on the cluster that RAY_ADDRESS names, or on one that it starts here.
 
-    `at_once` is the number of questions in a batch; a worker, one a node, takes some batches at a time. A budget is
-    looked at between answers. A question whose server broke off is asked again in another pass over the cluster. Raises
-    InputError without Ray, ClusterError, and Refused and Unreachable as `generate` does.
+    `at_once` is the number of questions in a batch. Each node has one worker, which takes several batches at a time.
+    Budgets are checked between answers. A question whose server failed is asked again in another pass over the cluster.
+    Raises InputError without Ray, ClusterError, and Refused and Unreachable as `generate` does.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -48,17 +48,19 @@ async def generate_on_ray(
         raise InputError("--engine ray needs Ray: pip install 'matrix-align[ray]'") from None
     where = os.environ.get("RAY_ADDRESS", "")
     try:
-        if named := re.fullmatch(r"(?:ray://)?(.+):(\d+)", where):  # where nobody listens, Ray waits for minutes
+        if named := re.fullmatch(
+            r"(?:ray://)?(.+):(\d+)", where
+        ):  # if nobody listens there, Ray would wait for minutes
             socket.create_connection((named[1], int(named[2])), timeout=10).close()
         if not ray.is_initialized():
             ray.init(log_to_driver=False, configure_logging=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
-    except Exception as error:  # whatever Ray raises for an address, a port, a disk
+    except Exception as error:  # Ray raises many kinds
         cluster = f"RAY_ADDRESS, {where}" if where else "a cluster made here"
         raise ClusterError(f"can't use Ray ({cluster}): {shorten(str(error), 200)}") from None
     left = {f"{entry.place}\n{entry.question_id}": entry for entry in run.inputs.waiting(only_failed)}
     tries: Counter[str] = Counter()
-    begun: dict[str, str] = {}  # calls of the answers that broke off
+    begun: dict[str, str] = {}  # the calls of answers that a server broke off
     tally.answered = time.monotonic()
     while left and not tally.stopped():
         broken: list[dict[str, Any]] = []
@@ -97,7 +99,7 @@ async def generate_on_ray(
 def _played(
     left: dict[str, Input], begun: dict[str, str], endpoints: Sequence[Endpoint], run: Run, at_once: int
 ) -> Generator[dict[str, Any], None, None]:
-    """One pass over the cluster: a row for each question, a batch at a time as they end."""
+    """One pass over the cluster. Yields a row for each question, batch by batch as they end."""
     import ray
 
     rows = [
@@ -122,8 +124,8 @@ def _played(
 def _next(results: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
     try:
         return next(results, None)
-    except Exception as error:  # Ray's, and those of what it stands on
-        raise ClusterError(f"the run on Ray broke: {shorten(str(error), 300)}; the same command goes on") from None
+    except Exception as error:  # Ray and its own libraries raise many kinds
+        raise ClusterError(f"the run on Ray broke: {shorten(str(error), 300)}; the same command resumes") from None
 
 
 def _keep(run: Run, entry: Input, row: dict[str, Any], tally: Tally) -> None:
@@ -133,7 +135,7 @@ def _keep(run: Run, entry: Input, row: dict[str, Any], tally: Tally) -> None:
 
 
 def _packed(setup: Setup) -> tuple[str, str, str]:
-    """A setup as it travels; a method is known by its name."""
+    """A setup in the form in which it is sent to a worker, with the name of its method."""
     return setup.method.name, setup.settings.model_dump_json(), setup.sampling.model_dump_json()
 
 
@@ -144,7 +146,7 @@ def _unpacked(packed: tuple[str, str, str]) -> Setup:
 
 
 class _Worker:
-    """Answers batches of questions; all of a batch at once, each answer on one server."""
+    """Answers batches of questions: all of a batch at the same time, each answer on one server."""
 
     def __init__(
         self,
@@ -176,7 +178,7 @@ class _Worker:
         return [await endpoint.__aenter__() for endpoint in self._endpoints]
 
     async def _play(self, id: str, question: str, calls: str, endpoint: Endpoint) -> dict[str, Any]:
-        """One answer, with the calls it rests on; a record in memory keeps them until they are sent."""
+        """One answer with its calls. A record in memory keeps the calls until they are sent."""
         with Store(Path(":memory:")) as store:
             if calls:
                 store.unpack(calls)

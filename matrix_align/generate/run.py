@@ -1,4 +1,4 @@
-"""A run: a folder with `run.toml`, which says how its answers are made, and the record that holds them.
+"""A run: a folder with `run.toml`, which says how its answers are made, and with the record of these answers.
 
 Owns the folder and its lock. Knows no server.
 """
@@ -18,24 +18,24 @@ from ..types import Sampling, clean
 from .inputs import Inputs
 
 DESCRIBED = "run.toml"
-NOTE = "How the answers of this run are made. `matrix-align generate --out` with this folder goes on with it."
+NOTE = "How the answers of this run are made. `matrix-align generate --out` with this folder resumes it."
 
 
 class Run:
     """An open run. Use as a context manager. Raises InputError and StoreError."""
 
     def __init__(self, folder: Path, setup: Setup, model: str = "", digest: str = "") -> None:
-        """Opens the run in `folder`, or makes one."""
+        """Opens the run in `folder`, or makes a new one there."""
         self.folder = folder
         self.setup = setup
         mine = {"model": {"name": clean(model), "digest": digest}, **setup.tables()}
-        self._lock: FileLock | None = _locked(folder)  # before anything of another process's run is touched
+        self._lock: FileLock | None = _locked(folder)  # before anything is changed: another process may be at work
         try:
             self.described(folder)  # refuses a run of another version
-            empty = not holds_calls(folder / "record.db")  # nothing was paid for: other settings are welcome
+            empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change
             provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
             self.store = Store(folder / "record.db")
-            self.store.recall_overflows()  # so that an answer that goes on finds its calls, which came after them
+            self.store.recall_overflows()  # so that a resumed answer finds the calls that followed them
             self.inputs = Inputs(self.store)
         except BaseException:
             self._lock.release()
@@ -43,7 +43,7 @@ class Run:
 
     @classmethod
     def there(cls, folder: Path) -> Run:
-        """The run in `folder` as it was made, with whatever model and prompts, only to be read."""
+        """The run in `folder`, opened only to read, whatever its model and prompts."""
         run = cls.__new__(cls)
         run.folder, run.setup = folder, cls.setup_in(folder)
         run._lock = None
@@ -53,18 +53,18 @@ class Run:
 
     @staticmethod
     def described(folder: Path) -> provenance.Tables:
-        """What run.toml says, or nothing where there is no run. Raises InputError for a run of version 0.1."""
+        """The tables of run.toml; none if there is no run. Raises InputError for a run of version 0.1."""
         tables = provenance.read(folder / DESCRIBED)
         if tables and "method" not in tables:
             raise InputError(
-                f"{folder} is a run of matrix-align 0.1, which this version can't go on with; export it with 0.1 "
+                f"{folder} is a run of matrix-align 0.1, which this version can't resume; export it with 0.1 "
                 "(its files can be tuned on as before), or give another --out"
             )
         return tables
 
     @classmethod
     def setup_in(cls, folder: Path) -> Setup:
-        """That of the run in `folder`. Raises InputError where there is none."""
+        """The setup of the run in `folder`. Raises InputError if there is no run."""
         if not (tables := cls.described(folder)):
             raise InputError(f"{folder} holds no run yet; give a SOURCE of questions")
         name = str(tables["method"].get("name"))
@@ -88,7 +88,7 @@ class Run:
 
 
 def _locked(folder: Path) -> FileLock:
-    """Two at work on one run would pay for everything twice. Raises InputError where another one is."""
+    """Locks the run, since two processes would pay for everything twice. Raises InputError if another one has it."""
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Many questions: every waiting input of a run is answered, on one server or on several at once.
+"""Many questions: answers every waiting input of a run, on one server or on several at the same time.
 
-Owns which question is answered when and where, and what becomes of an answer that breaks off: where the model or the
-question is to blame, it is kept with its error; where the server is, the question is tried again, elsewhere or later.
-Knows no HTTP and no Ray, and no method.
+Owns which question is answered when and where, and what happens after a failed call. If the model or the question is to
+blame, the answer is kept with its error. If the server is to blame, the question is tried again, later or on another
+server. Knows no HTTP, no Ray and no method.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ..types import Answer
 from .inputs import Input
 from .run import Run
 
-PATIENCE = 300.0  # seconds without an answer from any server, until the run gives up
-PROBE = 2.0  # seconds between looks whether a server is back
-TRIES = 5  # times in a row that an answer breaks off at the same call of a server that is there, until it has failed
+PATIENCE = 300.0  # seconds without an answer from any server before the run gives up
+PROBE = 2.0  # seconds between checks whether a server is back
+TRIES = 5  # how often in a row one call may fail on a server that is there, before the answer counts as failed
 
 Blame = Literal["answer", "call", "server", "all"]
 
 
 async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_failed: bool = False) -> None:
-    """Answers what waits in `run`, or just what failed before, until all is done or `tally` says to stop.
+    """Answers the waiting inputs of `run`, or only those that failed, until all are done or `tally` says to stop.
 
-    All calls of an answer go to one server: its cache of prompts serves them. Raises Refused where a server refuses
-    whatever is asked, Unreachable where none has answered for PATIENCE seconds, and StoreError; whatever happens,
-    answers that came to their end are in the run.
+    All calls of one answer go to one server, so that its prompt cache serves them. Raises Refused if a server refuses
+    every request, Unreachable if no server has answered for PATIENCE seconds, and StoreError. In any case, finished
+    answers are in the run.
     """
     models = {server: Recorded(server, run.store) for server in servers}
     waiting, again, tries = run.inputs.waiting(only_failed), deque[Input](), Counter[Input]()
-    broke_off: dict[Input, float] = {}  # when each input last did
+    broke_off: dict[Input, float] = {}  # when each input last failed because of a server
     wake = asyncio.Event()  # an answer has ended, or a server is back
     tally.answered = time.monotonic()
 
@@ -56,17 +56,17 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
             run.inputs.close(entry, answer)
             tally.count(answer)
         except Stopped:
-            pass  # its input waits for the next time, and its calls are in the record
+            pass  # its input stays waiting, and its calls are in the record
         finally:
             server.answers -= 1
             wake.set()
 
     def failed(entry: Input, answer: Answer, server: Server, blame: Blame) -> bool:
-        """Whether an answer that broke off has done so too often, at one call, on servers that were there before."""
+        """Whether one call of this answer has failed too often, on servers that had answered before."""
         if blame == "call":
             server.seen()
             server.ease()
-        elif server.down_since is None:  # it rests, and others take its questions
+        elif server.down_since is None:  # others take its questions until it is back
             server.down_since = time.monotonic()
             returns.append(group.create_task(back(server)))
         was_there = server.answered is not None and server.answered > broke_off.get(entry, 0.0)
@@ -110,19 +110,19 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
 
 
 def given_up(trouble: str) -> str:
-    return f"no server has answered for {PATIENCE:g} s; the same command goes on from here ({trouble})"
+    return f"no server has answered for {PATIENCE:g} s; the same command resumes ({trouble})"
 
 
 def progressed(answer: Answer) -> bool:
-    """Whether any call was answered anew."""
+    """Whether a server answered any of the calls."""
     return any(not call.recorded for call in answer.calls)
 
 
 async def blame_for(error: ModelError | None, endpoint: Endpoint) -> Blame:
-    """What is to blame for an answer that broke off; where that is in doubt the server is asked for a word.
+    """What is to blame for a failed answer. In doubt, the server is asked for one token.
 
-    "answer": asked again, it would fail again. "call": the server is there, so it may be that call, or have passed.
-    "server": it does not answer. "all": it refuses whatever one asks, or nothing is left to pay it with.
+    "answer": it would fail again. "call": the server is there, so either this call is at fault or the trouble is over.
+    "server": it does not answer. "all": it refuses every request, or the account is empty.
     """
     if isinstance(error, QuotaExceeded):
         return "all"
