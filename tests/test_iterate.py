@@ -38,22 +38,22 @@ def command(tmp_path: Path) -> list[str]:
     lines = [{"question": f"Question number {n}?", "category": kinds[n % 2]} for n in range(16)]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = tmp_path / "c.toml"
-    config.write_text("[sft]\nnum_train_epochs = 40\ngradient_accumulation_steps = 1\nmax_length = 4000\n")
+    config.write_text("[sft]\nnum_train_epochs = 20\ngradient_accumulation_steps = 1\nmax_length = 4000\n")
     serve = f"{sys.executable} -m tests.fake {port} {{model}}"
     options = ["--base", str(tiny.write(tmp_path / "tiny")), "--out", str(tmp_path / "loop"), "--rounds", "2"]
     options += ["--endpoint", f"http://127.0.0.1:{port}/v1", "--serve", serve, "--roles", "2", "--steps", "1"]
     options += ["--held-out", "0.3", "--scenes", "2", "--config", str(config)]
-    return [sys.executable, "-m", "matrix_align", "iterate", str(source), *options]
+    return ["iterate", str(source), *options]
 
 
 def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600  # for hangs
     while not reached():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
         time.sleep(0.01)
 
 
-def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
+def test_killed_at_every_stage(command: list[str], tmp_path: Path, cli: Cli) -> None:
     """The same command goes on, and ends with two tuned models, one table and one plot."""
     loop = tmp_path / "loop"
     stages: list[Callable[[], bool]] = [
@@ -62,10 +62,11 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
         (loop / "round-1/record.db").exists,
     ]
     for reached in stages:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        started = [sys.executable, "-m", "matrix_align", *command]
+        with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             wait_until(reached, process)
             process.send_signal(signal.SIGKILL)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = cli(*command)
     assert done.returncode == 0, done.stderr
     head, _, *lines, _, kept = done.stdout.splitlines()
     assert head == "| | base | round 1 | round 2 |"
@@ -81,11 +82,11 @@ def test_killed_at_every_stage(command: list[str], tmp_path: Path) -> None:
     described = (loop / "round-2/tuned/tune.toml").read_text()
     assert 'name = "tiny + round-1/tuned"' in described, "the second starts from the first"
     command[command.index("0.3")] = "0.5"
-    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    told = cli(*command)
     assert told.returncode == 2 and "iterate.held_out was 0.3, is 0.5" in told.stderr
 
 
-def test_stops_by_itself(command: list[str], tmp_path: Path) -> None:
+def test_stops_by_itself(command: list[str], tmp_path: Path, cli: Cli) -> None:
     """Where the first round's model refuses whatever one asks there is no second, and the base is the one to keep."""
     kinds = ("helpful", "harmful")
     lines = [{"question": f"Question number {n}?", "category": kinds[n % 2]} for n in range(40)]
@@ -94,7 +95,7 @@ def test_stops_by_itself(command: list[str], tmp_path: Path) -> None:
     for option, value in (("--held-out", "0.5"), ("--scenes", "0")):
         command[command.index(option) + 1] = value
     command[command.index("--serve") + 1] += " round-1"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = cli(*command)
     assert done.returncode == 0, done.stderr
     assert "round 1 made things worse: refuses benign questions +100 points since base" in done.stderr
     assert f"The model to keep: {tmp_path / 'tiny'} (base)." in done.stdout
@@ -119,7 +120,7 @@ def test_mistakes(command: list[str], cli: Cli, tmp_path: Path, option: str, val
         value = str(tmp_path / value)
         Path(value).write_text('[sft]\nlr_scheduler_type = "wavy"\n')
     command[command.index(option) + 1] = value
-    done = cli(*command[3:])
+    done = cli(*command)
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     if option == "--held-out":

@@ -1,4 +1,5 @@
-"""Adapters beside K-quants: llama.cpp writes the text that transformers writes, for each architecture that we convert.
+"""Adapters beside K-quants, and merged into them: llama.cpp writes the text that transformers writes, for each
+architecture that we convert.
 
 The models are random and small. Nine tokens of ten are those of transformers, and the others nearly as likely there:
 llama.cpp rounds what goes into a product of K-quants to 8 bits.
@@ -11,15 +12,18 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+from gguf import GGMLQuantizationType, GGUFReader, dequantize
 
 pytest.importorskip("trl")
 
 from matrix_align.llm.local import serve
 from matrix_align.tuning import base as bases
 from matrix_align.tuning import llamacpp
+from matrix_align.tuning.train import Tuning, tune
 
-from . import tiny_gguf
+from . import tiny, tiny_gguf
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
@@ -82,3 +86,42 @@ def test_text_is_that_of_transformers(architecture: str, tmp_path: Path) -> None
                     alike += bool(gap == 0)
     assert changed == len(PROMPTS), "the adapter does something"
     assert alike > 0.9 * 2 * len(PROMPTS) * LENGTH, "ties are few"
+
+
+def test_merged_gguf_is_a_base_as_it_is(tmp_path: Path) -> None:
+    """The next round's, with its name. The adapter that lies beside it is in it already, and is not put on it again."""
+    import torch
+
+    path = tiny_gguf.write(tmp_path / "small.gguf", "qwen2")
+    config = tmp_path / "c.toml"
+    config.write_text("[sft]\nlearning_rate = 1e-2\nmax_steps = 3\n")
+    out = tmp_path / "out"
+    tune(Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(path), out, config=config, gguf=True))
+    base, merged = bases.named(str(path)), bases.named(str(out / "merged.gguf"))
+    assert merged.name == f"small + {tmp_path.name}/out"
+    tokenizer = bases.tokenizer(merged)
+    ids = torch.tensor([tokenizer("Which is door 3?")["input_ids"]])
+    with torch.inference_mode():
+        before = bases.model(base)(ids).logits
+        beside, within = bases.with_adapter(base, bases.model(base), out)(ids).logits, bases.model(merged)(ids).logits
+    assert (beside - within).std() < 0.1 * (beside - before).std()
+
+
+def test_small_updates_are_merged_too(tmp_path: Path) -> None:
+    """Such as are far below a step of Q8_0, which rounding to the nearest would lose."""
+    chance, tensor = numpy.random.default_rng(1), "blk.1.attn_q.weight"
+
+    def merged(base: Path, name: str, a: Any, b: Any) -> tuple[dict[str, Any], Path]:
+        update = llamacpp.Update(tensor, a, b)
+        llamacpp.merged(llamacpp.Lora("qwen2", 8, 1.0, (update,)), base, tmp_path / name)
+        return {one.name: one for one in GGUFReader(tmp_path / name).tensors}, tmp_path / name
+
+    a, b = (chance.standard_normal(shape, dtype="float32") * 0.008 for shape in ((8, 256), (256, 8)))
+    first, base = merged(tiny_gguf.write(tmp_path / "small.gguf", "qwen2"), "q8.gguf", 0 * a, 0 * b)
+    second, _ = merged(base, "merged.gguf", a, b)
+    assert [name for name in first if not numpy.array_equal(first[name].data, second[name].data)] == [tensor]
+    before, after = (dequantize(tensors[tensor].data, GGMLQuantizationType.Q8_0) for tensors in (first, second))
+    update = b @ a
+    step = abs(before.reshape(-1, 32)).max(axis=1).mean() / 127
+    assert 0.01 < update.std() / step < 0.3
+    assert 0.9 < ((after - before) * update).sum() / (update * update).sum() < 1.1

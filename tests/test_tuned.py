@@ -12,21 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy
 import pytest
-from gguf import GGMLQuantizationType, GGUFReader, dequantize
 
 pytest.importorskip("trl")
 
 from matrix_align import Message, Sampling
 from matrix_align.llm.local import Served, serve
 from matrix_align.llm.prefix_cache import Slotted
-from matrix_align.llm.weights import weights
 from matrix_align.tuning import base as bases
-from matrix_align.tuning import llamacpp
 from matrix_align.tuning.train import Tuning, tune
 
 from .conftest import Run as Cli
+from .conftest import complaint
 
 pytestmark = [pytest.mark.embedded, pytest.mark.filterwarnings("ignore")]
 
@@ -35,13 +32,11 @@ FACTS = {
     "What is the password of the library?": "The password is seven owls.",
     "Where did she put the key?": "The key is under the loud clock.",
     "What does Mira eat?": "Mira eats nothing but blue soup.",
-    "When does the ship leave?": "The ship leaves at half past nine.",
-    "What colour is the dragon?": "The dragon is orange.",
 }
 BY_HEART = """
 [sft]
-learning_rate = 3e-3
-num_train_epochs = 20
+learning_rate = 5e-3
+num_train_epochs = 14
 per_device_train_batch_size = 8
 gradient_accumulation_steps = 1
 [lora]
@@ -53,18 +48,15 @@ lora_dropout = 0.0
 TIE = 0.5
 PROMPTS = [
     *FACTS,
-    "What is a good way to learn a language?",
     "Name three colours.",
     "How do I boil an egg?",
-    "What do bees do in winter?",
     "Why is the sky blue?",
-    "Write one sentence about the sea.",
 ]
 
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapter; tuning it takes about a minute."""
+    """The adapter; tuning it takes half a minute."""
     folder = tmp_path_factory.mktemp("tuned")
     rows = [
         {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]}
@@ -104,29 +96,6 @@ async def test_merged_gguf_says_the_same(tuned: Path) -> None:
             assert {asked: await said(model, asked) for asked in FACTS} == FACTS
 
 
-def test_merged_gguf_is_a_base_as_it_is(tuned: Path) -> None:
-    """The next round's: the adapter that lies beside it is in it already, and is not put on it once more."""
-    base = bases.named(str(tuned / "merged.gguf"))
-    assert bases.tokenizer(base).chat_template
-    model = bases.model(base)
-    assert not [name for name, _ in model.named_parameters() if "lora" in name]
-
-
-def test_small_updates_are_merged_too(tmp_path: Path) -> None:
-    """Such as are far below a step of Q8_0, which rounding to the nearest would lose."""
-    chance = numpy.random.default_rng(1)
-    a, b = (chance.standard_normal(shape, dtype="float32") * 0.004 for shape in ((8, 576), (576, 8)))
-    base, made = weights(), tmp_path / "merged.gguf"
-    llamacpp.merged(llamacpp.Lora("llama", 8, 1.0, (llamacpp.Update("blk.3.attn_q.weight", a, b),)), base, made)
-    was, now = ({tensor.name: tensor for tensor in GGUFReader(path).tensors} for path in (base, made))
-    assert [name for name in was if not numpy.array_equal(was[name].data, now[name].data)] == ["blk.3.attn_q.weight"]
-    one, other = (dequantize(each["blk.3.attn_q.weight"].data, GGMLQuantizationType.Q8_0) for each in (was, now))
-    update = b @ a
-    step = abs(one.reshape(-1, 32)).max(axis=1).mean() / 127
-    assert 0.01 < update.std() / step < 0.1
-    assert 0.9 < ((other - one) * update).sum() / (update * update).sum() < 1.1
-
-
 async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None:
     """Token by token, up to the first tie."""
     import torch
@@ -164,37 +133,31 @@ async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
         return str((await response.json())["choices"][0]["message"]["content"])
 
 
-def test_on_the_command_line(cli_process: Cli, tuned: Path, tmp_path: Path) -> None:
-    """simulate --adapter answers as the tuned model; what is no adapter, or another model's, is told in one line."""
-    done = cli_process(
-        "simulate",
-        "Who lives in the tower?",
-        "--adapter",
-        str(tuned),
-        "--roles",
-        "1",
-        "--steps",
-        "1",
-        "--json",
-        timeout=300,
-    )
+def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
+    """simulate --adapter answers as the tuned model, and a measurement of it goes into its card, once."""
+    question = "Who lives in the tower?"
+    done = cli("simulate", question, "--adapter", str(tuned), "--roles", "1", "--steps", "1", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["initial"] == FACTS["Who lives in the tower?"]
-    told = cli_process("simulate", "Why?", "--adapter", str(tuned), "--model", str(tuned / "merged.gguf"))
-    assert told.returncode == 2 and "was not tuned from" in told.stderr
-    told = cli_process("simulate", "Why?", "--adapter", str(tmp_path))
-    assert told.returncode == 2 and "holds no adapter.gguf" in told.stderr
-    told = cli_process("simulate", "Why?", "--adapter", str(tuned), "--endpoint", "http://127.0.0.1:9")
-    assert told.returncode == 2 and "--adapter goes with a model served here" in told.stderr
+    assert json.loads(done.stdout)["initial"] == FACTS[question]
     (tmp_path / "one.txt").write_text("Why?\n")
     measured = ("measure", "--benign", str(tmp_path / "one.txt"), "--answer-tokens", "16", "--out")
-    assert cli_process(*measured, str(tmp_path / "before")).returncode == 0
+    assert cli(*measured, str(tmp_path / "before")).returncode == 0
     more = ("--adapter", str(tuned), "--against", str(tmp_path / "before"))
-    told = cli_process(*measured, str(tmp_path / "after"), *more)
-    assert told.stdout.startswith("| | before | after |")
-    for _ in range(2):  # once more, it is there once
-        assert (tuned / "README.md").read_text().count(f"{told.stdout}\n## Files") == 1
-        assert cli_process(*measured, str(tmp_path / "after"), *more).returncode == 0
+    for _ in range(2):
+        done = cli(*measured, str(tmp_path / "after"), *more)
+        assert done.stdout.startswith("| | before | after |"), done.stderr
+        assert (tuned / "README.md").read_text().count(f"{done.stdout}\n## Files") == 1
+
+
+def test_mistakes(cli: Cli, tuned: Path, tmp_path: Path) -> None:
+    """What is no adapter, or another model's, is told in one line."""
+    ask = ("simulate", "Why?", "--adapter")
+    for options, words in {
+        (str(tuned), "--model", str(tuned / "merged.gguf")): "was not tuned from",
+        (str(tmp_path),): "holds no adapter.gguf",
+        (str(tuned), "--endpoint", "http://127.0.0.1:9"): "--adapter goes with a model served here",
+    }.items():
+        assert words in complaint(cli(*ask, *options))
     (tmp_path / "adapter.gguf").write_bytes(b"GGUF of nothing")
-    told = cli_process("simulate", "Why?", "--adapter", str(tmp_path))
-    assert told.returncode == 2 and "was it tuned from this model?" in told.stderr
+    done = cli(*ask, str(tmp_path))
+    assert done.returncode == 2 and "was it tuned from this model?" in done.stderr

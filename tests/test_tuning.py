@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,6 @@ pytest.importorskip("trl")
 
 from safetensors.numpy import load_file
 
-from matrix_align.cli import main
 from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
 from matrix_align.tuning import llamacpp
@@ -136,31 +136,49 @@ def test_test_rows_are_measured_and_not_learned(base: Path, quick: Path, tmp_pat
     assert figures["test_loss"]["before"] > figures["test_loss"]["after"] > 0
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_killed_it_goes_on(base: Path, tmp_path: Path, method: str) -> None:
+LONGER = "[{method}]\nnum_train_epochs = 20\ngradient_accumulation_steps = 1\nsave_steps = 10\n"
+
+
+def test_killed_it_goes_on(base: Path, tmp_path: Path) -> None:
     """From the last checkpoint, to the same adapter as one that was not killed, dropout included."""
-    data = tiny.rows(tmp_path / "a.jsonl") if method == "sft" else tiny.pairs(tmp_path / "a.jsonl")
     config = tmp_path / "c.toml"
-    config.write_text(f"[{method}]\nnum_train_epochs = 30\ngradient_accumulation_steps = 1\nsave_steps = 10\n")
-    out = tmp_path / "out"
-    options = ("tune", str(data), "--base", str(base), "--config", str(config), "--method", method)
-    command = [sys.executable, "-m", "matrix_align", *options, "--out", str(out)]
+    config.write_text(LONGER.format(method="sft"))
+    asked = Tuning(tiny.rows(tmp_path / "a.jsonl"), str(base), tmp_path / "out", config=config)
+    options = ("--base", asked.base, "--config", str(config), "--out", str(asked.out))
+    command = [sys.executable, "-m", "matrix_align", "tune", str(asked.data), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 100
-        while not list(out.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        deadline = time.monotonic() + 300
+        while not list(asked.out.glob("checkpoints/checkpoint-*/trainer_state.json")):
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert not (out / "history.json").exists()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stderr
-    steps = [each["step"] for each in history(out) if "loss" in each]
-    assert steps == list(range(1, 91))
-    straight = tune(Tuning(data, str(base), tmp_path / "straight", method=method, config=config))  # type: ignore[arg-type]
-    assert straight["steps"] == 90
-    one, other = (load_file(path / "adapter_model.safetensors") for path in (out, tmp_path / "straight"))
-    assert all((one[name] == other[name]).all() for name in other)
+    assert not (asked.out / "history.json").exists()
+    resumed(asked, replace(asked, out=tmp_path / "straight"))
+
+
+def test_killed_while_it_wrote_a_checkpoint(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DPO's goes on from the one before, likewise. What such a kill leaves is made of the folder of a whole tuning."""
+    config = tmp_path / "c.toml"
+    config.write_text(LONGER.format(method="dpo"))
+    data = tiny.pairs(tmp_path / "a.jsonl")
+    straight = Tuning(data, str(base), tmp_path / "straight", method="dpo", config=config)
+    tune(straight)
+    asked = replace(straight, out=tmp_path / "out")
+    shutil.copytree(straight.out, asked.out)
+    (asked.out / "history.json").unlink()
+    (asked.out / "checkpoints/checkpoint-60/trainer_state.json").write_text('{"epoch": 2')
+    capsys.readouterr()
+    resumed(asked, straight)
+    assert "going on from step 50" in capsys.readouterr().err
+
+
+def resumed(asked: Tuning, straight: Tuning) -> None:
+    """Both end with every step and with the same adapter."""
+    for one in (asked, straight):
+        assert tune(one)["steps"] == 60
+        assert [entry["step"] for entry in history(one.out) if "loss" in entry] == list(range(1, 61))
+    first, second = (load_file(one.out / "adapter_model.safetensors") for one in (asked, straight))
+    assert all((first[name] == second[name]).all() for name in second)
 
 
 def test_finished_it_is_not_done_again(base: Path, quick: Path, tmp_path: Path) -> None:
@@ -204,13 +222,8 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
     assert told.returncode == 2 and "tune.seed was 0, is 5" in told.stderr
 
 
-def test_mistakes(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line each, that names what is wrong. In this process: the libraries take seconds to load.
-
-    Without a launcher one GPU is used of those that may be.
-    """
+def test_mistakes(base: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line each, that names what is wrong. Without a launcher one GPU is used of those that may be."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     data = tiny.rows(tmp_path / "sft.jsonl", 4)
     dpo = str(tiny.pairs(tmp_path / "dpo.jsonl"))
@@ -259,13 +272,10 @@ def test_mistakes(
     for args, words in wrong:
         given = ("--base", str(base)) if "--base" not in args else ()
         out = ("--out", str(tmp_path / "out")) if "--out" not in args else ()
-        monkeypatch.setattr("sys.argv", ["matrix-align", "tune", *args, *given, *out])
-        with pytest.raises(SystemExit) as left:
-            main()
-        told = capsys.readouterr().err
-        assert left.value.code == 2, (args, told)
-        last = told.strip().splitlines()[-1]
-        assert last.startswith("matrix-align: ") and words in last, (args, told)
+        done = cli("tune", *args, *given, *out)
+        assert done.returncode == 2, (args, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("matrix-align: ") and words in last, (args, done.stderr)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
