@@ -34,13 +34,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def push(cli: Cli, run: Path, hub: FakeHub, tmp_path: Path) -> Cli:
+def push(cli_process: Cli, run: Path, hub: FakeHub, tmp_path: Path) -> Cli:
     """Exports into a folder of its own and pushes that. The client's own storage service is off: a fake has none."""
     of_hub = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_of_a_test", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)}
 
     def pushed(name: str, file: str = "sft.jsonl", *more: str) -> subprocess.CompletedProcess[str]:
         out = tmp_path / "data" / file
-        return cli("export", str(run), "--out", str(out), "--push", name, *more, **of_hub)
+        return cli_process("export", str(run), "--out", str(out), "--push", name, *more, **of_hub)
 
     return pushed
 

@@ -21,6 +21,7 @@ pytest.importorskip("trl")
 
 from safetensors.numpy import load_file
 
+from matrix_align.cli import main
 from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
 from matrix_align.tuning import llamacpp
@@ -222,9 +223,18 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
     assert told.returncode == 2 and "tune.seed was 0, is 5" in told.stderr
 
 
-def test_mistakes(base: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line each, that names what is wrong. Without a launcher one GPU is used of those that may be."""
+def test_without_a_launcher_one_gpu_is_used(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of those that may be; on several, transformers would multiply the batch."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    data = str(tiny.rows(tmp_path / "sft.jsonl"))
+    monkeypatch.setattr("sys.argv", ["matrix-align", "tune", data, "--base", str(base), "--out", data])
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_mistakes(base: Path, tmp_path: Path, cli: Cli) -> None:
+    """One line each, that names what is wrong."""
     data = tiny.rows(tmp_path / "sft.jsonl", 4)
     dpo = str(tiny.pairs(tmp_path / "dpo.jsonl"))
     (tmp_path / "bad.jsonl").write_text("{\n")
@@ -276,7 +286,6 @@ def test_mistakes(base: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.Monk
         assert done.returncode == 2, (args, done.stderr)
         last = done.stderr.strip().splitlines()[-1]
         assert last.startswith("matrix-align: ") and words in last, (args, done.stderr)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
 def test_small_updates_of_bfloat16_are_merged_too() -> None:
