@@ -18,7 +18,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
 
 def clean(text: str) -> str:
     """`text` for databases, terminals and JSON: without control characters, and with U+FFFD for lone surrogates."""
-    if text.isprintable():  # true of most texts, and ten times as fast
+    if text.isprintable() or text.replace("\n", "").isprintable():  # true of most texts, and ten times as fast
         return text
     text = _CONTROLS.sub("", text)
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

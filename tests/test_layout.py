@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import pytest
 
 import matrix_align
 from matrix_align import Endpoint
+from matrix_align.llm.prompts import Filled, Prompts
 from matrix_align.simulation.prompts import PROMPTS
 
 from .conftest import played
@@ -133,20 +133,19 @@ async def test_every_prompt_is_rendered_by_a_scene(
 ) -> None:
     """A scene that takes every turn fills in every prompt, and leaves no placeholder in what is asked."""
     used = set()
-    substitute = Template.substitute
+    render = Prompts.render
 
-    def substituting(template: Template, *args: Any) -> str:
-        used.add(template.template)
-        return substitute(template, *args)
+    def rendering(prompts: Prompts, kind: str, /, **data: object) -> Filled:
+        used.add(kind)
+        return render(prompts, kind, **data)
 
     def first_refused(body: dict[str, object]) -> object:
         schema = body["response_format"]["json_schema"]["schema"]  # type: ignore[index]
         return fill(schema, schema, "thing") | {"feasible": server.kinds().count("Verdict") > 1}
 
-    monkeypatch.setattr(Template, "substitute", substituting)
+    monkeypatch.setattr(Prompts, "render", rendering)
     server.on["Verdict"] = first_refused
     await played(model)
-    unused = {kind for kind, template in PROMPTS.templates.items() if template.template not in used}
-    assert unused == {"rules"}, "which the others quote"
+    assert PROMPTS.templates.keys() - used == {"rules"}, "which the others quote"
     asked = [message["content"] for body in server.requests for message in body["messages"]]
     assert {name for text in asked for name in Template(text).get_identifiers()} == set()
