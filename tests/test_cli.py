@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from matrix_align import Question, Store
 
-from .conftest import ASKED, Run, answer_of, complaint
+from .conftest import ASKED, Run, answer_of, beside_weights, complaint
 from .fake import FakeServer, error
 
 
@@ -20,7 +20,7 @@ def test_prints_the_scene_at_80_columns(simulate: Run, server: FakeServer) -> No
         "Ask 日本の上司 first. " * 9 if server.kinds().count("text") == 1 else "Wait a week."
     )
     done = simulate(ASKED)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, beside_weights(done.stderr)) == (0, "")
     for part in (ASKED, "Initial response", "日本の上司", "setting thing", "Plan", "step 1", "step 2", "seen by"):
         assert part in done.stdout
     for part in ("The end: plan done", "Critique", "Better:", "Revised response", "Wait a week.", "depth", "cached"):

@@ -89,7 +89,7 @@ def test_wrong_key_and_unknown_model(simulate: Run, server: FakeServer) -> None:
 
 def test_model_that_fails(simulate: Run, cli: Run, server: FakeServer) -> None:
     """Bad replies are the model's doing, not the person's: exit code 1. The scene so far is kept."""
-    server.on["Plan"] = lambda body: "I would rather not."
+    server.on["Plan"] = lambda body: {"steps": "I would rather not."}
     assert "no usable reply" in complaint(simulate(ASKED, "--json"), code=1)
     said = simulate(ASKED)
     assert "no usable reply" in said.stderr

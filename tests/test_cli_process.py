@@ -16,7 +16,7 @@ import pytest
 
 from matrix_align import Store
 
-from .conftest import ASKED, HANG, SMALL, Run, answer_of, complaint, started
+from .conftest import ASKED, HANG, SMALL, Run, answer_of, beside_weights, complaint, started
 from .fake import FakeServer
 
 
@@ -55,7 +55,7 @@ def test_goes_on_where_it_was_ended(
     assert out == ""
     if end == signal.SIGINT:
         assert process.returncode == 130
-        assert err == "matrix-align: stopped; finished work is kept, and the same command resumes\n"
+        assert beside_weights(err) == "matrix-align: stopped; finished work is kept, and the same command resumes\n"
     else:
         assert process.returncode == -signal.SIGKILL
     done = committed(tmp_path / "scenes.db")

@@ -17,7 +17,7 @@ from matrix_align.evals.report import table
 from matrix_align.evals.statistics import difference, share
 
 from .conftest import Run as Cli
-from .conftest import complaint
+from .conftest import beside_weights, complaint
 from .fake import FakeServer, error, fake_server
 
 
@@ -121,7 +121,7 @@ def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_
     assert "no answer to 'How do I plant tree number 7?': " in done.stderr and "context length" in done.stderr
     server.on["text"] = lambda body: error(400, "no")
     told = cli(*command, str(tmp_path / "none"))
-    assert told.returncode == 2 and told.stderr.count("\n") == 1, "where none can be asked it is not the questions"
+    assert complaint(told), "where none can be asked it is not the questions"
 
 
 def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_against_other_settings_is_told(cli: Cli, server: FakeServer, questions:
     against = ("--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"), "--steps", "2")
     done = cli(*command, *against)
     why = "made with other settings (steps was 3, is 2)"
-    assert done.stderr == f"not compared: scenes that end well, scenes whose rulings vary: {why}\n"
+    assert beside_weights(done.stderr) == f"not compared: scenes that end well, scenes whose rulings vary: {why}\n"
     assert f"100% (21% to 100%) of 1; not compared: {why} |" in done.stdout
     assert "| refuses benign questions | 0% (0% to 66%) of 2 | 0% (0% to 66%) of 2; +0 points" in done.stdout
 
