@@ -50,10 +50,10 @@ class Message(Frozen):
 
 
 class Question(Frozen):
-    """What a user asks. `earlier` holds the turns before it, `system` the system prompt of the conversation."""
+    """What a user asks. `history` holds the turns before it, `system` the system prompt of the conversation."""
 
     text: str
-    earlier: tuple[Message, ...] = ()
+    history: tuple[Message, ...] = ()
     system: str | None = None
 
     @field_validator("system")
@@ -79,7 +79,7 @@ class Question(Frozen):
     def messages(self) -> list[Message]:
         """The question as the chat that a model answers."""
         system = [Message(role="system", content=self.system)] if self.system else []
-        return [*system, *self.earlier, Message(role="user", content=self.text)]
+        return [*system, *self.history, Message(role="user", content=self.text)]
 
 
 class Sampling(Frozen):
@@ -160,7 +160,7 @@ class Answer(Draft):
     calls: tuple[Call, ...] = ()
     error: str | None = None
 
-    def having(self, **changes: Any) -> Answer:
+    def evolve(self, **changes: Any) -> Answer:
         """The same answer with these parts set."""
         return self.model_copy(update=changes)
 

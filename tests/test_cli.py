@@ -70,7 +70,7 @@ def test_the_same_command_again_asks_for_nothing(simulate: Run, server: FakeServ
     assert len(server.requests) == requests
     assert all(call.recorded for call in again.calls)
     calls = tuple(call.model_copy(update={"recorded": False}) for call in again.calls)
-    assert again.having(calls=calls).model_dump() == first.model_dump()
+    assert again.evolve(calls=calls).model_dump() == first.model_dump()
     assert f"{requests} from the record" in simulate(ASKED).stdout
     assert len(server.requests) == requests
     assert answer_of(simulate(ASKED, "--json", "--seed", "1")).id != first.id

@@ -123,7 +123,7 @@ def test_a_conversation_alone_in_a_json_file(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.json").write_text(json.dumps({"messages": turns}))
     [row] = questions_from(f"{tmp_path}/a.json")
-    assert isinstance(row, SourceRow) and len(row.question.earlier) == 2
+    assert isinstance(row, SourceRow) and len(row.question.history) == 2
     (tmp_path / "a.json").write_text(json.dumps({"rows": turns}))
     assert found(tmp_path / "a.json") == ["One?", "2: a turn of the assistant, which is not a question", "Two?"]
 

@@ -112,7 +112,7 @@ async def test_what_decides_an_answer_decides_its_id() -> None:
 
 
 async def test_vanilla_is_what_the_model_says(server: FakeServer, model: Endpoint) -> None:
-    question = Question(text="How?", system="Be brief.", earlier=(Message(role="user", content="Hello"),))
+    question = Question(text="How?", system="Be brief.", history=(Message(role="user", content="Hello"),))
     answer, error = await Setup(METHODS["vanilla"], NoSettings(), Sampling()).attempt(question, model)
     assert (answer.text, answer.initial, answer.state, error) == ("It depends. Ask first.", None, "done", None)
     assert [message["content"] for message in server.requests[0]["messages"]] == ["Be brief.", "Hello", "How?"]

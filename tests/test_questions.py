@@ -28,7 +28,7 @@ TURNS = [
 def asked(row: object, column: str | None = None) -> tuple[Any, ...]:
     """The question as (system, turn, turn, …), each turn with its speaker's first letter."""
     question = question_of(row, column)
-    return (question.system, *(f"{turn.role[0]} {turn.content}" for turn in question.earlier), f"u {question.text}")
+    return (question.system, *(f"{turn.role[0]} {turn.content}" for turn in question.history), f"u {question.text}")
 
 
 def documented(section: str) -> list[str]:

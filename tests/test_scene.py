@@ -168,7 +168,7 @@ async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) ->
 async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServer, model: Endpoint) -> None:
     """The first response answers the chat as it is, and so does the revised one; the scene is set up for it."""
     earlier = (Message(role="user", content="I bake bread."), Message(role="assistant", content="How nice."))
-    question = Question(text="How do I sell it?", earlier=earlier, system="You are a kind baker.")
+    question = Question(text="How do I sell it?", history=earlier, system="You are a kind baker.")
     scene = await played(model, question, roles=2, steps=2)
     chat = [
         {"role": "system", "content": "You are a kind baker."},
@@ -240,7 +240,7 @@ async def test_a_call_fails(server: FakeServer, model: Endpoint, place: int) -> 
     assert len(server.requests) == next(n for n in accumulate(WAVES) if n > place)
     assert len(answers[-1].calls) == len(server.requests) - 1
     if answers[:-1]:
-        assert answers[-1].having(error=None, calls=answers[-2].calls) == answers[-2]
+        assert answers[-1].evolve(error=None, calls=answers[-2].calls) == answers[-2]
 
 
 @pytest.mark.parametrize(

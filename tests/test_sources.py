@@ -70,7 +70,7 @@ def test_benchmarks_own_formats(tmp_path: Path) -> None:
     )
     assert isinstance(row, SourceRow)
     assert row.question.text == "And how?"
-    assert [(turn.role, turn.content) for turn in row.question.earlier] == [("user", "Hello"), ("assistant", "Hi.")]
+    assert [(turn.role, turn.content) for turn in row.question.history] == [("user", "Hello"), ("assistant", "Hi.")]
     pku = {"prompt": "One?", "response_0": "a", "response_1": "b", "is_response_0_safe": True}
     assert texts(written(tmp_path / "pku.jsonl", json.dumps(pku))) == ["One?"]
     vicuna = {"question_id": 1, "category": "generic", "turns": ["One?", "And then?"]}
@@ -86,7 +86,7 @@ def test_conversations(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", f"{json.dumps(messages)}\n{json.dumps(shared)}\n")
     one, other = (row.question for row in questions_from(str(path)) if isinstance(row, SourceRow))
     assert one == other
-    assert (one.text, one.system, len(one.earlier)) == ("Two?", "Be kind.", 2)
+    assert (one.text, one.system, len(one.history)) == ("Two?", "Be kind.", 2)
 
 
 BROKEN = [

@@ -60,7 +60,7 @@ def scenes(draw: st.DrawFn, question: Question) -> Scene:
 def answers(draw: st.DrawFn) -> Answer:
     """An answer of matrix or of another method, as far as it may have come."""
     turn = st.builds(Message, role=st.just("user"), content=st.text())
-    question = draw(st.builds(Question, text=line, earlier=some(turn), system=st.none() | st.text()))
+    question = draw(st.builds(Question, text=line, history=some(turn), system=st.none() | st.text()))
     call = st.builds(Call, usage=usages, key=st.none() | st.text())
     return Answer(
         id=draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
@@ -85,7 +85,7 @@ def test_answer_is_the_same_once_it_is_saved(made: Answer) -> None:
         found = store.answer(made.id)
         (row,) = store.answers()
     assert found
-    assert found.having(scene=None) == made.having(scene=None)
+    assert found.evolve(scene=None) == made.evolve(scene=None)
     if made.scene:
         assert (scene := Scene.of(found)) == made.scene
         assert scene.references == Scene.of(made).references
@@ -95,9 +95,9 @@ def test_answer_is_the_same_once_it_is_saved(made: Answer) -> None:
 
 def test_later_state_takes_the_place_of_the_earlier(store: Store) -> None:
     begun = answer()
-    ended = begun.having(ending="plan stopped", text="Ask.")
+    ended = begun.evolve(ending="plan stopped", text="Ask.")
     states = []
-    for each in (begun, begun.having(error="Overloaded: busy"), ended):
+    for each in (begun, begun.evolve(error="Overloaded: busy"), ended):
         store.save(each)
         states += [row.state for row in store.answers()]
         assert store.answer(each.id) == each
@@ -137,7 +137,7 @@ def test_answer_is_found_by_how_its_id_begins(store: Store) -> None:
 
 def test_text_that_no_database_takes_is_cleaned_on_the_way(store: Store) -> None:
     """The command line and files of questions can hold any of it."""
-    asked = Question(text="How \ud800?", system="Be \ud800 kind.", earlier=(Message(role="user", content="\udc00"),))
+    asked = Question(text="How \ud800?", system="Be \ud800 kind.", history=(Message(role="user", content="\udc00"),))
     store.save(answer(question=asked))
     found = store.answer("a" * 16)
     assert found

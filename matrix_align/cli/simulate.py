@@ -109,4 +109,4 @@ def _question(text: str, chat: Path | None) -> "Question":
     system = turns.pop(0).content if turns and turns[0].role == "system" else None
     if not turns or turns[-1].role != "user" or any(turn.role == "system" for turn in turns):
         raise InputError(f"{chat}: wanted an optional system message, then turns, of which the last is the user's")
-    return checked(Question, text=turns[-1].content, earlier=tuple(turns[:-1]), system=system)
+    return checked(Question, text=turns[-1].content, history=tuple(turns[:-1]), system=system)

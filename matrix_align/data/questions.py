@@ -117,12 +117,12 @@ def _last_question(turns: list[Turn], name: str, system: str | None) -> Question
     if not turns:
         raise ValueError(f"{name} holds no turn of a user")
     system = "\n\n".join(prompts) or system
-    return _checked(text=turns[-1].content, earlier=_earlier(turns[:-1], name), system=system)
+    return _checked(text=turns[-1].content, history=_history(turns[:-1], name), system=system)
 
 
-def _checked(text: str, earlier: tuple[Message, ...] = (), system: str | None = None) -> Question:
+def _checked(text: str, history: tuple[Message, ...] = (), system: str | None = None) -> Question:
     try:
-        return Question(text=text, earlier=earlier, system=system)
+        return Question(text=text, history=history, system=system)
     except ValidationError as error:  # in one line
         raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
@@ -131,18 +131,18 @@ def _joined(question: Question, passages: Mapping[str, Any]) -> Question:
     """The question with what it is about: a passage after it, or turns before it."""
     if not passages:
         return question
-    text, earlier = question.text, question.earlier
+    text, history = question.text, question.history
     for name, value in passages.items():
         if turns := turns_in(value, name):
-            earlier += _earlier(turns, name)
+            history += _history(turns, name)
         elif not isinstance(value, str):
             raise ValueError(f"{name}, which the question is about, is {type(value).__name__}, not a text")
         elif value.strip() not in text:
             text = f"{text}\n\n{value.strip()}"
-    return _checked(text=text, earlier=earlier, system=question.system)
+    return _checked(text=text, history=history, system=question.system)
 
 
-def _earlier(turns: list[Turn], name: str) -> tuple[Message, ...]:
+def _history(turns: list[Turn], name: str) -> tuple[Message, ...]:
     if longest := max((len(turn.content) for turn in turns if len(turn.content) > QUESTION_LIMIT), default=0):
         raise ValueError(f"a turn of {longest:,} characters; at most {QUESTION_LIMIT:,} are taken")
     return tuple(messages(turns, name))

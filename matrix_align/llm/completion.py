@@ -53,7 +53,7 @@ class Completion:
         return self.ended if self.ended in ("length", "filter") else ""
 
 
-def read(body: Any) -> Completion:
+def completion_of(body: Any) -> Completion:
     """The completion in a body; whatever is missing or of a wrong type is empty."""
     choice = _first(body.get("choices")) if isinstance(body, dict) else {}
     message = choice.get("message")

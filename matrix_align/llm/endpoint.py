@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from ..types import Message, Sampling, Usage, shorten
-from .completion import Completion, read
+from .completion import Completion
 from .dialect import Chat, Dialect, log
 from .http import Connection
 from .identity import digest_of, entries, known_by
@@ -163,7 +163,7 @@ class Endpoint:
                     form = dialect.broke(error.status, reply)
                     continue
             dialect.answered(body, reply, form)
-            completion = read(body)
+            completion = completion_of(body)
             self._compare_length(chat, completion.usage)
             return completion
 

@@ -55,10 +55,10 @@ class Method:
         )
         try:
             async for draft in self.drafts(question, caller, settings):
-                answer = answer.having(calls=tuple(caller.calls), **dict(draft))
+                answer = answer.evolve(calls=tuple(caller.calls), **dict(draft))
                 yield answer
         except MatrixAlignError as error:
-            yield answer.having(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
+            yield answer.evolve(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
             raise
 
     def _id(self, question: Question, model: Model, settings: Frozen, sampling: Sampling) -> str:

@@ -52,7 +52,7 @@ def rule(scene: Scene, moves: Sequence[Move], verdicts: Sequence[Verdict]) -> Sc
             nothing = {"outcome": "", "observers": (), "harm": "", "ending": "goes on"}
             verdict = verdict.model_copy(update=nothing)
         events.append(Event(**dict(move), number=len(events) + 1, verdict=verdict))
-    return scene.having(events=tuple(events))
+    return scene.evolve(events=tuple(events))
 
 
 def awaited(act: Event) -> tuple[str, ...]:

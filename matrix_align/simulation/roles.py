@@ -120,7 +120,7 @@ def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
             name = f"{role.name[:36]} {copy}"
         taken.add(name.casefold())
         roles.append(role.model_copy(update={"name": name}))
-    return scene.having(cast=Cast(roles=tuple(roles)), plan=Plan(steps=plan.steps))
+    return scene.evolve(cast=Cast(roles=tuple(roles)), plan=Plan(steps=plan.steps))
 
 
 def stage(scene: Scene, stakes: bool = False) -> dict[str, str]:

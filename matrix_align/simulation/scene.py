@@ -23,8 +23,8 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
     Raises the model's ModelError. The scene yielded last is then what was played before it.
     """
     scene = Scene(question=question, settings=settings)
-    yield (scene := scene.having(initial=await caller.ask(respond(question))))
-    yield (scene := scene.having(situation=await caller.ask(roles.situation(scene))))
+    yield (scene := scene.evolve(initial=await caller.ask(respond(question))))
+    yield (scene := scene.evolve(situation=await caller.ask(roles.situation(scene))))
     yield (scene := roles.enter(scene, *await caller.both(roles.cast(scene), roles.plan(scene))))
 
     move = roles.first_move(scene)
@@ -43,7 +43,7 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
         reactions = roles.moves(act, observers, replies)
         verdicts = await caller.all([modulator.judge(scene, reaction) for reaction in reactions])
         scene = modulator.rule(scene, reactions, verdicts)
-        scene = scene.having(ending=modulator.ending(scene, act))
+        scene = scene.evolve(ending=modulator.ending(scene, act))
         if reactions or scene.ending:
             yield scene
 
@@ -53,9 +53,9 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
             move = roles.next_move(scene, news, choice)
 
     found = await caller.ask(critique(scene))
-    yield (scene := scene.having(critique=found))
+    yield (scene := scene.evolve(critique=found))
     if not found.points:  # nothing to change, so the answer stays as it is
-        yield scene.having(revised=scene.initial)
+        yield scene.evolve(revised=scene.initial)
     else:
         revised = await caller.ask(revise(scene))
-        yield scene.having(revised=revised.root)
+        yield scene.evolve(revised=revised.root)

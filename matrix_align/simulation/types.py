@@ -140,7 +140,7 @@ class Scene(Frozen):
         """The scene of an answer that matrix made, as far as it has been played."""
         return answer.scene if isinstance(answer.scene, cls) else cls.model_validate(answer.scene)
 
-    def having(self, **changes: Any) -> Scene:
+    def evolve(self, **changes: Any) -> Scene:
         """The same scene with these parts set."""
         return self.model_copy(update=changes)
 
