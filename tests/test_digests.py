@@ -80,7 +80,7 @@ def test_endpoints_that_list_one_name_differently(
     if given:
         assert told.returncode == 0, told.stderr
     else:
-        assert told.returncode == 2 and "give them a --digest" in told.stderr
+        assert told.returncode == 2 and "give a --digest" in told.stderr
         assert not (tmp_path / "run").exists()
 
 
