@@ -326,11 +326,11 @@ FLOODS = {
 def test_a_flood_is_read_in_linear_time(flood: str) -> None:
     """A megabyte of what small models repeat for ever is read at once, not in hours; in a process that can be ended."""
     code = f"""
-from matrix_align.llm.completion import read
+from matrix_align.llm.completion import completion_of
 from matrix_align.llm.structured import parse
 from matrix_align.simulation.types import Situation
 text = {FLOODS[flood]}
-answer = read({{"choices": [{{"message": {{"content": text}}}}]}}).text
+answer = completion_of({{"choices": [{{"message": {{"content": text}}}}]}}).text
 for each in (answer, text):
     try:
         parse(each, Situation)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from ..types import Message, Sampling, Usage, shorten
-from .completion import Completion
+from .completion import Completion, completion_of
 from .dialect import Chat, Dialect, log
 from .http import Connection
 from .identity import digest_of, entries, known_by
