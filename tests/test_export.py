@@ -210,8 +210,8 @@ def test_card(cli: Cli, run: Path, tmp_path: Path) -> None:
     exported(cli, run, "--out", str(tmp_path / "data/sft.jsonl"), "--test", "0.3")
     card = (tmp_path / "data/README.md").read_text()
     for words in (
-        'path: "sft.jsonl"',
-        'path: "sft-test.jsonl"',
+        "path: sft.jsonl",
+        "path: sft-test.jsonl",
         "helpful.txt",
         "harmful.txt",
         "fake-model",
@@ -312,3 +312,39 @@ def test_answer_that_a_filter_has_cut_is_never_exported(cli: Cli, server: FakeSe
     assert cli(*made).returncode == 0
     told = exported(cli, tmp_path / "run", "--out", str(tmp_path / "sft/a.jsonl"))["train"]
     assert told == {"rows": 1, "uncategorised": 1, "left_out": {"the answer was cut by a content filter": 1}}
+
+
+OF_0_1 = (
+    "---\ntags: [matrix-align, self-alignment, social-simulation]\nconfigs:\n- config_name: default\n  data_files:\n"
+    '  - split: train\n    path: "sft.jsonl"\n---\n\n# sft\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("readme", "is_ours"),
+    [
+        (OF_0_1, True),
+        (OF_0_1.replace("sft.jsonl", "other.jsonl"), False),
+        (OF_0_1.replace("matrix-align", "theirs"), False),
+        (OF_0_1.replace("tags:", "tags: ]"), False),
+        (OF_0_1.replace("---\n\n", "\n\n"), False),
+        ("---\n- a list\n---\n", False),
+        ("# matrix-align: sft.jsonl\n", False),
+    ],
+)
+def test_a_card_is_ours_or_not(cli: Cli, run: Path, tmp_path: Path, readme: str, is_ours: bool) -> None:
+    """An export of version 0.1 is written anew; what lies beside any other README.md stays as it is."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/README.md").write_text(readme)
+    (tmp_path / "data/sft.jsonl").write_text("{}\n")
+    done = cli("export", str(run), "--out", str(tmp_path / "data/sft.jsonl"))
+    assert (done.returncode == 0) == is_ours, done.stderr
+    assert ((tmp_path / "data/sft.jsonl").read_text() == "{}\n") != is_ours
+    assert ((tmp_path / "data/README.md").read_text() == readme) != is_ours
+
+
+@pytest.mark.parametrize("name", ["yes", "a: b #1", "tö 'x' \"y\""])
+def test_a_card_names_any_file(cli: Cli, run: Path, tmp_path: Path, name: str) -> None:
+    """So that the same export again finds its own."""
+    for _ in range(2):
+        exported(cli, run, "--out", str(tmp_path / f"data/{name}.jsonl"))

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .options import AsJson, print_json
 
 if TYPE_CHECKING:
-    from ..data.card import Count
+    from ..data.data_card import Count
 
 
 class Format(StrEnum):

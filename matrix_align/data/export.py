@@ -6,7 +6,6 @@ Owns which rows are taken: the mix of kinds, and the split. Knows no model. Rows
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..generate.run import Run
-from .card import MARK, Count, card
+from .data_card import Count, data_card, files_described
 from .refusal import refuses
 from .rows import FASTCHAT, Limit, TrainingRow, training_rows
 from .writers import writer
@@ -72,7 +71,7 @@ def export(
         if not test:  # one of an earlier export would be of the same questions
             beside.unlink(missing_ok=True)
         options = {"mix": dict(mix), "test": test, "seed": seed, "max_length": limit.tokens if limit else 0}
-        readme.write_text(card(run, files, format, counts, options), encoding="utf-8")
+        readme.write_text(data_card(run, files, format, counts, options), encoding="utf-8")
     except OSError as error:
         raise InputError(f"can't write {error.filename or out}: {error.strerror}") from None
     return counts
@@ -86,10 +85,10 @@ def _check_is_ours(readme: Path, out: Path) -> None:
         text = ""
     except OSError as error:
         raise InputError(f"can't read {readme}: {error.strerror}") from None
-    ours = MARK in text
-    if text and not (ours and json.dumps(out.name) in text):
+    described = files_described(text)
+    if text and out.name not in (described or ()):
         raise InputError(f"{readme} is not of this export, and would be overwritten; give --out a folder of its own")
-    if not ours and out.exists():
+    if described is None and out.exists():
         raise InputError(f"{out} is no export of ours, and would be overwritten; give another --out")
 
 

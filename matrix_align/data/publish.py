@@ -1,4 +1,4 @@
-"""Uploads an export to the Hugging Face hub. Needs the hub's library and a login (HF_TOKEN)."""
+"""Uploads an export to the Hugging Face hub. Needs a login (HF_TOKEN)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ def publish(folder: Path, files: Sequence[str], name: str) -> None:
 
     Raises InputError.
     """
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise InputError("--push needs the hub's library: pip install 'matrix-align[tune]'") from None
+    from huggingface_hub import HfApi
+
     try:
         hub = HfApi()
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)

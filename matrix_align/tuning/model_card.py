@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..data.card import MARK as EXPORTED
+from ..data.data_card import files_described
 from .base import Base
 from .examples import Examples, Method
 
@@ -41,7 +41,7 @@ def _of_scenes(data: Path) -> list[str]:
     """What the data are, where `export` has written them and says so in its card beside them."""
     with suppress(OSError, UnicodeDecodeError):
         text = (data.parent / CARD).read_text(encoding="utf-8")
-        if EXPORTED in text and json.dumps(data.name) in text:
+        if data.name in (files_described(text) or ()):
             return ["Its data were written in social scenes (MATRIX, Pang et al., ICML 2024, arXiv 2402.05699)."]
     return []
 

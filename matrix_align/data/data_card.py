@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from ..generate.run import Run
 from .benchmarks import licence
 
-MARK = "tags: [matrix-align"  # by which a card of ours is known
+TAG = "matrix-align"  # by which a card of ours is known
 USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
     "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
@@ -35,17 +36,35 @@ class Count:
     left_out: Counter[str] = field(default_factory=Counter)  # rows, by why they were not written
 
 
-def card(
+def files_described(readme: str) -> set[str] | None:
+    """The names of the data files in the text of a data card of ours; None if the text is none."""
+    from huggingface_hub import DatasetCard
+
+    if not readme.startswith("---"):
+        return None
+    try:
+        about: dict[str, Any] = DatasetCard(readme).data.to_dict()
+        if TAG not in about.get("tags", []):
+            return None
+        return {file["path"] for config in about["configs"] for file in config["data_files"]}
+    except Exception:  # YAML of somebody else's, or of other things, fails in many ways
+        return None
+
+
+def data_card(
     run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count], options: Mapping[str, object]
 ) -> str:
+    """The card of an export: its files by split, what they hold, where the questions are from, how it was made."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    splits = [{"split": split, "path": path.name} for split, path in files.items() if counts[split].rows]
+    about = DatasetCardData(
+        tags=[TAG, "self-alignment", "social-simulation"],
+        configs=[{"config_name": "default", "data_files": splits}],
+    )
     described = run.described(run.folder)
     sources = sorted({source for count in counts.values() for source in count.sources})
-    lines = ["---", f"{MARK}, self-alignment, social-simulation]", "configs:"]
-    lines += ["- config_name: default", "  data_files:"]
-    for split, path in files.items():
-        if counts[split].rows:
-            lines += [f"  - split: {split}", f"    path: {json.dumps(path.name)}"]
-    lines += ["---", "", f"# {files['train'].stem}", ""]
+    lines = [f"# {files['train'].stem}", ""]
     lines += [f"Made by matrix-align (MATRIX, arXiv 2402.05699). Each row holds {USES[format]}", ""]
     lines += ["| split | rows | by kind | characters an answer (median, longest) | refusals |", "|---|---|---|---|---|"]
     for split, count in counts.items():
@@ -76,4 +95,5 @@ def card(
         "Answers were written by the model named; the licence of that model says how they may be used. Benchmarks'",
     ]
     lines += ["questions may be harmful on purpose. Nothing was checked by people.", ""]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return str(DatasetCard(f"---\n{about.to_yaml()}\n---\n\n{text}"))
