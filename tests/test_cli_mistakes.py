@@ -11,6 +11,7 @@ import pytest
 
 from matrix_align import Store
 
+from .asking import Waits
 from .conftest import ASKED, Run, complaint
 from .fake import FakeServer, error
 
@@ -65,7 +66,7 @@ def test_bad_address(url: str, cli: Run) -> None:
     complaint(cli("simulate", ASKED, "--endpoint", url, "--model", "any"))
 
 
-def test_nobody_listens(cli: Run, tmp_path: Path) -> None:
+def test_nobody_listens(cli: Run, waits: Waits, tmp_path: Path) -> None:
     """The one line names the address; where no call was answered no scene was played, and none is listed."""
     assert "http://127.0.0.1:9/v1" in complaint(
         cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9", "--model", "any")
