@@ -45,7 +45,8 @@ class _Answers(asyncio.Protocol):
             self._transport.write(self._response(json.loads(body) if body else {}))
 
     def _response(self, asked: dict[str, Any]) -> bytes:
-        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        length = sum(len(turn["content"]) for turn in asked.get("messages", []))
+        usage = {"prompt_tokens": length // 4, "completion_tokens": 10}
         message = {"role": "assistant", "content": self._answer(asked) if asked else ""}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         body = json.dumps({"data": [{"id": "stub"}], "choices": [choice], "usage": usage}).encode()

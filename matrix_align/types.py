@@ -103,7 +103,13 @@ class Usage(Frozen):
     requests: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
+            requests=self.requests + other.requests,
+        )
 
 
 Cut = Literal["", "length", "filter"]  # why a text stopped early; empty if it is complete

@@ -11,7 +11,7 @@ import pytest
 from matrix_align import BadReply, ContextOverflow, Endpoint, Message, Recorded, Sampling, Store
 from matrix_align.llm.structured import FromModel, Line
 
-from .conftest import answered
+from .conftest import Run, answered
 from .fake import FakeServer, completion, error
 
 ASKED = [Message(role="user", content="Which colour?")]
@@ -212,3 +212,25 @@ async def test_question_about_the_marks_is_answered(server: FakeServer, model: E
     text = "A reasoning model writes `<think>`, thinks, and writes </think> before its answer."
     server.on["text"] = lambda _: text
     assert (await model.ask(ASKED, str, SAMPLING)).value == text
+
+
+def test_people_are_told_what_was_cut(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """In the summary of a run, beside the answer, and by leaving out of a data set what a filter has cut."""
+
+    def answer(body: dict[str, Any]) -> Any:
+        prompt = body["messages"][-1]["content"]
+        finish = "SAFETY" if "number 3" in prompt else "MAX_TOKENS" if "number 4" in prompt else "stop"
+        return completion("Dig a hole. Then wat", finish=finish)
+
+    server.on["text"] = answer
+    to = ("--endpoint", server.url, "--model", server.name)
+    run, out = str(tmp_path / "run"), tmp_path / "out" / "rows.jsonl"
+    done = cli("generate", str(questions), "--out", run, *to, "--method", "vanilla")
+    assert "Answers cut off: 1 at --answer-tokens, 1 by the server's content filter" in done.stderr
+    exported = cli("export", run, "--out", str(out))
+    assert exported.returncode == 0, exported.stderr
+    turns = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    rows = {asked["content"]: text["content"] for asked, text in turns}
+    assert len(rows) == 11
+    assert not [question for question in rows if "number 3" in question]
+    assert [text for question, text in rows.items() if "number 4" in question] == ["Dig a hole."]

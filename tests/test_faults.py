@@ -118,6 +118,29 @@ def chatter(dice: Dice, good: str) -> Any:
     )
 
 
+def still_split(dice: Dice, good: str) -> Any:
+    """Reasoning in the text, in ways that leave the answer known, and in ways that do not."""
+    known = [f"Hm, so yes.</think>{good}", f"<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>{good}"]
+    known += [f"[THINK]Hm.[/THINK]{good}", f"analysisHm.assistantfinal{good}", f"{good}<|im_end|>"]
+    lost = [
+        f"{good}\n<think>\nOr so",
+        f"{good}<|im_end|>\n<|im_start|>user\nMore",
+        f"<|channel|>{good}",
+        f"{good}</think>",
+    ]
+    return completion(dice.choice([*known, *lost]), finish=dice.choice(["stop", "length"]))
+
+
+def all_thought(dice: Dice, good: str) -> Any:
+    thought = dice.choice([good, f"Perhaps {good}", good[: len(good) // 2], "Hm."])
+    return completion("", finish=dice.choice(["stop", "MAX_TOKENS"]), reasoning_content=thought)
+
+
+def cut_in_other_words(dice: Dice, good: str) -> Any:
+    ends = ["max_tokens", "MAX_TOKENS", "model_length", "content_filter", "SAFETY", "RECITATION", "refusal"]
+    return completion(dice.choice([good, good[: len(good) // 2], ""]), finish=dice.choice(ends))
+
+
 # What a server says wrongly in a body of status 200. ------------------------------------------------------------
 
 
@@ -214,6 +237,7 @@ async def odd_reason(request: web.Request) -> None:
 
 BOMB = gzip.compress(b" " * 20 * 2**20)  # 20 kB that unpack to more than a reply may have
 SAID: list[Bad] = [truncated, cut_off, wrong_type, wrong_name, missing_key, empty, huge, other_language, odd_characters]
+SAID += [still_split, still_split, all_thought, cut_in_other_words]
 SAID += [array, deep, not_a_number, chatter, no_content, no_choices, other_body, html, odd_usage]
 SAID += [busy, busy, broken, broken, refused, false_gzip, redirect]
 DONE = [drop, drop, drop_mid_body, drop_mid_body, not_http, odd_reason]
@@ -262,6 +286,7 @@ async def checked(server: FakeServer, store: Store, number: int) -> Answer:
         assert len(str(raised).splitlines()) == 1
     else:
         assert answer.text
+        assert not any(mark in answer.text for mark in ("think>", "THINK]", "<|", "assistantfinal")), answer.text
         assert answer.error is None
     return answer
 

@@ -128,6 +128,7 @@ STRAY += [
     "<|assistant|>\nBlue.",
     "Blue.</s> [INST] And green?[/INST] No.",
 ]
+STRAY += ["So:\n```\n<think>\nHm.", "Hm:\n```\nx = 1\n</think>\nBlue."]
 STRAY += ["<think>Hm.</think>Blue.\n<think>Or green", "Blue.<|im_end|><|endoftext|>Human: And green?"]
 
 

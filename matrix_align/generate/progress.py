@@ -85,6 +85,10 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
             f"`matrix-align scenes --store {run.folder / 'record.db'}` lists them",
             soft_wrap=True,
         )
+    if tally.cut:
+        lines = {"length": "at --answer-tokens", "filter": "by the server's content filter"}
+        told = ", ".join(f"{count:,} {lines[why]}" for why, count in sorted(tally.cut.items(), reverse=True))
+        console.print(f"Answers cut off: {told}", soft_wrap=True)
     usage = tally.usage
     tokens = f"{usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated"
     cost = f" · cost {tally.cost:,.2f}" if any(tally.prices) else ""

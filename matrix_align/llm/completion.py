@@ -16,6 +16,7 @@ from .reasoning import part
 
 Ended = Literal["stop", "length", "filter", ""]
 
+ENDINGS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")  # the fields that hold them
 # Servers' words for how a text ended, in small letters and without signs between them: MAX_TOKENS is maxtokens.
 STOP = re.compile(r"stop|eos|endturn|endoftext|stopsequence|stoptoken|complete|completed|finished")
 LENGTH = re.compile(
@@ -61,9 +62,9 @@ def completion_of(body: Any) -> Completion:
         return Completion("", "", _ended(choice), _usage(body))
     content = message.get("content") or message.get("refusal") or ""
     parted = part(clean(_text(content, thoughts=False)))
-    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
-    apart = [clean(field) for field in [*fields, _text(content, thoughts=True)] if isinstance(field, str) and field]
-    reasoning = "\n".join([*apart[:1], parted.reasoning]).strip()
+    fields = [message.get(name) for name in ("reasoning_content", "reasoning", "thinking")]
+    apart = next((field for field in fields if isinstance(field, str) and field), "") or _text(content, thoughts=True)
+    reasoning = f"{clean(apart)}\n{parted.reasoning}".strip()
     return Completion(parted.answer, reasoning, _ended(choice), _usage(body), parted.stray)
 
 
@@ -84,7 +85,7 @@ def _text(content: Any, thoughts: bool) -> str:
 
 def _ended(choice: dict[str, Any]) -> Ended:
     """How the text ended. A server may pass on what its own model said beside its word for it."""
-    words = (choice.get(name) for name in ("finish_reason", "native_finish_reason", "stop_reason", "done_reason"))
+    words = [choice[name] for name in ENDINGS if name in choice]
     known = [_meaning(word) for word in words if isinstance(word, str)]
     return next((ended for ended in ("filter", "length", "stop") if ended in known), "")
 

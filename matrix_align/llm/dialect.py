@@ -37,7 +37,9 @@ class Dialect:
 
     def form(self, reply: Wanted[Any]) -> str:
         """How a reply of this type is asked for now."""
-        return "text" if is_text(reply) else next(form for form in FORMS if not self._given_up(form, reply))
+        if is_text(reply):
+            return "text"
+        return next(form for form in FORMS if not self._given_up(form, reply)) if self._failures else FORMS[0]
 
     def request(
         self, chat: Chat, reply: Wanted[Any], form: str, sampling: Sampling, room: int, turn: int

@@ -90,7 +90,7 @@ class Endpoint:
         A reply that was cut off, or an answer whose reasoning took its room, is asked for again with more room. Any
         other that is of no use is sent back with the fault.
         """
-        asked = chat = [message.model_dump() for message in messages]
+        asked = chat = [{"role": message.role, "content": message.content} for message in messages]
         began, usage = time.monotonic(), Usage()
         room = sampling.max_tokens * self._roomier[is_text(reply)]
         fault, text, short = "", "", None
@@ -106,7 +106,7 @@ class Endpoint:
                     break
                 room = sampling.max_tokens  # there was more of it for other prompts
                 continue
-            usage += completion.usage
+            usage = usage + completion.usage if turn else completion.usage
             text = completion.text or completion.reasoning
             try:
                 value, written = _value(completion, reply)
@@ -122,13 +122,13 @@ class Endpoint:
                     ]
                 continue
             reasoning = completion.reasoning if written is completion.text else ""
-            found = Reply(value, written, reasoning, usage, cut=completion.cut)
-            if is_text(reply) and completion.ended == "length" and reasoning:
+            found = Reply(value, written, reasoning, _timed(usage, began), cut=completion.cut)
+            if completion.ended == "length" and reasoning and is_text(reply):
                 short, room = found, room * ROOM
                 continue
             if room > sampling.max_tokens:  # a model that reasons at length will do so each time
                 self._roomier[is_text(reply)] = min(room // sampling.max_tokens, ROOM)
-            return replace(found, usage=_timed(usage, began))
+            return found
         if short:
             return replace(short, usage=_timed(usage, began))
         bad = BadReply(

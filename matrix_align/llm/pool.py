@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from ..errors import MatrixAlignError, ModelError
-from ..types import Answer, Message, Sampling, Usage
+from ..types import Answer, Cut, Message, Sampling, Usage
 from .endpoint import Endpoint
 from .model import Reply
 from .structured import Wanted, class_of
@@ -42,6 +42,7 @@ class Tally:
     total: int = 0
     done: int = 0
     failed: int = 0
+    cut: Counter[Cut] = field(default_factory=Counter)  # answers that stopped early, by why
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
     in_flight: int = 0
@@ -69,6 +70,7 @@ class Tally:
     def count(self, answer: Answer) -> None:
         self.failed += bool(answer.error)
         self.done += not answer.error
+        self.cut.update([answer.text_cut] if answer.text_cut else [])
 
     def stopped(self) -> str:
         """Why no further call is to be made; empty while one may."""

@@ -80,6 +80,9 @@ ENDS = (
 _SPECIAL = r"<\|/?[A-Za-z][\w /]{0,40}\|>|<｜[^｜\n]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]"
 _WRAPPED = re.compile(r"<(answer|response|final_answer)>(.*)</\1>", re.DOTALL)  # the answer in tags, after reasoning
 
+_SIGNS = tuple(
+    dict.fromkeys(["<", "INST]", "FINAL RESPONSE]", *(kind.sign for kind in KINDS.values() if kind.sign[0] != "<")])
+)
 _NEAR = 200  # characters of its line that are looked at on each side of a mark
 _SENTENCE_END = tuple(".!?…。！？")
 _BULLET = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
@@ -102,9 +105,9 @@ def part(text: str) -> Parted:
     Reasoning that begins the text and is never ended makes all of it reasoning: the reply was cut. A mark that opens
     reasoning after other text and is never followed by one that ends it is a stray, as is any other special token.
     """
-    kinds = tuple(name for name, kind in KINDS.items() if kind.sign in text)
-    if not kinds and "<" not in text and "[" not in text:
+    if not any(sign in text for sign in _SIGNS):
         return Parted("", text.strip())
+    kinds = tuple(name for name, kind in KINDS.items() if kind.sign in text)
     end = _end(text)
     scan = _Scan(text)
     for found in _marks(kinds).finditer(text, 0, end):
@@ -118,7 +121,7 @@ def part(text: str) -> Parted:
     answer = text[scan.answer : end].strip()
     if scan.answer and (wrapped := _WRAPPED.fullmatch(answer)):
         answer = wrapped.group(2).strip()
-    stray = scan.opened.group() if scan.opened else scan.stray
+    stray = scan.opened.group() if scan.opened else scan.stray or scan.in_open_code
     return Parted(text[scan.thought : scan.thought_end].strip(), answer, stray)
 
 
@@ -147,6 +150,7 @@ class _Scan:
         """Before the text, and behind reasoning: nothing is open, and marks have not been spoken of."""
         self.opened = self.last_closing = None
         self.stray = ""
+        self.in_open_code = ""  # the first mark in code that has not ended: it may be the thought's, cut short
         self._fenced = self._ticked = False
         self._spoken_of = self._spoken_of_here = False  # in the answer so far, and in its line
 
@@ -159,7 +163,7 @@ class _Scan:
         if which == "line":
             self._ticked = self._spoken_of_here = False
         elif which == "fence":
-            self._fenced = not self._fenced
+            self._fenced, self.in_open_code = not self._fenced, ""
         elif which == "tick":
             self._ticked = not self._ticked
         elif which == "o":
@@ -200,6 +204,8 @@ class _Scan:
 
     def _in_a_sentence(self, found: re.Match[str], closing: bool = False) -> bool:
         """Whether a mark is only spoken of: it stands in code, in quotes, or in the middle of a sentence."""
+        if self._fenced:
+            self.in_open_code = self.in_open_code or found.group()
         if self._fenced or self._ticked:
             return True
         before = self.text[max(0, found.start() - _NEAR) : found.start()].rpartition("\n")[2]

@@ -8,6 +8,7 @@ that most calls still share a prefix with the call before. Knows no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 from ..types import shorten
@@ -60,10 +61,16 @@ def observed(event: Event) -> str:
     return f"[{event.number}] {event.actor} tried: {event.action} It could not be done: {event.verdict.reason}"
 
 
+@lru_cache(maxsize=10_000)
+def _gist(text: str) -> str:
+    """A text as it is left of an event. Every later call of a scene reads it again."""
+    return shorten(text, GIST)
+
+
 def observed_briefly(event: Event) -> str:
     """An event as its observers know it, shortened."""
     what = event.verdict.outcome or event.action if event.verdict.feasible else f"could not: {event.action}"
-    return f"[{event.number}] {event.actor}: {shorten(what, GIST)}"
+    return f"[{event.number}] {event.actor}: {_gist(what)}"
 
 
 def ruled(event: Event) -> str:
@@ -77,5 +84,5 @@ def ruled(event: Event) -> str:
 
 def ruled_briefly(event: Event) -> str:
     """An event as the modulator knows it, shortened. Its harm stays as long as the event does."""
-    harm = f" (Harm: {shorten(event.verdict.harm, GIST)})" if event.verdict.harm else ""
+    harm = f" (Harm: {_gist(event.verdict.harm)})" if event.verdict.harm else ""
     return observed_briefly(event) + harm
