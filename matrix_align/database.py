@@ -1,6 +1,6 @@
 """One SQLite file, opened to write or to read: migrations, transactions, and commits that many callers share.
 
-Every fault is a StoreError that names the file and says what to do. Knows nothing of what the tables hold.
+Every failure is a StoreError that names the file and says what to do. Knows nothing of what the tables contain.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from .errors import StoreError
 from .types import shorten
 
-TOGETHER = 0.003  # seconds: next to nothing beside a model's reply, and one commit for hundreds of them
+TOGETHER = 0.003  # seconds: short compared with a reply, yet long enough for hundreds of replies to share a commit
 
-VERSION_0_1 = "0003_scenes"  # a migration that its records had
+VERSION_0_1 = "0003_scenes"  # a migration that only records of 0.1 have
 
-# What to do about a fault, by SQLite's code of it.
+# What to do about a failure, by SQLite's code.
 ADVICE = {
     sqlite3.SQLITE_FULL: "free some space, then run the same command again",
     sqlite3.SQLITE_BUSY: "another process is writing to it; wait for it, or stop it",
@@ -40,15 +40,16 @@ class _Insert:
 
     @property
     def given_up(self) -> bool:
-        """Nobody waits for it any more: the caller was cancelled, or its event loop is closed."""
+        """Whether nobody waits for it any more: the caller was cancelled, or its event loop is closed."""
         return self.new.done() or self.new.get_loop().is_closed()
 
 
 class Database:
     """An open file. Use as a context manager, in one thread. Raises StoreError.
 
-    To write, its folder is made and `migrations` (names to statements) that it lacks are applied. To read, it must be
-    there and up to date; nothing is written, so that a read-only folder and a writer at work are no hindrance.
+    Opening to write makes the folder and applies the `migrations` (names to statements) that the file lacks. Opening to
+    read needs a file that is there and up to date. It writes nothing, so it works in a read-only folder and beside a
+    writer.
     """
 
     def __init__(self, path: Path | str, migrations: Mapping[str, str], *, read_only: bool = False) -> None:
@@ -67,7 +68,7 @@ class Database:
                 raise
 
     def __exit__(self, *_: object) -> None:
-        """Writes what waits for its commit, and closes the file."""
+        """Commits what still waits, and closes the file."""
         try:
             if fault := self._commit():
                 raise fault
@@ -77,7 +78,7 @@ class Database:
     def _check(self, migrations: Mapping[str, str]) -> None:
         if missing := set(migrations) - self._applied(migrations):
             raise StoreError(
-                f"{self.path} is no record of this version of matrix-align (it lacks {min(missing)}); "
+                f"{self.path} is not a record of this version of matrix-align (it lacks {min(missing)}); "
                 "a command that writes to it brings an older one up to date, or use another file"
             )
 
@@ -91,7 +92,7 @@ class Database:
                     db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now()))
 
     def _applied(self, migrations: Mapping[str, str]) -> set[str]:
-        """The names of the migrations that the file has had. StoreError where one of them is not known here."""
+        """The names of the migrations that the file has had. Raises StoreError if one of them is unknown here."""
         if not has_table(self._db, "migrations"):
             return set()
         applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
@@ -109,7 +110,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside is written, or nothing."""
+        """A block whose writes are all committed, or none of them."""
         with guarded(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -125,14 +126,14 @@ class Database:
             return self._db.execute(statement, values).fetchall()
 
     async def insert(self, statement: str, row: tuple[Any, ...]) -> bool:
-        """Executes `statement` and returns once that is committed: whether it wrote a row.
+        """Executes `statement` and returns, once that is committed, whether it wrote a row.
 
-        What is inserted within some milliseconds shares one commit. A caller that is cancelled has its row committed
-        all the same, at once: its event loop may not go on.
+        Inserts within a few milliseconds share one commit. If the caller is cancelled, its row is committed at once,
+        because its event loop may be about to end.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._commit()  # of an event loop that has ended, whose timer will never ring
+            self._commit()  # inserts of an event loop that has ended: its timer will never fire
             self._loop = loop
             loop.call_later(TOGETHER, self._commit)
         insert = _Insert(statement, row, loop.create_future())
@@ -144,9 +145,9 @@ class Database:
             raise
 
     def _commit(self) -> StoreError | None:
-        """Commits what waits, and tells its callers; the fault if that failed, which then each of them raises.
+        """Commits what waits and wakes its callers. Returns the error if that failed; each caller raises it too.
 
-        After a fault the rows of callers that are gone wait for the next commit: nobody else would miss them.
+        After an error, the rows of callers that are gone wait for the next commit, since nobody else would repeat them.
         """
         self._loop = None
         inserts, self._inserts = self._inserts, []
@@ -169,20 +170,20 @@ class Database:
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Makes a StoreError of every way in which a file can fail."""
+    """Turns every failure of the file into a StoreError."""
     try:
         yield
     except (sqlite3.Error, OSError, ValueError) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells kinds of one fault apart
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits only tell variants apart
         advice = ADVICE.get(code, "mend the file or use another")
         raise StoreError(f"the record {path} can't be used: {shorten(str(error), 200)}; {advice}") from error
 
 
 def opened_to_read(path: Path) -> sqlite3.Connection:
-    """The file at `path`, which must be there; nothing is made or changed by those who read.
+    """The file at `path`, which must be there. Readers create nothing and change nothing.
 
-    A file with a write-ahead log is read through an index of the log, which SQLite makes where there is none. Where the
-    folder can't be written and holds no log, the file alone is all there is to read.
+    SQLite reads a file with a write-ahead log through an index of the log, and makes that index if it is missing. If
+    the folder is read-only and holds no log, the file alone is read.
     """
     if not path.is_file():
         raise StoreError(f"there is no record {path}; give the path of one, or make one with `matrix-align simulate`")
@@ -198,8 +199,8 @@ def opened_to_read(path: Path) -> sqlite3.Connection:
             raise
         if log.exists() and log.stat().st_size:
             raise StoreError(
-                f"{path} can't be read alone: its latest rows are in {log.name}, and the folder can't be written; "
-                "copy both to a folder that can"
+                f"{path} can't be read alone: its latest rows are in {log.name}, and the folder is read-only; "
+                "copy both to a folder that you can write to"
             ) from error
     except BaseException:
         db.close()
@@ -221,7 +222,7 @@ def _opened_to_write(path: Path) -> sqlite3.Connection:
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
-    """Readers beside one writer. SQLite does not wait for other first openers here, so we do."""
+    """Turns on the write-ahead log. SQLite does not wait for other processes that do the same, so we do."""
     for attempt in range(100):
         try:
             db.execute("PRAGMA journal_mode = WAL")

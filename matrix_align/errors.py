@@ -1,20 +1,20 @@
-"""Every error this package raises on purpose, one class per boundary it comes from.
+"""Every error that this package raises on purpose, one class for each place it comes from.
 
     MatrixAlignError
-    ├── InputError            what the person gave: a question, an option, a file
+    ├── InputError            a question, an option or a file that can't be used
     ├── ModelError            one call to a model failed; recorded, then raised
-    │   ├── Unreachable       nobody answers there, or not in time
-    │   ├── Refused           the server says no, in its own words (400, 401, 403, 404, …)
+    │   ├── Unreachable       no server answers there, or not in time
+    │   ├── Refused           the server rejects the request, in its own words (400, 401, 403, 404, …)
     │   │   ├── ContextOverflow   the prompt is longer than the model can read
     │   │   └── QuotaExceeded     the account behind the key has nothing left to spend
-    │   ├── Overloaded        429, 5xx and their like, again and again
-    │   └── BadReply          the model's reply is not what was asked for, again and again
-    ├── ClusterError          Ray can't be had, or broke
-    ├── EmbeddedError         the bundled weights or the local server can't be had
+    │   ├── Overloaded        429, 5xx and similar, after every retry
+    │   └── BadReply          the model's replies do not have the form that was asked for
+    ├── ClusterError          Ray can't be started or reached, or it broke
+    ├── EmbeddedError         the bundled weights or the local server are not available
     └── StoreError            the record can't be opened, read or written
 
-A message is one line: what was got, what was wanted, what to do next. `exit_code` is what the command line exits
-with: 2 where the person can mend it (an address, a key, a file), 1 where the model or its server failed.
+A message is one line: what was got, what was wanted, what to do next. `exit_code` is the exit status of the command
+line: 2 if the user can fix the cause (an address, a key, a file), 1 if the model or its server failed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:  # the command line imports this module for its help
 
 
 class MatrixAlignError(Exception):
-    """Base of the tree; never raised itself."""
+    """The base of all errors of this package. It is never raised itself."""
 
     exit_code = 2
 
 
 class InputError(MatrixAlignError):
-    """A question, option or file of the person's can't be used."""
+    """A question, option or file of the user's can't be used."""
 
 
 class ModelError(MatrixAlignError):
-    """One call to a model failed for good. `reply` holds what the model said, if anything, `usage` what that took."""
+    """One call to a model failed for good. `reply` holds what the model said, if anything, `usage` what it cost."""
 
     def __init__(self, message: str, reply: str = "") -> None:
         super().__init__(message)
@@ -45,9 +45,9 @@ class ModelError(MatrixAlignError):
 
 
 class Unreachable(ModelError):
-    """No connection, a dropped one, a time-out, or something there that speaks no JSON, after every retry.
+    """No connection, a dropped one, a time-out, or an answer that is not JSON, after every retry.
 
-    `how`: "silent" where it was a time-out, "no JSON" where something did answer; otherwise empty.
+    `how` is "silent" after a time-out, "no JSON" if something else answered, and empty otherwise.
     """
 
     def __init__(self, message: str, how: Literal["", "silent", "no JSON"] = "") -> None:
@@ -56,10 +56,11 @@ class Unreachable(ModelError):
 
 
 class Refused(ModelError):
-    """The server refused the request; asking again would not help. `words` are its own, `status` is HTTP's.
+    """The server rejected the request, and the same request would be rejected again.
 
-    `about` names the parts of the request that it says no to, as far as its words tell: max_tokens, temperature, seed,
-    schema, system (role), turns. `mendable`: it was about what the request said, so that another one may be taken.
+    `words` are the server's own, and `status` is HTTP's. `about` names the parts of the request that it rejects, as far
+    as its words tell: max_tokens, temperature, seed, schema, system (role), turns. `mendable` is True if the content of
+    the request was rejected, so that another request may be accepted.
     """
 
     def __init__(self, message: str, status: int = 400, words: str = "", about: frozenset[str] = frozenset()) -> None:
@@ -71,7 +72,7 @@ class Refused(ModelError):
 
 
 class ContextOverflow(Refused):
-    """The prompt does not fit the model's context; a shorter one may."""
+    """The prompt does not fit the model's context. A shorter one may."""
 
     def __init__(self, message: str, status: int = 400, words: str = "") -> None:
         super().__init__(message, status, words)
@@ -79,7 +80,7 @@ class ContextOverflow(Refused):
 
 
 class QuotaExceeded(Refused):
-    """The account behind the key has nothing left to spend; nothing that is asked will be answered."""
+    """The account behind the key has nothing left to spend. No request will be answered."""
 
     def __init__(self, message: str, status: int = 429, words: str = "") -> None:
         super().__init__(message, status, words)
@@ -87,9 +88,9 @@ class QuotaExceeded(Refused):
 
 
 class Overloaded(ModelError):
-    """The server answered 408, 409, 425, 429 or a 5xx, which may pass, to every attempt. `status` is the last one.
+    """The server answered every attempt with 408, 409, 425, 429 or a 5xx. A later attempt may succeed.
 
-    `wait`: seconds that the server asks to be left alone.
+    `status` is the last status. `wait` is the number of seconds that the server asks clients to wait.
     """
 
     exit_code = 1
@@ -101,7 +102,7 @@ class Overloaded(ModelError):
 
 
 class BadReply(ModelError):
-    """No attempt brought a reply of the asked form."""
+    """No attempt gave a reply of the wanted form."""
 
     exit_code = 1
 

@@ -1,6 +1,6 @@
-"""Asks a model for all calls behind one answer, and keeps account of them: every method's way to its model.
+"""Makes all calls of one answer and keeps account of them. Every method asks its model through this.
 
-Owns the order of calls (one, or several at once), their seeds, and what happens when a prompt is too long.
+Owns the order of calls (one, or several at the same time), their seeds, and what happens when a prompt is too long.
 Knows nothing of what is asked.
 """
 
@@ -23,16 +23,16 @@ from .structured import Wanted
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U", bound="str | BaseModel")
 
-# The share of its memory that a prompt holds: all of it, and less where the context overflows.
+# The share of its memory that a prompt contains: all of it, and less after an overflow of the context.
 MEMORY_SHARES = (1, 1 / 3, 1 / 10, 0)
 
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One call to be made: what kind, the reply wanted, for whom, and at which step (0 where there are none).
+    """One call to make: its kind, the type of its reply, for whom, and at which step (0 if there are no steps).
 
-    `messages` gives the prompt for a limit on its memory, in characters; `memory` is the limit to begin with.
-    `max_tokens` bounds the reply; None is the longest answer that the caller's sampling allows.
+    `messages` returns the prompt for a limit on its memory, in characters. `memory` is the first limit. `max_tokens`
+    limits the reply; None means the limit of the caller's sampling.
     """
 
     kind: str
@@ -49,12 +49,12 @@ def _length(messages: list[Message]) -> int:
 
 
 def prompt(text: str) -> list[Message]:
-    """One user turn: every chat template takes that, and it keeps what calls share in front."""
+    """One user turn. Every chat template accepts that, and what calls share stays at the front."""
     return [Message(role="user", content=text)]
 
 
 class Caller:
-    """Asks `model` for the calls of one answer. `calls` lists those that were answered, with their depth."""
+    """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth."""
 
     def __init__(self, model: Model, sampling: Sampling) -> None:
         self.calls: list[Call] = []
@@ -64,13 +64,13 @@ class Caller:
         self._asked: Counter[tuple[str, str, int]] = Counter()
 
     async def ask(self, request: Request[T]) -> T:
-        """One reply, after everything asked before."""
+        """The reply to one request, made after all earlier ones."""
         return (await self.all([request]))[0]
 
     async def all(self, requests: Sequence[Request[T]]) -> list[T]:
-        """The replies to requests made at once, in their order.
+        """The replies to requests made at the same time, in their order.
 
-        If one fails the others are still awaited, so that what is paid for is recorded; then the error is raised.
+        If one fails, the others are still awaited, so that every paid call is recorded. Then the error is raised.
         """
         self._depth += bool(requests)
         done = await asyncio.gather(*(self._ask(request) for request in requests), return_exceptions=True)
@@ -86,13 +86,13 @@ class Caller:
         return replies
 
     async def both(self, one: Request[T], other: Request[U]) -> tuple[T, U]:
-        """The replies to two requests of different types made at once."""
+        """The replies to two requests of different types, made at the same time."""
         requests: list[Request[Any]] = [one, other]
         replies: list[Any] = await self.all(requests)
         return replies[0], replies[1]
 
     async def _ask(self, request: Request[T]) -> Reply[T]:
-        """The reply, with less memory in the prompt where the context overflows."""
+        """The reply. If the context overflows, the call is made again with less memory in its prompt."""
         sampling = self._sampling_of(request)
         limits = [int(request.memory * share) for share in MEMORY_SHARES]
         messages = request.messages(limits[0])
@@ -102,7 +102,7 @@ class Caller:
             except ContextOverflow:
                 prompts = (request.messages(limit) for limit in limits)
                 shorter = next((prompt for prompt in prompts if _length(prompt) < _length(messages)), None)
-                if shorter is None:  # no memory in it to shorten
+                if shorter is None:  # there is no memory left to shorten
                     raise
                 messages = shorter
 
@@ -119,7 +119,7 @@ class Caller:
         )
 
     def _sampling_of(self, request: Request[Any]) -> Sampling:
-        """Each call draws from a seed of its own, so that the order of arrival changes nothing."""
+        """The call's own seed, so that the order in which replies arrive changes nothing."""
         site = (request.kind, request.who, request.step)
         self._asked[site] += 1
         text = repr((self._sampling.seed, *site, self._asked[site]))

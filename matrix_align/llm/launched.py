@@ -1,9 +1,9 @@
-"""Commands that end when we do: a server of weights, or a command of our own in a process of its own.
+"""Commands that end when this process ends: a server of weights, or one of our own commands.
 
-Between us and the command stands a supervisor, which is this module run as a program. It holds the reading end of a
-pipe whose other end is ours: the operating system closes that one whenever we end, after a SIGKILL too, and the
-supervisor then ends the command with everything that the command has started. A process ID to watch would be reused,
-and would outlive us as a zombie. Knows nothing of what is served.
+A supervisor runs the command; it is this module, run as a program. It holds the reading end of a pipe whose other end
+is ours. The operating system closes our end when this process ends, even after a SIGKILL. The supervisor then ends the
+command and everything that the command has started. Watching our process ID would not do: the system reuses it, and a
+zombie keeps it. Knows nothing of what is served.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ..errors import InputError, Unreachable
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-PATIENCE = 30.0  # seconds that a command has to end by itself, before it is killed
+PATIENCE = 30.0  # seconds that a command has to end by itself before it is killed
 STARTS = 900.0  # seconds that a server may take to load a model
 CANNOT_RUN = 126  # exit status, as shells have it
 
 
 @contextmanager
 def launched(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `command` until the block ends. Its standard output is dropped, its standard error is ours.
+    """Runs `command` until the block ends. Its standard output is dropped; its standard error is ours.
 
-    The process that is given stands for the command: it ends when the command does, and with the same status, which
-    for a command that a signal has ended is 128 and the signal's number.
+    The process in the block stands for the command. It ends when the command ends, with the same status. If a signal
+    ended the command, the status is 128 plus the signal's number.
     """
     supervisor = subprocess.Popen(
         [sys.executable, "-m", __name__, str(PATIENCE), *command],
@@ -56,13 +56,13 @@ def launched(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 @asynccontextmanager
 async def serving(command: Sequence[str], endpoint: Endpoint) -> AsyncIterator[None]:
-    """Runs a server's command until the block ends, which begins when `endpoint` answers.
+    """Runs a server's command until the block ends. The block begins when `endpoint` answers.
 
-    Raises InputError where something else answers there, or the command ends early, and Unreachable where a chat is
-    refused, or not answered in STARTS seconds.
+    Raises InputError if something else answers there already or if the command ends early. Raises Unreachable if a chat
+    is refused, or not answered within STARTS seconds.
     """
     until = time.monotonic() + PATIENCE
-    while await endpoint.answers() is not False:  # a server of ours that is still ending?
+    while await endpoint.answers() is not False:  # perhaps our last server, which is still ending
         if time.monotonic() > until:
             raise InputError(f"something answers at {endpoint.url}; stop it, --serve starts a server there")
         await asyncio.sleep(1)
@@ -79,7 +79,7 @@ async def serving(command: Sequence[str], endpoint: Endpoint) -> AsyncIterator[N
 
 
 def words_of(serve: str) -> list[str]:
-    """The command of --serve, split as a shell would. Raises InputError where it can't be run."""
+    """The command of --serve, split like a shell does. Raises InputError if it can't be run."""
     try:
         words = shlex.split(serve, posix=sys.platform != "win32")
     except ValueError as error:
@@ -92,7 +92,7 @@ def words_of(serve: str) -> list[str]:
 
 
 def _supervise(patience: float, command: Sequence[str]) -> int:
-    """Runs `command` until it ends, or standard input does; the exit status."""
+    """Runs `command` until it or standard input ends. Returns the exit status."""
     asked_to_end = threading.Event()
 
     def await_end_of_input() -> None:
@@ -118,7 +118,7 @@ def _supervise(patience: float, command: Sequence[str]) -> int:
 
 
 def _end(pid: int, patience: float) -> None:
-    """Ends a process and all it has started: asks them to end, and kills those that have not after `patience`."""
+    """Ends a process and all it has started: asks them to end, and kills those that are left after `patience`."""
     family: set[psutil.Process] = set()
     for kill in (False, True):
         until = time.monotonic() + patience
@@ -135,7 +135,7 @@ def _end(pid: int, patience: float) -> None:
 
 
 def _family(pid: int) -> set[psutil.Process]:
-    """The process, its descendants, and what runs in its session: there a child is found whose parent has ended."""
+    """The process, its descendants and its session, which also holds children whose parents have ended."""
     members = set()
     for each in psutil.process_iter():
         with suppress(psutil.Error, OSError):

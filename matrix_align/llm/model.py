@@ -1,6 +1,6 @@
 """The one seam: `Model`, messages in and a typed reply out.
 
-Knows no server. `Scripted` is the public fake for tests of one's own.
+Knows no server. `Scripted` is a public fake for your own tests.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ T = TypeVar("T", bound="str | BaseModel")
 class Reply(Generic[T]):
     """One typed reply: the value, the text it was made from, the model's reasoning if it showed any, and the cost.
 
-    `key` is what the store knows the call by, if it was recorded; `recorded` is True if no server was asked.
-    `cut` says what ended the text before its end, if anything did: max_tokens ("length"), or a content filter.
+    `key` finds the call in the record, if it was recorded. `recorded` is True if the reply came from there. `cut` says
+    why the text stopped early: max_tokens ("length") or a content filter ("filter").
     """
 
     value: T
@@ -37,7 +37,7 @@ class Reply(Generic[T]):
 
 
 class Model(Protocol):
-    """A language model. `name` and `digest` say which: the same two, the same weights."""
+    """A language model. Models with the same `name` and `digest` have the same weights."""
 
     @property
     def name(self) -> str: ...
@@ -54,10 +54,10 @@ class Model(Protocol):
 
 
 class Scripted:
-    """A model that says what it is told to: each `ask` takes the next of `replies`.
+    """A model that follows a script: each `ask` returns the next of `replies`.
 
-    A reply is a text, an object (sent as JSON), an error to raise, or a function of the messages that gives one of
-    these. What was asked is kept in `asked`, as (messages, reply type, sampling).
+    A reply is a text, an object (sent as JSON), an error to raise, or a function of the messages that returns one of
+    these. `asked` keeps what was asked, as (messages, reply type, sampling).
     """
 
     def __init__(self, *replies: Any, name: str = "scripted", digest: str = "") -> None:

@@ -1,7 +1,7 @@
-"""The servers of a run: how many scenes each of them is given at once, what all calls cost, and when to stop.
+"""The servers of a run: how many answers each of them works on, what all calls cost, and when to stop.
 
-A `Server` is a model that counts its calls; the `Tally` counts those of all servers. Whoever shows the figures, or
-judges by them, reads them from outside. Knows no scene and no record.
+A `Server` is a model that counts its calls. The `Tally` counts the calls of all servers. Code that shows these figures,
+or decides by them, reads them from outside. Knows no method and no record.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from .structured import Wanted, class_of
 
 T = TypeVar("T", bound="str | BaseModel")
 
-START = 8  # scenes at once on a server that nothing is known of yet
+START = 8  # answers in flight on a server of which nothing is known yet
 MOST = 512
-SLOWER = 2.0  # times as long as at its quickest: then a server is full
-SAMPLE = 8  # calls of one kind from which its pace is taken
+SLOWER = 2.0  # a server is full when it takes this many times as long as at its quickest
+SAMPLE = 8  # calls of one kind that make one measurement of its pace
 
 
 class Stopped(MatrixAlignError):
-    """The run is to end: no further call is made. Calls under way are still paid for, and so awaited."""
+    """The run is ending, and makes no further call. Calls in flight are paid for, so they are awaited."""
 
     exit_code = 1
 
 
 @dataclass
 class Tally:
-    """What a run has done since it was started, and how much it may do. Prices are for a million tokens."""
+    """What this command has done so far, and the limits of what it may do. Prices are for a million tokens."""
 
     total: int = 0
     done: int = 0
@@ -46,12 +46,12 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
     in_flight: int = 0
-    trouble: str = ""  # what a server said when it last broke off a scene; empty while all of them answer
+    trouble: str = ""  # what a server last said instead of a reply; empty while all of them answer
     max_tokens: int | None = None
     max_cost: float | None = None
     max_seconds: float | None = None
     prices: tuple[float, float] = (0.0, 0.0)
-    stop: str = ""  # why the run is to end, once it is
+    stop: str = ""  # why the run is ending; empty while it is not
     began: float = field(default_factory=time.monotonic)
     answered: float = field(default_factory=time.monotonic)  # when a server last answered a call
 
@@ -73,7 +73,7 @@ class Tally:
         self.cut.update([answer.text_cut] if answer.text_cut else [])
 
     def stopped(self) -> str:
-        """Why no further call is to be made; empty while one may."""
+        """Why no further call may be made; empty while calls may be made."""
         if not self.stop:
             if self.max_tokens is not None and self.tokens >= self.max_tokens:
                 self.stop = f"--max-tokens {self.max_tokens:,} reached"
@@ -86,10 +86,10 @@ class Tally:
 
 @dataclass
 class _Pace:
-    """Seconds that a server takes for each token it generates, in calls of one kind."""
+    """Seconds that a server takes for each generated token, in calls of one kind."""
 
     quickest: float = 0.0  # the best mean of SAMPLE calls; 0 until there is one
-    calls: int = 0  # of the sample being taken
+    calls: int = 0  # in the present sample
     seconds: float = 0.0
     tokens: int = 0
 
@@ -104,12 +104,12 @@ class _Pace:
 
 
 class Server:
-    """An endpoint, and the number of scenes it is given at once: its `limit`.
+    """An endpoint with a `limit`: the number of answers that it works on at the same time.
 
-    The limit is `fixed`, or it adapts. It rises while the server generates tokens as quickly as it ever did, falls
-    slowly when the server takes more than SLOWER times as long, and is halved when the server pushes requests back.
-    Calls are compared with those of their own kind (the type of their reply): a long critique is no sign of load.
-    Servers that share the lock `one_by_one` make one call at a time between them.
+    The limit is `fixed`, or it adapts. It rises while the server generates tokens as quickly as ever, falls slowly when
+    the server takes more than SLOWER times as long, and is halved when the server pushes requests back. Calls are
+    compared only with calls of their own kind (the type of their reply), because a long critique is not a sign of load.
+    Servers that share the lock `one_by_one` make only one call at a time, all together.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class Server:
     ) -> None:
         self.endpoint = endpoint
         self.limit = 1 if one_by_one else fixed or START
-        self.answers = 0  # being made on it
-        self.down_since: float | None = None  # when it was found not to answer; None while it does
+        self.answers = 0  # that it works on now
+        self.down_since: float | None = None  # since when it has not answered; None while it answers
         self.answered: float | None = None  # when it last answered a call or a probe
         self._tally = tally
         self._adapts = not fixed and not one_by_one
@@ -139,7 +139,7 @@ class Server:
 
     @property
     def free(self) -> int:
-        """How many more answers it can be given now."""
+        """How many more answers it can take now."""
         return 0 if self.down_since is not None else self.limit - self.answers
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
@@ -163,18 +163,18 @@ class Server:
         tally.calls += 1
         self.seen()
         if not fresh.usage.prompt_tokens and (tally.max_tokens is not None or tally.max_cost is not None):
-            tally.stop = f"{self.endpoint.url} does not tell what a call takes, so no budget of tokens can be kept"
+            tally.stop = f"{self.endpoint.url} does not report tokens, so a budget of tokens or cost can't be kept"
         tally.usage += fresh.usage
         if self._adapts:
             self._adapt(class_of(reply).__name__, fresh.usage)
         return fresh
 
     def seen(self) -> None:
-        """Notes that the server has answered just now."""
+        """Records that the server has just answered."""
         self.answered = self._tally.answered = time.monotonic()
 
     def ease(self) -> None:
-        """Halves the limit: the server has pushed requests back, again and again."""
+        """Halves the limit, after the server has pushed requests back."""
         if self._adapts:
             self.limit = max(1, self.limit // 2)
 

@@ -1,8 +1,8 @@
-"""The embedded server's slots: the beginning of a prompt that one slot has read is read by no other again.
+"""The embedded server's slots: what one slot has read of a prompt, no other slot reads again.
 
-llama.cpp keeps the state of one prompt in each slot. Here each request goes to the free slot that holds the most of its
-prompt; where a saved state holds more, that state is first restored into the slot. On a CPU reading a prompt takes
-seconds, and restoring a state takes milliseconds. Knows nothing of what is asked.
+llama.cpp keeps the state of one prompt in each slot. Each request goes to the free slot that holds the most of its
+prompt. If a saved state holds more, that state is first restored into the slot. On a CPU reading a prompt takes
+seconds, but restoring a state takes milliseconds. Knows nothing of what is asked.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from .endpoint import Endpoint
 from .local import Served
 
-KEPT = 16  # saved states, of some 10 to 25 MB each
+KEPT = 16  # saved states, about 10 to 25 MB each
 WORTH = 300  # characters of a prompt: restoring a state takes about as long as reading these
 
 
 class Slots:
     """What the slots of one server hold, which of them are free, and which states are saved.
 
-    A caller may be cancelled at any await: then its slot is free again and counts as empty, and no file is lost.
+    A caller may be cancelled at any await. Its slot is then free again and counts as empty, and no file is lost.
     """
 
     def __init__(self, count: int) -> None:
@@ -35,7 +35,7 @@ class Slots:
 
     @asynccontextmanager
     async def best_for(self, text: str) -> AsyncIterator[int]:
-        """A slot for one request: of those that are free, the one that holds the most of `text`."""
+        """A slot for one request: the free one that holds the most of `text`."""
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._start(loop)
         async with self._turns:
@@ -47,7 +47,7 @@ class Slots:
                 self.free.add(slot)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes all slots for free: an event loop that has ended uses none, even if it was broken off."""
+        """Marks all slots as free, because an event loop that has ended uses none."""
         self._loop = loop
         self._turns = asyncio.Semaphore(len(self.held))
         self.held.update(dict.fromkeys(set(self.held) - self.free, ""))
@@ -56,9 +56,9 @@ class Slots:
 
 
 class Slotted(Endpoint):
-    """The embedded server's model, or where an adapter is loaded beside it the tuned one, unless `tuned` is False.
+    """The embedded server's model; with an adapter the tuned one, unless `tuned` is False.
 
-    Of both at once from one server, the second is made with the first's `slots`.
+    To use both from one server, give the second one the `slots` of the first.
     """
 
     def __init__(self, served: Served, tuned: bool = True, slots: Slots | None = None) -> None:
@@ -66,7 +66,7 @@ class Slotted(Endpoint):
         digest = f"{served.digest}+{served.adapter}" if tuned else served.digest
         super().__init__(served.url, served.name, key=served.key, digest=digest)
         self.slots = slots or Slots(served.slots)
-        # A prompt that was read with the adapter is of no use without it.
+        # The state of a prompt that was read with the adapter can't be used without it.
         self._which = "tuned\n" if tuned else "base\n"
         self._lora = {"lora": [{"id": 0, "scale": float(tuned)}]} if served.adapter else {}
         self._server = served.url.removesuffix("/v1")
@@ -77,14 +77,14 @@ class Slotted(Endpoint):
         text = self._which + "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
         async with self.slots.best_for(text) as slot:
             await self._restore(slot, text)
-            self.slots.held[slot] = ""  # until it is known to have read all of it
+            self.slots.held[slot] = ""  # until it has read all of the prompt
             reply = await super()._request(method, path, {**body, "id_slot": slot, **self._lora})
             self.slots.held[slot] = text
             await self._save(slot, text)
             return reply
 
     async def _restore(self, slot: int, text: str) -> None:
-        """Puts the saved state that holds the most of `text` into the slot, where that is worth it."""
+        """Restores the saved state that holds the most of `text` into the slot, if that saves time."""
         held, saved = self.slots.held, self.slots.saved
         best = max(saved, key=lambda each: shared(text, each), default="")
         if shared(text, best) < shared(text, held[slot]) + WORTH:
@@ -94,12 +94,12 @@ class Slotted(Endpoint):
         held[slot] = best if await self._act(slot, "restore", file) else before
 
     async def _save(self, slot: int, text: str) -> None:
-        """Saves the slot's state where it holds what no saved one does; the state not used for longest goes."""
+        """Saves the slot's state if no saved one holds as much. It replaces the state that was unused for longest."""
         saved, unused = self.slots.saved, self.slots.unused
         if any(shared(text, each) >= len(text) - WORTH for each in saved):
             return
         if not unused and not saved:
-            return  # all files are being written
+            return  # every file is being written just now
         file = unused.pop() if unused else saved.pop(next(iter(saved)))
         done = False
         try:
