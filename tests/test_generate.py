@@ -153,6 +153,21 @@ def test_limit_and_shuffle(
     assert (played[0] == firsts) == ("--shuffle" not in options)
 
 
+def test_a_shuffled_limit_counts_questions(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    """Not rows: sources repeat their questions. It takes from each source, whatever its length and wherever it lies."""
+    played = []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        (folder / "long.jsonl").write_text("{broken\n" + '"Often asked?"\n' * 300 + '"Long one?"\n"Long two?"\n')
+        (folder / "short.txt").write_text("Short one?\nShort two?\n")
+        command = ("generate", str(folder / "long.jsonl"), str(folder / "short.txt"), "--out", str(folder / "run"))
+        done = cli(*command, "--limit", "4", "--shuffle", "7", "--endpoint", server.url, *SMALL, "--json")
+        assert counts(done) == {"bad row": 1, "done": 4}
+        played.append(sorted(question for (question,) in rows(folder / "run", "SELECT question FROM answers")))
+    assert played[0] == played[1]
+    assert sum(question.startswith("Short") for question in played[0]) == 2
+
+
 def test_sequential_has_one_call_in_flight(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     server.latency = 0.01
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, "--limit", "2")

@@ -43,20 +43,14 @@ class Inputs:
 
         Questions that the run already has keep their answers. A question that is now on another line has moved there. A
         bad row that was fixed is no longer a bad row. A new category replaces an earlier one. A limit takes from each
-        source in turn. `shuffle` orders the rows by hashes drawn from that seed, so all rows are read but few are held.
+        source in turn. `shuffle` orders the questions by hashes drawn from that seed: those of each source if there is
+        a limit, otherwise all together.
         """
-        rows: Iterable[SourceRow | BadRow] = chain.from_iterable(sources)
-        if shuffle is not None:
-
-            def drawn(numbered: tuple[int, SourceRow | BadRow]) -> int:
-                return _hash(f"{shuffle} {numbered[1].place}")
-
-            numbered = enumerate(rows)
-            taken = heapq.nsmallest(limit, numbered, drawn) if limit else sorted(numbered, key=drawn)
-            rows = (row for _, row in taken)
-        elif limit:
-            rows = in_turn(sources)
-        rows = iter(rows)
+        if shuffle is not None and limit:
+            sources = [_sample(source, limit, shuffle) for source in sources]
+        rows = iter(in_turn(sources) if limit else chain.from_iterable(sources))
+        if shuffle is not None and not limit:
+            rows = iter(sorted(rows, key=lambda row: _drawn(row, shuffle)))
         first, take = self._store.select("SELECT coalesce(max(rank), 0) + 1, coalesce(max(taken), 0) + 1 FROM inputs")[
             0
         ]
@@ -176,5 +170,20 @@ def _noted(db: sqlite3.Connection, row: SourceRow | BadRow, rank: int, take: int
     return not there
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+def _sample(rows: Iterable[SourceRow | BadRow], limit: int, seed: int) -> Iterator[SourceRow | BadRow]:
+    """All bad rows, then at most `limit` different questions in the order of their hashes; few rows are held."""
+    questions: dict[bytes, SourceRow] = {}
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        questions.setdefault(_drawn(row, seed), row)
+        if len(questions) > 2 * limit + PAGE:
+            questions = {drawn: questions[drawn] for drawn in heapq.nsmallest(limit, questions)}
+    yield from (questions[drawn] for drawn in heapq.nsmallest(limit, questions))
+
+
+def _drawn(row: SourceRow | BadRow, seed: int) -> bytes:
+    """A hash of the question, so that the same seed gives the same order wherever the file lies."""
+    text = row.place if isinstance(row, BadRow) else _key(row)[0]
+    return hashlib.sha256(f"{seed} {text}".encode()).digest()
