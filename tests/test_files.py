@@ -176,3 +176,42 @@ def test_every_line_of_a_table_is_accounted_for(tmp_path_factory: pytest.TempPat
     places = [number for number, _ in raw_rows(path)]
     assert places == sorted(set(places)) and all(2 <= place <= len(lines) + 2 for place in places)
     assert list(raw_rows(path))[-1] == (len(lines) + 2, {"question": "Last?", "n": "1"})
+
+
+def test_a_chat_log_alone_in_a_json_file(tmp_path: Path) -> None:
+    """A list of bare turns is one conversation. Turns with an id may be of many."""
+    turns = [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "Two?"},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(turns))
+    [row] = questions_from(f"{tmp_path}/a.json")
+    assert isinstance(row, SourceRow)
+    assert [message.content for message in row.question.messages()] == ["One?", "a", "Two?"]
+    (tmp_path / "b.json").write_text(json.dumps([{**turn, "id": number} for number, turn in enumerate(turns)]))
+    assert found(tmp_path / "b.json") == ["One?", "2: a turn of the assistant, which is not a question", "Two?"]
+    (tmp_path / "c.json").write_text(json.dumps([turns[0], turns[2]]))
+    assert found(tmp_path / "c.json") == ["One?", "Two?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.txt", "\n\n", "there is no row"),
+        ("a.jsonl", "", "there is no row"),
+        ("a.json", "[]", "there is no row"),
+        ("a.csv", "How do I plant a tree?\n", "there is no row after the first line, which names the columns"),
+        ("a.csv.gz", gzip.compress(b"question\n"), "there is no row after the first line, which names the columns"),
+    ],
+)
+def test_a_file_without_a_row_is_reported(tmp_path: Path, name: str, content: str | bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    [row] = questions_from(str(tmp_path / name))
+    assert isinstance(row, BadRow)
+    assert (row.place, row.reason) == (f"{tmp_path / name}:1", reason)
+
+
+def test_a_broken_row_of_a_json_file_loses_no_other(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'[{"question": "One\nline?"}, {"question": "\xff?"}, {"question": "Two?"}]')
+    assert found(tmp_path / "a.json") == ["One\nline?", "2: not UTF-8", "Two?"]

@@ -174,7 +174,7 @@ def test_source_that_can_not_be_read(tmp_path: Path, name: str, content: str | b
         list(questions_from(str(tmp_path / name)))
 
 
-@given(st.lists(st.text(min_size=1).filter(lambda text: text.strip("\0 \t\r\n\v\f")), max_size=20))
+@given(st.lists(st.text(min_size=1).filter(lambda text: text.strip("\0 \t\r\n\v\f")), min_size=1, max_size=20))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, asked: list[str]) -> None:
     """Any questions, as JSON lines and as CSV, come back as Question takes them."""
     folder = tmp_path_factory.mktemp("sources")

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 from ..errors import InputError
 from ..types import shorten
 from .tables import csv_rows
-from .turns import CONVERSATIONS
+from .turns import CONVERSATIONS, is_chat_log
 
 # The line of a row, or its number in the file; and the row, or the ValueError that says why there is none.
 RawRow = tuple[int, Any]
@@ -147,11 +147,12 @@ def _csv(text: IO[str]) -> Iterator[RawRow]:
 
 
 def _json(text: str, path: Path) -> Iterator[RawRow]:
-    """A list of rows, one row, rows under one key (`{"data": […]}`), or HarmfulQA's topic -> subtopic -> questions."""
-    if UNDECODED.search(text):
-        raise InputError(f"can't read {path}: {_no_utf8(text)}")
+    """A list of rows, one row, rows under one key (`{"data": […]}`), or HarmfulQA's topic -> subtopic -> questions.
+
+    A list that is one conversation is one row.
+    """
     try:
-        rows = json.loads(text)
+        rows = json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}; JSON lines belong in a .jsonl file") from None
     if isinstance(rows, dict) and rows and all(isinstance(topic, dict) for topic in rows.values()):
@@ -161,7 +162,13 @@ def _json(text: str, path: Path) -> Iterator[RawRow]:
     elif isinstance(rows, dict) and len(rows) == 1 and next(iter(rows)).lower() not in CONVERSATIONS:
         only = next(iter(rows.values()))
         rows = only if isinstance(only, list) else rows
-    yield from enumerate(rows if isinstance(rows, list) else [rows], start=1)
+    elif isinstance(rows, list) and is_chat_log(rows):
+        rows = [rows]
+    rows = rows if isinstance(rows, list) else [rows]
+    undecoded = bool(UNDECODED.search(text))
+    for number, row in enumerate(rows, start=1):
+        broken = undecoded and UNDECODED.search(json.dumps(row, ensure_ascii=False))
+        yield number, ValueError("not UTF-8") if broken else row
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:

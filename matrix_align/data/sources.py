@@ -67,7 +67,18 @@ def questions_from(source: str, column: str | None = None, category: Category = 
         if format_of(path) in TABLES:
             rows = _with_header(rows, path, column)
         name, where = path.name, str(path.resolve())  # the same file is one source, however it is named
-    return (_read(row, name, f"{where}:{place}", column, category, usual) for place, row in rows)
+    return _rows_of(rows, name, where, column, category, usual)
+
+
+def _rows_of(
+    rows: Iterator[tuple[int, Any]], source: str, where: str, column: str | None, category: Category, usual: Category
+) -> Iterator[SourceRow | BadRow]:
+    place = 0
+    for place, row in rows:
+        yield _read(row, source, f"{where}:{place}", column, category, usual)
+    if not place:
+        header = " after the first line, which names the columns" if format_of(Path(source)) in TABLES else ""
+        yield BadRow(f"{where}:1", source, f"there is no row{header}")
 
 
 def _read(

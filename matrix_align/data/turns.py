@@ -156,6 +156,16 @@ def _is_turn(value: Mapping[Any, Any]) -> bool:
     return any(key in fields for key in WHO) and any(key in fields for key in SAID)
 
 
+def is_chat_log(rows: list[Any]) -> bool:
+    """Whether a list of rows is one conversation: bare turns, of which one follows the user's and is not the user's.
+
+    Turns that have other fields too, such as an id, may be of many conversations.
+    """
+    if not all(isinstance(row, Mapping) and _is_turn(row) and len(row) == 2 for row in rows):
+        return False
+    return {"user", "assistant"} <= {speaker_of(fields_of(row)) for row in rows}
+
+
 def _rows(fields: dict[str, Any]) -> list[object]:
     """The turns of an object: a request's `messages`, a turn by itself, or turns stored by column, as the hub does."""
     for key in CONVERSATIONS:
