@@ -42,6 +42,7 @@ PKU = {"prompt": "Why?", "response_0": "No.", "response_1": "So.", "is_response_
         ({**PKU, "better_response_id": 1, "safer_response_id": 0}, ["user Why?"]),
         ({**PKU, "safer_response_id": 1}, ["user Why?"]),
         ({**PKU, "better_response_id": "1"}, ["user Why?"]),
+        ({**PKU, "better_response_id": 1.0}, ["user Why?"]),  # a column of pandas with a gap in it
     ],
 )
 def test_shapes(row: dict[str, Any], before: list[str]) -> None:

@@ -49,8 +49,10 @@ def preference_of(row: object) -> Preference:
 
 def _numbered(fields: Mapping[str, Any]) -> dict[str, Any]:
     """PKU-SafeRLHF's responses: the better one is chosen or, if the row does not name it, the safer one."""
-    number = fields.get("better_response_id", fields.get("safer_response_id"))
-    if number not in (0, 1, "0", "1"):
+    number = str(fields.get("better_response_id", fields.get("safer_response_id"))).removesuffix(
+        ".0"
+    )  # as pandas has it
+    if number not in ("0", "1"):
         raise ValueError("neither better_response_id nor safer_response_id says 0 or 1")
     return {"chosen": fields[f"response_{number}"], "rejected": fields[f"response_{1 - int(number)}"]}
 
