@@ -26,7 +26,7 @@ def read(path: Path) -> Tables:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InputError(f"can't read {path}: {error}") from None
+        raise InputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
     if loose := [name for name, value in found.items() if not isinstance(value, dict)]:
         raise InputError(f"{path}: {loose[0]} is in no table, so matrix-align did not write this file")
     return found

@@ -128,6 +128,17 @@ def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert sides[0] and sides[1] and not sides[0] & sides[1]
 
 
+def test_a_test_file_of_an_earlier_export_goes(cli: Cli, run: Path, tmp_path: Path) -> None:
+    """Its questions would be in the training file too; `tune` takes it by its name."""
+    out = ("--out", str(tmp_path / "a.jsonl"))
+    assert exported(cli, run, *out, "--test", "0.5")["test"]["rows"]
+    assert exported(cli, run, *out, "--test", "0.001") == {
+        "train": {"rows": 20, "helpful": 12, "harmful": 8},
+        "test": {"rows": 0},
+    }
+    assert [path.name for path in tmp_path.glob("a*")] == ["a.jsonl"]
+
+
 def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
     exported(cli, run, "--out", str(tmp_path / "scenes.jsonl"), "--format", "scenes")
     row = lines(tmp_path / "scenes.jsonl")[0]
@@ -148,6 +159,7 @@ def test_whole_scenes(cli: Cli, run: Path, tmp_path: Path) -> None:
         (("--out", "a.jsonl", "--mix", "helpful=1", "--format", "dpo"), "--mix goes with"),
         (("--out", "/proc/nowhere/a.jsonl"), "can't write"),
         (("--out", "a.jsonl", "--format", "csv"), "--format"),
+        (("--out", "a.jsonl", "--base", "a/b"), "--max-length"),
     ],
 )
 def test_bad_options(cli: Cli, run: Path, args: tuple[str, ...], words: str) -> None:

@@ -190,6 +190,7 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
         (("--preference", "none.jsonl"), "none.jsonl"),
         (("--preference", __file__), "--base"),
         (("--benign", "none.txt", "--against", "nowhere"), "measure"),
+        (("--benign", __file__, "--base", "a/b"), "--preference"),
     ],
 )
 def test_mistakes(cli: Cli, server: FakeServer, tmp_path: Path, args: tuple[str, ...], words: str) -> None:

@@ -48,6 +48,8 @@ def export(
     shares = shares_of(mix)
     if not Run.described(run):
         raise InputError(f"{run} holds no run; `matrix-align generate SOURCE --out {run}` makes one")
+    if base != "embedded" and not max_length:
+        raise InputError("--base names the model whose tokens --max-length counts; give that too, or leave --base out")
     limit = None
     if max_length:
         from ..tuning.examples import limit_of

@@ -65,6 +65,8 @@ def measure(
         raise InputError("nothing to measure; give --harmful, --benign or --preference")
     if preference and endpoint and not base:
         raise InputError("--preference needs the weights: give --base, the folder or the hub name of what is served")
+    if base and not preference:
+        raise InputError("--base names the weights for --preference; give that too, or leave --base out")
     if card and not (against and (card / CARD).is_file()):
         raise InputError(f"--card {card}: wanted the folder of an adapter with its {CARD}, together with --against")
     earlier = read_measurement(against) if against else None

@@ -68,7 +68,7 @@ def export(
             if not counts["train"].rows:
                 reasons = ", ".join(counts["train"].left_out) or "no answer in it is done"
                 raise InputError(f"{run.folder} holds nothing to export as {format}: {reasons}")
-        if not test:  # one of an earlier export would be of the same questions
+        if "test" not in counts or not counts["test"].rows:  # one of an earlier export would be of the same questions
             beside.unlink(missing_ok=True)
         options = {"mix": dict(mix), "test": test, "seed": seed, "max_length": limit.tokens if limit else 0}
         readme.write_text(data_card(run, files, format, counts, options), encoding="utf-8")
