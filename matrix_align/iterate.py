@@ -27,7 +27,7 @@ from .evals.measurement import FILE, Measurement, read_measurement, write_measur
 from .evals.plot import plot
 from .evals.preference import read_pairs
 from .evals.rounds import worse
-from .generate.progress import showing
+from .generate.progress import showing, summarise
 from .generate.run import Run
 from .generate.schedule import generate
 from .llm.endpoint import Endpoint
@@ -136,6 +136,8 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     rows, faults = gathered(loop.sources, loop.category, loop.limit)
     for fault in faults:
         _say(f"{fault.place}: {fault.reason}")
+    if not rows:
+        raise InputError(f"{', '.join(loop.sources)}: there is no question in it; give a SOURCE that has some")
     held, played = split(rows, loop.held_out)
     kinds = {row.category for row in played} | {"simulation"}
     if missing := [kind for kind, part in loop.mix.items() if part and kind not in kinds]:
@@ -173,8 +175,10 @@ async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
             run.inputs.take([questions_from(str(loop.out / PLAYED))])
             counts = run.inputs.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))
-            async with showing(tally, Console(stderr=True, highlight=False)):
+            console = Console(stderr=True, highlight=False)
+            async with showing(tally, console):
                 await generate(run, [Server(model, tally)], tally)
+            summarise(console, run, run.inputs.counts(), tally)
 
 
 def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -102,6 +103,26 @@ def test_stops_by_itself(command: list[str], tmp_path: Path, cli: Cli) -> None:
     assert not (tmp_path / "loop/round-2").exists()
 
 
+STUBBORN = """
+import sys, threading
+from tests.fake import error, fake_server
+with fake_server(int(sys.argv[1])) as running:
+    running.on["Critique"] = lambda body: error(400, "no")
+    threading.Event().wait()
+"""
+
+
+def test_answers_that_failed_are_told(command: list[str], cli: Cli) -> None:
+    """They are in no training data; where all have failed there is none."""
+    port = command[command.index("--endpoint") + 1].removesuffix("/v1").rpartition(":")[2]
+    serve = shlex.join([sys.executable, "-c", STUBBORN, port])
+    for option, value in (("--rounds", "1"), ("--scenes", "0"), ("--serve", serve)):
+        command[command.index(option) + 1] = value
+    done = cli(*command)
+    assert done.returncode == 2 and "holds nothing to export" in done.stderr, done.stderr
+    assert "failed: Refused" in done.stderr and "questions.jsonl:" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
@@ -112,6 +133,7 @@ def test_stops_by_itself(command: list[str], tmp_path: Path, cli: Cli) -> None:
         ("--config", "none.toml", "none.toml"),
         ("--config", "wavy.toml", "wavy"),
         ("--base", "nowhere", "wanted embedded"),
+        ("iterate", "empty.txt", "there is no question in it"),
     ],
 )
 def test_mistakes(command: list[str], cli: Cli, tmp_path: Path, option: str, value: str, words: str) -> None:
@@ -119,6 +141,9 @@ def test_mistakes(command: list[str], cli: Cli, tmp_path: Path, option: str, val
     if value == "wavy.toml":
         value = str(tmp_path / value)
         Path(value).write_text('[sft]\nlr_scheduler_type = "wavy"\n')
+    if value == "empty.txt":
+        value = str(tmp_path / value)
+        Path(value).touch()
     command[command.index(option) + 1] = value
     done = cli(*command)
     assert done.returncode == 2 and words in done.stderr, done.stderr

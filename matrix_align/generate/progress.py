@@ -81,7 +81,7 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
         console.print(f"… and {more:,} more")
     if failed:
         console.print(
-            "Failed answers: --retry-failed tries them again; "
+            "Failed answers: `matrix-align generate --retry-failed` tries them again; "
             f"`matrix-align scenes --store {run.folder / 'record.db'}` lists them",
             soft_wrap=True,
         )
