@@ -216,6 +216,8 @@ async def test_what_a_server_repeats_of_the_request_is_not_its_words(server: Fak
 # Errors inside a 200: the body, and what it is.
 RATE = {"message": "Rate limit", "code": 429}
 HALF = {"role": "assistant", "content": "Half an ans"}
+BROKE_OFF = ["error", "ERROR", "Error", "server_error", "network_error", "abort", "Aborted", "cancelled", "canceled"]
+BROKE_OFF += ["USER_CANCEL", "failed", "TIMEOUT", "timed_out", "interrupted", "insufficient_system_resource"]
 INSIDE: list[tuple[Any, type[ModelError]]] = [
     ({"error": RATE}, Overloaded),
     ({"error": {"message": "busy", "code": "429"}}, Overloaded),
@@ -230,8 +232,10 @@ INSIDE: list[tuple[Any, type[ModelError]]] = [
     ({"error": RATE, "choices": [{"finish_reason": "stop", "message": HALF}]}, Overloaded),
     ({"choices": [{"error": RATE, "message": HALF, "finish_reason": "stop"}]}, Overloaded),
     ({"choices": [{"error": "gone", "message": HALF}]}, Overloaded),
-    *(({"choices": [{"finish_reason": word, "message": HALF}]}, Overloaded) for word in ("error", "abort")),
-    ({"choices": [{"finish_reason": "network_error", "message": HALF}]}, Overloaded),
+    *(({"choices": [{"finish_reason": word, "message": HALF}]}, Overloaded) for word in BROKE_OFF),
+    ({"choices": [{"finish_reason": "stop", "native_finish_reason": "ERROR", "message": HALF}]}, Overloaded),
+    ({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}, "choices": None}, Overloaded),
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, QuotaExceeded),
     ({"error": {"message": "No key", "code": 401}}, Refused),
     ({"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}, Refused),
     ({"detail": "Not Found"}, Refused),
@@ -249,8 +253,9 @@ async def test_error_inside_a_200(
     server.on["text"] = lambda _: web.json_response(body)
     told = await fault(kind, server.url, attempts=3)
     assert len(server.requests) == (3 if kind is Overloaded else 1)
-    error = body.get("error") or (body.get("choices") or [body])[0].get("error") or body
-    words = error if isinstance(error, str) else error.get("message") or error.get("detail") or "broke off"
+    error = body.get("error") or body.get("base_resp") or (body.get("choices") or [body])[0].get("error") or body
+    said = ("message", "detail", "status_msg")
+    words = error if isinstance(error, str) else next(filter(None, map(error.get, said)), "broke off")
     assert words in str(told)
     assert "Half an ans" not in str(told) + told.reply
 
@@ -263,6 +268,7 @@ async def test_error_inside_a_200_that_passes(server: FakeServer, model: Endpoin
 
 
 NO_ERRORS = [{"error": None}, {"error": ""}, {"error": {}}, {"error": {"code": None, "message": ""}}, {"detail": None}]
+NO_ERRORS += [{"base_resp": {"status_code": 0, "status_msg": "success"}}]
 
 
 @pytest.mark.parametrize("beside", NO_ERRORS)

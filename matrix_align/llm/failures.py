@@ -59,7 +59,12 @@ BY_WORDS = (
     (400, OVERFLOW),
 )
 BY_CODE = (*BY_WORDS, (429, re.compile(r"limit", re.I)), (400, re.compile(r"invalid|bad[_ ]?request|validation", re.I)))
-BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "failed", "network_error", "insufficient_system_resource"}
+# What servers say of a reply that broke off, in small letters and without signs: half an answer, or none. Cohere's
+# ERROR_LIMIT and ERROR_TOXIC are other endings (completion.py).
+BROKEN_OFF = re.compile(
+    r"\w*error|abort\w*|\w*cancell?ed|\w*cancel|fail(?:ed|ure)|time(?:d)?out|\w*interrupted|\w*disconnect(?:ed)?"
+    r"|insufficientsystemresource"
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,12 @@ def failure_in(status: int, body: Any) -> Failure | None:
         error = node.get("error")
         if any(error.values()) if isinstance(error, dict) else error:
             return _inside(error if isinstance(error, dict) else node)
-    if isinstance(finish := choice.get("finish_reason"), str) and finish in BROKEN_OFF:
-        return Failure(502, f"the reply broke off, finish_reason {finish}")
+    base = body.get("base_resp")  # MiniMax's, which is there in every answer
+    if isinstance(base, dict) and base.get("status_code"):
+        return _inside({"message": base.get("status_msg")})
+    for name in ("finish_reason", "native_finish_reason"):
+        if isinstance(finish := choice.get(name), str) and BROKEN_OFF.fullmatch(re.sub("[^a-z]", "", finish.lower())):
+            return Failure(502, f"the reply broke off, {name} {finish}")
     says_error = "error" in (body.get("object"), body.get("type"))
     says_nothing_else = not body.keys() & {"choices", "data", "models"}
     if says_error or (says_nothing_else and body.keys() & {"detail", "message", "msg", "errors"}):
