@@ -248,6 +248,18 @@ async def test_schema_that_is_passed_over(
     assert len(caplog.messages) == 1
 
 
+async def test_reply_cut_while_the_model_reasoned_is_no_schema_passed_over(
+    server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The schema is heeded after the reasoning, which the server sends in the same text."""
+    server.on["Pick"] = turns(
+        *[completion("<think>Sea, sky, and", finish="length"), f"<think>.</think>{json.dumps(PICK)}"] * 3
+    )
+    assert [(await pick(model)).colour for _ in range(3)] == ["blue"] * 3
+    assert asked_by_schema(server, "Pick") == [True] * 6
+    assert not caplog.messages
+
+
 async def test_wrong_json_is_no_schema_passed_over(server: FakeServer, model: Endpoint) -> None:
     server.on["Pick"] = turns({"colour": "green"}, {"colour": "green"}, PICK)
     assert (await pick(model)).colour == "blue"

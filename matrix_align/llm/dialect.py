@@ -86,17 +86,16 @@ class Dialect:
         )
         return "words"
 
-    def answered(self, body: Any, reply: Wanted[Any], form: str) -> None:
-        """Learns from an answer whether the schema was heeded: a text without a brace is no try at JSON."""
+    def answered(self, text: str, reply: Wanted[Any], form: str) -> None:
+        """Learns from an answer whether the schema was heeded: a text without a brace is no try at JSON.
+
+        `text` is without reasoning: a model that was cut while it reasoned has not passed over anything.
+        """
         if form not in INSTEAD:
             return
-        try:
-            text = body["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
-            return
-        if isinstance(text, str) and "{" in text:
+        if "{" in text:
             self._replies[form, class_of(reply).__name__] += 1
-        elif isinstance(text, str) and text.strip():
+        elif text:
             self._failed(list(INSTEAD), reply, f"passes over the schema of {class_of(reply).__name__}")
 
     def _failed(self, forms: list[str], reply: Wanted[Any], what: str) -> None:

@@ -162,8 +162,8 @@ class Endpoint:
                 except Overloaded:
                     form = dialect.broke(error.status, reply)
                     continue
-            dialect.answered(body, reply, form)
             completion = completion_of(body)
+            dialect.answered(completion.text, reply, form)
             self._compare_length(chat, completion.usage)
             return completion
 
