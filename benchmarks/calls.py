@@ -29,7 +29,7 @@ import aiohttp
 from pydantic import BaseModel
 
 from benchmarks.stub import stub
-from matrix_align import METHODS, Endpoint, Message, Model, Question, Recorded, Reply, Sampling, Store
+from matrix_align import METHODS, Endpoint, Message, Model, Question, Recorded, Reply, Sampling, Settings, Setup, Store
 from matrix_align.llm.structured import Wanted
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -122,7 +122,7 @@ async def scenes(url: str, folder: Path) -> tuple[float, list[Asked]]:
 
             async def scene(number: int) -> None:
                 question = Question(text=f"How do I plan tea for {number}?")
-                answers = METHODS["matrix"].answer(question, model, sampling=Sampling(seed=number))
+                answers = Setup(METHODS["matrix"], Settings(), Sampling(seed=number)).answer(question, model)
                 *_, last = [answer async for answer in answers]
                 assert last.text
 

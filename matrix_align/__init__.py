@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .llm.endpoint import Endpoint
     from .llm.model import Model, Reply, Scripted
     from .llm.recorded import Recorded
-    from .methods import METHODS
+    from .methods import METHODS, Setup
     from .simulation.scene import play
     from .simulation.types import Scene, Settings
     from .store import Store
@@ -70,6 +70,7 @@ __all__ = [
     "Scene",
     "Scripted",
     "Settings",
+    "Setup",
     "Store",
     "StoreError",
     "Unreachable",

@@ -82,7 +82,7 @@ async def watched(
     """The answer of matrix, each time it has grown; `settings` are the scene's."""
     asked = question if isinstance(question, Question) else Question(text=question)
     given = Settings(**{"roles": 3, "steps": 3, **settings})
-    async for answer in METHODS["matrix"].answer(asked, model, given, sampling):
+    async for answer in Setup(METHODS["matrix"], given, sampling or Sampling()).answer(asked, model):
         yield answer
 
 

@@ -45,6 +45,7 @@ PUBLIC = {
     "types": "Answer Message Question Sampling Usage",
     "simulation.types": "Scene Settings",
     "llm.caller": "Caller",
+    "methods.method": "Setup",
     "llm.model": "Model Reply Scripted",
     "llm.endpoint": "Endpoint",
     "llm.recorded": "Recorded",

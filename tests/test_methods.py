@@ -12,7 +12,7 @@ import pytest
 from matrix_align import METHODS, Caller, Endpoint, Message, Question, Sampling, Scripted
 from matrix_align.llm.caller import Request
 from matrix_align.llm.prompts import Prompts
-from matrix_align.methods import Method, Setup
+from matrix_align.methods import Method, Setup, last
 from matrix_align.methods.vanilla import NoSettings
 from matrix_align.types import Draft
 
@@ -97,7 +97,7 @@ async def test_what_decides_an_answer_decides_its_id() -> None:
     async def id_of(name: str = "vanilla", question: str = "How?", seed: int = 0, **model: str) -> str:
         method, asked = METHODS[name], Question(text=question)
         setup = Setup(method, method.settings(), Sampling(seed=seed))
-        answer, _ = await setup.attempt(asked, Scripted("So.", **model))
+        answer, _ = await last(setup.answer(asked, Scripted("So.", **model)))
         return answer.id
 
     ids = [
@@ -113,6 +113,6 @@ async def test_what_decides_an_answer_decides_its_id() -> None:
 
 async def test_vanilla_is_what_the_model_says(server: FakeServer, model: Endpoint) -> None:
     question = Question(text="How?", system="Be brief.", history=(Message(role="user", content="Hello"),))
-    answer, error = await Setup(METHODS["vanilla"], NoSettings(), Sampling()).attempt(question, model)
+    answer, error = await last(Setup(METHODS["vanilla"], NoSettings()).answer(question, model))
     assert (answer.text, answer.initial, answer.state, error) == ("It depends. Ask first.", None, "done", None)
     assert [message["content"] for message in server.requests[0]["messages"]] == ["Be brief.", "Hello", "How?"]

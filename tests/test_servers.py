@@ -186,7 +186,7 @@ def test_budget_that_can_not_be_kept(cli: Cli, server: FakeServer, questions: Pa
     server.on["text"] = lambda body: web.json_response({"choices": [choice]})
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
     told = cli(*command, "--max-tokens", "1000")
-    assert "no budget of tokens can be kept" in told.stderr
+    assert "a budget of tokens or cost can't be kept" in told.stderr
 
 
 @pytest.mark.parametrize(

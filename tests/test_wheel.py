@@ -28,7 +28,7 @@ NOT_SHIPPED = {".pyc"}  # a file of any other kind that lies in the package is p
 SCENE = """
 import asyncio, pathlib, sys
 import matrix_align
-from matrix_align import METHODS, Question, Scripted, Settings
+from matrix_align import METHODS, Question, Scripted, Settings, Setup
 
 assert pathlib.Path(matrix_align.__file__).is_relative_to(sys.prefix), matrix_align.__file__
 situation = {"setting": "A kitchen", "ego": "Ann", "who": "A clerk", "motive": "She is owed", "goal": "To be paid"}
@@ -42,7 +42,7 @@ model = Scripted(
 
 async def main():
     question = Question(text="How do I ask for a raise?")
-    async for answer in METHODS["matrix"].answer(question, model, Settings(roles=1, steps=1)):
+    async for answer in Setup(METHODS["matrix"], Settings(roles=1, steps=1)).answer(question, model):
         pass
     print(answer.text)
 

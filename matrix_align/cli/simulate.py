@@ -78,9 +78,8 @@ async def _simulate(
     with Store(store or default_path()) as record:
         async with open_model(endpoint, model, adapter, digest) as served:
             answer = None
-            method, settings, sampling = setup.method, setup.settings, setup.sampling
             try:
-                async for answer in method.answer(question, Recorded(served, record), settings, sampling):
+                async for answer in setup.answer(question, Recorded(served, record)):
                     if stage and not answer.error:  # the error goes to standard error
                         stage.show(answer)
             finally:

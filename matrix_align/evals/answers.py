@@ -20,7 +20,7 @@ from ..errors import BadReply, InputError, ModelError, Refused
 from ..llm.model import Model
 from ..llm.recorded import Recorded
 from ..llm.structured import AsWritten
-from ..methods import Setup
+from ..methods import Setup, last
 from ..simulation.types import Scene
 from ..store import Store
 from ..types import Answer, Cut, Question, shorten
@@ -96,7 +96,7 @@ async def measure(
 
     async def play(question: Question) -> Played:
         async with at_once:
-            answer, error = await setup.attempt(question, recorded)
+            answer, error = await last(setup.answer(question, recorded))
         if error and not _not_the_server(error):
             raise error
         progress.advance(bar_of_scenes)

@@ -24,7 +24,7 @@ from ..llm.endpoint import Endpoint
 from ..llm.open import key
 from ..llm.pool import Server, Tally
 from ..llm.recorded import Recorded
-from ..methods import METHODS, Setup
+from ..methods import METHODS, Setup, last
 from ..store import Store
 from ..types import Answer, Question, Sampling, Usage, shorten
 from .inputs import Input
@@ -185,7 +185,7 @@ class _Worker:
             store.unusable_replies().update(self._unusable)
             server = Server(endpoint, tally := Tally())
             asked = Question.model_validate_json(question)
-            answer, error = await self._setup.attempt(asked, Recorded(server, store))
+            answer, error = await last(self._setup.answer(asked, Recorded(server, store)))
             return {
                 "id": id,
                 "answer": answer.model_dump_json(),

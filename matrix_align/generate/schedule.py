@@ -18,6 +18,7 @@ from ..errors import BadReply, ModelError, QuotaExceeded, Refused, Unreachable
 from ..llm.endpoint import Endpoint
 from ..llm.pool import Server, Stopped, Tally
 from ..llm.recorded import Recorded
+from ..methods import last
 from ..types import Answer
 from .inputs import Input
 from .run import Run
@@ -44,7 +45,7 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
 
     async def one(entry: Input, server: Server) -> None:
         try:
-            answer, error = await run.setup.attempt(entry.question, models[server])
+            answer, error = await last(run.setup.answer(entry.question, models[server]))
             blame = await blame_for(error, server.endpoint)
             if blame == "all":
                 assert error

@@ -7,10 +7,10 @@ no HTTP, record or file.
 from ..simulation.prompts import PROMPTS
 from ..simulation.types import Settings
 from .matrix import matrix
-from .method import Method, Setup
+from .method import Method, Setup, last
 from .vanilla import NoSettings, vanilla
 
-__all__ = ["METHODS", "Method", "Setup"]
+__all__ = ["METHODS", "Method", "Setup", "last"]
 
 METHODS = {
     method.name: method

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
@@ -35,65 +35,50 @@ class Method:
         """The digest of this method's prompts. A change to another method's prompts does not change it."""
         return self.prompts.digest if self.prompts else ""
 
-    async def answer(
-        self, question: Question, model: Model, settings: Frozen | None = None, sampling: Sampling | None = None
-    ) -> AsyncIterator[Answer]:
+
+@dataclass(frozen=True)
+class Setup:
+    """A method with its settings and its sampling: all that decides an answer beside the question and the model."""
+
+    method: Method
+    settings: Frozen
+    sampling: Sampling = field(default_factory=Sampling)
+
+    async def answer(self, question: Question, model: Model) -> AsyncIterator[Answer]:
         """Yields the answer to `question` each time it has grown. The last one is complete.
 
         If a call fails, this yields the answer so far with its error, and then raises the error (a MatrixAlignError).
         """
-        settings, sampling = settings or self.settings(), sampling or Sampling()
-        caller = Caller(model, sampling)
+        caller = Caller(model, self.sampling)
         answer = Answer(
-            id=self._id(question, model, settings, sampling),
-            method=self.name,
+            id=self._id(question, model),
+            method=self.method.name,
             model=clean(model.name),
             digest=model.digest,
             question=question,
-            settings=settings.model_dump(mode="json"),
-            sampling=sampling,
+            settings=self.settings.model_dump(mode="json"),
+            sampling=self.sampling,
         )
         try:
-            async for draft in self.drafts(question, caller, settings):
+            async for draft in self.method.drafts(question, caller, self.settings):
                 answer = answer.evolve(calls=tuple(caller.calls), **dict(draft))
                 yield answer
         except MatrixAlignError as error:
             yield answer.evolve(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
             raise
 
-    def _id(self, question: Question, model: Model, settings: Frozen, sampling: Sampling) -> str:
+    def _id(self, question: Question, model: Model) -> str:
         """A hash of everything that decides an answer, and of nothing else."""
         decided_by = [
             question.model_dump_json(),
-            self.name,
-            self.digest,
-            settings.model_dump_json(),
-            sampling.model_dump_json(),
+            self.method.name,
+            self.method.digest,
+            self.settings.model_dump_json(),
+            self.sampling.model_dump_json(),
             model.name,
             model.digest,
         ]
         return hashlib.sha256("\n".join(decided_by).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A method with its settings and its sampling."""
-
-    method: Method
-    settings: Frozen
-    sampling: Sampling
-
-    async def attempt(self, question: Question, model: Model) -> tuple[Answer, ModelError | None]:
-        """The complete answer; or, if a call failed, the answer so far and the error."""
-        answer: Answer | None = None
-        failure: ModelError | None = None
-        try:
-            async for answer in self.method.answer(question, model, self.settings, self.sampling):
-                pass
-        except ModelError as error:
-            failure = error
-        assert answer, "a method yields an answer, at least with its error"
-        return answer, failure
 
     def flat(self) -> dict[str, JsonValue]:
         """The settings of the method and of its sampling together; no name is in both."""
@@ -106,3 +91,16 @@ class Setup:
             "settings": self.settings.model_dump(mode="json"),
             "sampling": self.sampling.model_dump(mode="json"),
         }
+
+
+async def last(answers: AsyncIterator[Answer]) -> tuple[Answer, ModelError | None]:
+    """The complete answer; or, if a call failed, the answer so far and the error."""
+    answer: Answer | None = None
+    failure: ModelError | None = None
+    try:
+        async for answer in answers:
+            pass
+    except ModelError as error:
+        failure = error
+    assert answer, "a method yields an answer, at least with its error"
+    return answer, failure
