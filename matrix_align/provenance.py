@@ -19,7 +19,7 @@ from .errors import InputError
 Tables = dict[str, dict[str, Any]]
 
 
-def read(path: Path) -> Tables:
+def tables_in(path: Path) -> Tables:
     """The tables of the file, or none if there is no file. Raises InputError for a file that is not ours."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) 
     `note` becomes the file's first line. `what` says in one word what the folder holds. Raises InputError with the
     differences, unless the folder is `empty` of any work; then `mine` replaces what was there.
     """
-    if (there := read(path)) and not empty:
+    if (there := tables_in(path)) and not empty:
         if differ := list(_differences(there, mine)):
             raise InputError(
                 f"{path.parent} holds a {what} with other settings: {'; '.join(differ)}; "

@@ -54,7 +54,7 @@ class Run:
     @staticmethod
     def described(folder: Path) -> provenance.Tables:
         """The tables of run.toml; none if there is no run. Raises InputError for a run of version 0.1."""
-        tables = provenance.read(folder / DESCRIBED)
+        tables = provenance.tables_in(folder / DESCRIBED)
         if tables and "method" not in tables:
             raise InputError(
                 f"{folder} is a run of matrix-align 0.1, which this version can't resume; export it with 0.1 "

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import provenance as recipe
+from .. import provenance
 from ..errors import InputError
 from ..llm.gguf import dithered_bf16
 from ..llm.weights import NAME, weights
@@ -21,7 +21,7 @@ from .chat_digest import chat_digest
 from .quiet import quiet
 
 EMBEDDED = "embedded"
-RECIPE = "tune.toml"  # what `tune` notes beside an adapter
+PROVENANCE = "tune.toml"  # what `tune` notes beside an adapter
 LIBRARIES = ("datasets", "matplotlib", "peft", "safetensors", "trl")
 INSTALL = "pip install 'matrix-align[tune]'"
 
@@ -68,7 +68,7 @@ def named(base: str) -> Base:
 def _called(path: Path, name: str) -> str:
     """The name of weights; of those that `tune` merged, what they were and where they were tuned."""
     tuned = path.resolve().parent
-    was = recipe.read(tuned / RECIPE).get("base", {}).get("name")
+    was = provenance.tables_in(tuned / PROVENANCE).get("base", {}).get("name")
     return f"{was} + {tuned.parent.name}/{tuned.name}" if was else name
 
 
@@ -109,7 +109,7 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
     """
     from peft import PeftModel
 
-    noted = recipe.read(folder / RECIPE).get("base", {})  # an adapter that others tuned has no note
+    noted = provenance.tables_in(folder / PROVENANCE).get("base", {})  # an adapter that others tuned has no note
     compared = "digest" if noted.get("digest") and base.digest else "name"
     comparable = bool(noted.get("digest")) == bool(base.digest)  # a hub name has none, and may be the folder's model
     if noted and comparable and noted[compared] != getattr(base, compared):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import provenance
 from ..errors import InputError
-from .base import RECIPE, Base
+from .base import PROVENANCE, Base
 
 NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
 FOLDER = "checkpoints"
@@ -22,11 +22,11 @@ def settle(out: Path, base: Base, settings: provenance.Tables) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"can't make the folder --out {out}: {error.strerror}") from None
-    noted = out / RECIPE
+    noted = out / PROVENANCE
     if others and not noted.exists():
         raise InputError(f"{out} holds other files; give --out a folder of its own")
     of_base = {"name": base.name, "digest": base.digest}
-    before = provenance.read(noted).get("base", {})
+    before = provenance.tables_in(noted).get("base", {})
     if base.chat and ("chat" in before or not before):  # version 0.1 did not note it
         of_base["chat"] = base.chat
     nothing_done = not (newest(out) or (out / HISTORY).exists())
