@@ -252,9 +252,8 @@ async def test_reply_cut_while_the_model_reasoned_is_no_schema_passed_over(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The schema is heeded after the reasoning, which the server sends in the same text."""
-    server.on["Pick"] = turns(
-        *[completion("<think>Sea, sky, and", finish="length"), f"<think>.</think>{json.dumps(PICK)}"] * 3
-    )
+    whole = f"<think>Sea.</think>{json.dumps(PICK)}"
+    server.on["Pick"] = turns(*(each for _ in range(3) for each in (completion("<think>Sea, s", "length"), whole)))
     assert [(await pick(model)).colour for _ in range(3)] == ["blue"] * 3
     assert asked_by_schema(server, "Pick") == [True] * 6
     assert not caplog.messages
