@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import ContextOverflow
+from ..errors import ContextOverflow, ModelError
 from ..types import Call, Message, Sampling
 from .model import Model, Reply
 from .structured import Wanted
@@ -70,7 +70,8 @@ class Caller:
     async def all(self, requests: Sequence[Request[T]]) -> list[T]:
         """The replies to requests made at the same time, in their order.
 
-        If one fails, the others are still awaited, so that every paid call is recorded. Then the error is raised.
+        If one fails, the others are still awaited, so that every paid call is recorded. Then the error is raised. If
+        several fail, an error that is not the model's goes first, because it ends more than this answer.
         """
         self._depth += bool(requests)
         done = await asyncio.gather(*(self._ask(request) for request in requests), return_exceptions=True)
@@ -82,7 +83,7 @@ class Caller:
                 self.calls.append(self._call(request, outcome))
                 replies.append(outcome.value)
         if errors:
-            raise errors[0]
+            raise next((error for error in errors if not isinstance(error, ModelError)), errors[0])
         return replies
 
     async def both(self, one: Request[T], other: Request[U]) -> tuple[T, U]:
