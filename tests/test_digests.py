@@ -18,15 +18,15 @@ def lists(server: FakeServer, **fields: Any) -> None:
 
 def test_run_is_of_one_models_weights(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """A server that was started again with other weights goes on with no run of the old ones, unless one says so."""
-    lists(server, root="/models/base", max_model_len=4096)
+    lists(server, root="/models/base")
     run = ("generate", "--out", str(tmp_path / "run"), "--endpoint", server.url, "--json")
     first = cli(*run, str(questions), *SMALL, "--limit", "2")
     assert counts(first) == {"done": 2}
-    assert "fake-model at " in first.stderr and "what the server lists (root, max_model_len): listed:" in first.stderr
-    digest = first.stderr.split("(root, max_model_len): ")[1].split()[0]
+    assert "fake-model at " in first.stderr and "what the server lists (root): listed:" in first.stderr
+    digest = first.stderr.split("(root): ")[1].split()[0]
     made = len(server.requests)
 
-    lists(server, root="/models/tuned", max_model_len=4096)
+    lists(server, root="/models/tuned")
     refused = cli(*run, str(questions))
     assert refused.returncode == 2
     assert f'model.digest was "{digest}", is "listed:' in refused.stderr

@@ -19,7 +19,10 @@ from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.identity import digest_of, entries, known_by
 
 from .asking import Waits, answering, http, say
-from .fake import FakeServer, error
+from .conftest import Run as Cli
+from .conftest import complaint
+from .fake import FakeServer, drop, error
+from .records import rows
 
 TWO = {"data": [{"id": "small"}, {"id": "large"}]}
 NO_NAMES: list[Any] = [[], None, 5, "ab", [5], [{}], [{"id": 5}]]
@@ -84,7 +87,6 @@ VLLM = {"owned_by": "vllm", "root": "/models/base", "max_model_len": 4096}
 OLLAMA = {"owned_by": "library", "created": 1686935002}
 OTHERS = [
     (VLLM, {**VLLM, "root": "/models/tuned"}),
-    (VLLM, {**VLLM, "max_model_len": 8192}),
     (LLAMA_CPP, {**LLAMA_CPP, "meta": {**LLAMA_CPP["meta"], "size": 98000001}}),  # type: ignore[dict-item]
     (OLLAMA, {**OLLAMA, "created": 1700000000}),
     ({"digest": "sha256:1"}, {"digest": "sha256:2"}),
@@ -106,6 +108,7 @@ SAME = [
     {"permission": [{"id": "modelperm-0a1b", "created": 1}]},  # vLLM draws a new one each time
     {"object": "another"},
     {"state": "loaded"},
+    {"max_model_len": 8192},  # a longer context for the same weights: a run goes on after an overflow
 ]
 
 
@@ -188,3 +191,44 @@ async def test_record_tells_weights_of_one_name_apart(server: FakeServer, tmp_pa
             async with Endpoint(server.url, "m", attempts=1) as model:
                 answers.append(await say(Recorded(model, store)))
     assert answers == ["Blue.", "Red.", "Blue."]
+
+
+BASE, TUNED = ({"data": [{"id": "m", "root": root}]} for root in ("/base", "/tuned"))
+
+
+def comes_back_as(server: FakeServer, listed: Any, broken: Any) -> Any:
+    """A fault: the server breaks, and lists this from then on."""
+
+    def fault(request: web.Request) -> Any:
+        server.listed = listed
+        return broken(request)
+
+    return fault
+
+
+@pytest.mark.parametrize("broken", [drop, lambda _: error(503, "loading")])
+async def test_server_that_comes_back_with_other_weights(server: FakeServer, waits: Waits, broken: Any) -> None:
+    server.listed = BASE
+    async with Endpoint(server.url, "m", attempts=3) as model:
+        for listed in (BASE, error(404, "no list"), {"data": [{"id": "m"}]}):
+            server.faults = [comes_back_as(server, listed, broken)]
+            assert await say(model), "the same weights, or nothing to tell them by"
+        server.faults = [comes_back_as(server, TUNED, broken)]
+        for _ in range(2):
+            with pytest.raises(InputError, match="has come back with other weights under the name m"):
+                await say(model)
+    async with Endpoint(server.url, "m", digest="mine", attempts=3) as model:
+        server.faults = [comes_back_as(server, BASE, broken)]
+        assert await say(model), "who gives a digest answers for it"
+
+
+def test_run_ends_where_the_weights_change(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    server.listed = BASE
+    server.faults = [lambda _: None] * 3 + [comes_back_as(server, TUNED, drop)]
+    run = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    done = cli(*run, "--method", "vanilla", "--sequential")
+    assert "other weights under the name m" in complaint(done)
+    assert rows(tmp_path / "run/record.db", "SELECT state, count(*) FROM inputs GROUP BY state") == [
+        ("done", 3),
+        ("waiting", 9),
+    ]

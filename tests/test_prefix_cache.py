@@ -18,7 +18,8 @@ from matrix_align.llm.local import Served
 from matrix_align.llm.prefix_cache import KEPT, Slots, Slotted, shared
 from matrix_align.types import Message, Sampling
 
-from .fake import completion
+from .asking import Pick, Waits
+from .fake import FakeServer, completion, error
 
 SAMPLING = Sampling(temperature=0, max_tokens=16, seed=1)
 STAGES = ("restore", "completion", "save")
@@ -192,3 +193,16 @@ def test_shared_beginning(head: str, one: str, other: str) -> None:
     texts = [head + one, head + other]
     alike = itertools.takewhile(lambda signs: signs[0] == signs[1], zip(*texts, strict=False))
     assert shared(*texts) == len(list(alike))
+
+
+async def test_every_request_says_whether_it_is_the_adapters(server: FakeServer, waits: Waits) -> None:
+    """Also the one that tries a schema again on which the server broke: without it the tuned model would answer."""
+    server.faults = [lambda _: error(500, "broken")] * 3 + [lambda _: None]  # then a chat of one token is answered
+    with_adapter = Served(server.url, "key", "m", "d", 2, adapter="a")
+    async with Slotted(with_adapter, tuned=False) as model:
+        model._http._attempts = 3
+        assert (await model.ask(next(prompts()), Pick, SAMPLING)).value
+    asked = [body for body in server.requests if "response_format" in body]
+    assert len(asked) == 4
+    assert [body.get("lora") for body in asked] == [[{"id": 0, "scale": 0.0}]] * 4
+    assert all("id_slot" in body for body in asked)

@@ -66,6 +66,15 @@ async def test_no_is_final_and_said_in_the_servers_words(server: FakeServer, sta
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_server_that_has_moved_says_where_to(server: FakeServer, status: int) -> None:
+    """We follow nobody, with a key in hand."""
+    server.faults = [sent(status, "", Location="https://there/v1/chat/completions")]
+    told = str(await fault(Refused, server.url, attempts=3))
+    assert "moved to https://there/v1/chat/completions; give the address of that server" in told
+    assert len(server.requests) == 1
+
+
 SAID = [{"error": {"message": NO, "type": "t"}}, {"error": NO}, {"message": NO, "code": 1}, {"detail": [{"msg": NO}]}]
 
 

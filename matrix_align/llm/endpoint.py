@@ -38,7 +38,8 @@ class Endpoint:
     the digest is made of that (`identified_by`), and empty where the list says nothing. `connect` and `read` are
     seconds; `attempts` bounds how often one request is sent.
 
-    Raises InputError for an unusable URL, and ModelError's classes for what the server does.
+    Raises InputError for an unusable URL, and for a server that comes back with other weights under the same name;
+    ModelError's classes for what the server does.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Endpoint:
         self.digest = digest or ""
         self.identified_by: tuple[str, ...] = ()  # the fields of the server's list that the digest is made of
         self._told_digest = digest is not None
+        self._checked_at = 0  # of the connection's breaks, how many there were when the weights were last looked up
         self._dialect = Dialect(self._http.url)
         # Times the room of a typed reply (False) and of a text (True) that this model has needed
         self._roomier = {False: 1, True: 1}
@@ -158,10 +160,12 @@ class Endpoint:
                 if not dialect.may_break(error.status, reply, form) or not await self.answers():
                     raise
                 try:  # the server may just have come up
-                    body = await self._http.once("POST", "chat/completions", request)
+                    body = await self._request("POST", "chat/completions", request, once=True)
                 except Overloaded:
                     form = dialect.broke(error.status, reply)
                     continue
+            if self._http.breaks != self._checked_at:
+                await self._check_weights()
             completion = completion_of(body)
             dialect.answered(completion.text, reply, form)
             self._compare_length(chat, completion.usage)
@@ -181,8 +185,9 @@ class Endpoint:
             pass
         return True
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        return await self._http.request(method, path, body)
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None, once: bool = False) -> Any:
+        send = self._http.once if once else self._http.request
+        return await send(method, path, body)
 
     async def _identify(self) -> None:
         """Learns the model's name and digest, as far as they were not given, from the server's list of models."""
@@ -200,6 +205,26 @@ class Endpoint:
         if not self._told_digest:
             fields = known_by(models, self.name, self._http.date)
             self.digest, self.identified_by = digest_of(fields), tuple(fields)
+
+    async def _check_weights(self) -> None:
+        """Raises InputError where the server has come back with other weights under the same name.
+
+        Where the list does not say now which they are, nothing is known, and the next call looks again.
+        """
+        breaks = self._http.breaks
+        if self.identified_by:
+            try:
+                fields = known_by(entries(await self._request("GET", "models", None)), self.name, self._http.date)
+            except ModelError as error:
+                if not _has_no_list(error):
+                    raise
+                return
+            if fields and digest_of(fields) != self.digest:
+                raise InputError(
+                    f"{self.url} has come back with other weights under the name {self.name}, as its list of models "
+                    "says: serve the earlier ones again, or begin anew; if they are the same, begin with a --digest"
+                )
+        self._checked_at = breaks
 
     def _compare_length(self, chat: Chat, usage: Usage) -> None:
         """Says, once, that a server reads far fewer tokens than a prompt has: it cuts prompts, and does not say so."""

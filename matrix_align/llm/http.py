@@ -39,6 +39,7 @@ class Connection:
     def __init__(self, url: str, key: str | None, *, attempts: int, connect: float, read: float) -> None:
         self.url = _base(url)
         self.pushed_back = 0  # times the server has said that it is asked too much (429, 503, 529)
+        self.breaks = 0  # times the server was not there, or broke: it may be another one since
         self.date: str | None = None  # what the server's clock said when it last answered
         self._key = _usable(key)
         self._attempts = attempts
@@ -74,8 +75,10 @@ class Connection:
             except Overloaded as error:
                 fault, wait = error, max(wait, error.wait)
                 self.pushed_back += error.status in (429, 503, 529)
+                self.breaks += error.status >= 500
             except Unreachable as error:
                 fault = error
+                self.breaks += 1
                 silent += error.how == "silent"
                 if silent == 2:  # it will not speak
                     break
@@ -138,6 +141,8 @@ class Connection:
         if failure := failure_in(response.status, body):
             reason = self._shown(response.reason or "", 100) if response.status != 200 else ""
             words = self._shown(failure.words, 400) or reason or "no reason given"
+            if 300 <= response.status < 400 and (moved_to := response.headers.get("Location")):
+                words = f"moved to {self._shown(moved_to, 200)}; give the address of that server"
             raise error_of(failure, self.url, words, _retry_after(response.headers.get("Retry-After")))
         return body
 

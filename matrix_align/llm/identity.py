@@ -16,8 +16,9 @@ from ..types import clean
 
 # What tells one model from another: the weights' own digest, where they are, what they are like. `created` only where
 # none of the first is given: some servers put there when they were started, and that changes with the same weights.
+# So does the context that a server gives them (`max_model_len`): who makes it longer, goes on with the same run.
 TELLING = ("digest", "sha256", "hash", "revision", "root", "parent", "meta")
-BESIDE = ("details", "size", "quantization", "max_model_len", "owned_by")
+BESIDE = ("details", "size", "quantization", "owned_by")
 WHEN = ("created", "modified_at")
 CLOCK = 10.0  # seconds: a time so near to the answer's own is that of the answer (vLLM, SGLang, llama.cpp)
 
