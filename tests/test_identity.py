@@ -222,6 +222,12 @@ async def test_server_that_comes_back_with_other_weights(server: FakeServer, wai
         assert await say(model), "who gives a digest answers for it"
 
 
+def test_names_that_are_no_text(simulate: Cli, server: FakeServer) -> None:
+    """Bytes of a command line that are no UTF-8 arrive as lone surrogates, which no JSON and no hash takes."""
+    done = simulate("How?", "--model", "m\udcff", "--digest", "d\udcff")
+    assert (done.returncode, {body["model"] for body in server.requests}) == (0, {"m\ufffd"}), done.stderr
+
+
 def test_run_ends_where_the_weights_change(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     server.listed = BASE
     server.faults = [lambda _: None] * 3 + [comes_back_as(server, TUNED, drop)]

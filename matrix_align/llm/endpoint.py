@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
-from ..types import Message, Sampling, Usage, shorten
+from ..types import Message, Sampling, Usage, clean, shorten
 from .completion import Completion, completion_of
 from .dialect import Chat, Dialect, log
 from .http import Connection
@@ -54,8 +54,8 @@ class Endpoint:
         read: float = 600.0,
     ) -> None:
         self._http = Connection(url, key, attempts=attempts, connect=connect, read=read)
-        self.name = model or ""
-        self.digest = digest or ""
+        self.name = clean(model or "")  # a command line takes what no JSON does
+        self.digest = clean(digest or "")
         self.identified_by: tuple[str, ...] = ()  # the fields of the server's list that the digest is made of
         self._told_digest = digest is not None
         self._checked_at = 0  # of the connection's breaks, how many there were when the weights were last looked up
