@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 
 from matrix_align import Recorded, Store
 from matrix_align.errors import InputError, Overloaded, Unreachable
+from matrix_align.llm import endpoint
 from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.identity import digest_of, entries, known_by
 
 from .asking import Waits, answering, http, say
+from .conftest import HANG, complaint
 from .conftest import Run as Cli
-from .conftest import complaint
 from .fake import FakeServer, drop, error
 from .records import rows
 
@@ -178,6 +181,15 @@ async def test_server_that_is_away_is_not_one_without_a_list(server: FakeServer,
             pass
     with pytest.raises(Unreachable):
         async with Endpoint("http://127.0.0.1:1/v1", "m", attempts=1):
+            pass
+
+
+async def test_server_that_hangs_is_not_waited_for_as_a_model_is(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply may take ten minutes; who has mistaken the address should hear of it sooner."""
+    monkeypatch.setattr(endpoint, "LIST", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match=r"within 0\.2 s"):
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        async with asyncio.timeout(HANG), Endpoint(address, read=2 * HANG):
             pass
 
 

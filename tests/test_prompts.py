@@ -61,6 +61,13 @@ def test_no_data_forges_a_tag(text: str) -> None:
     assert tags_in(PROMPTS.render("opening", question=text, answer=text)) == tags_in(plain)
 
 
+@given(st.lists(st.sampled_from([*filter(str.isascii, FORGED), *TAGS, "<", "/", " ", "A", "-"])).map("".join))
+def test_plain_text_is_treated_as_any_other(text: str) -> None:
+    """It has a shorter way of its own."""
+    other = PROMPTS.render("opening", question=f"{text} é", answer="So.")
+    assert PROMPTS.render("opening", question=f"{text} e", answer="So.") == other.replace("é", "e")
+
+
 @given(st.text())
 def test_other_text_stays_as_it_is(text: str) -> None:
     """A question about HTML, mathematics or arrows is not touched."""

@@ -26,6 +26,7 @@ T = TypeVar("T", bound="str | BaseModel")
 
 REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
 ROOM = 4  # times the room: with that a reply is asked for again which had too little of it
+LIST = 30.0  # seconds that a server may take to list its models: no model has to answer for that
 LONG = 4000  # characters of a prompt, from which on its tokens are compared with its length
 CHARACTERS = 12  # that a token stands for at most; real ones stand for some 4, and less outside English
 
@@ -148,7 +149,7 @@ class Endpoint:
         while True:
             request = {"model": self.name, **dialect.request(chat, reply, form, sampling, room, turn)}
             try:
-                body = await self._request("POST", "chat/completions", request)
+                body = await self._send(request)
             except ContextOverflow:
                 raise
             except Refused as refusal:
@@ -160,7 +161,7 @@ class Endpoint:
                 if not dialect.may_break(error.status, reply, form) or not await self.answers():
                     raise
                 try:  # the server may just have come up
-                    body = await self._request("POST", "chat/completions", request, once=True)
+                    body = await self._send(request, once=True)
                 except Overloaded:
                     form = dialect.broke(error.status, reply)
                     continue
@@ -185,14 +186,17 @@ class Endpoint:
             pass
         return True
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None, once: bool = False) -> Any:
+    async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
         send = self._http.once if once else self._http.request
-        return await send(method, path, body)
+        return await send("POST", "chat/completions", body)
+
+    async def _list(self) -> dict[str, dict[str, Any]]:
+        return entries(await self._http.request("GET", "models", None, LIST))
 
     async def _identify(self) -> None:
         """Learns the model's name and digest, as far as they were not given, from the server's list of models."""
         try:
-            models = entries(await self._request("GET", "models", None))
+            models = await self._list()
         except ModelError as error:
             if not self.name or not _has_no_list(error):
                 raise
@@ -214,7 +218,7 @@ class Endpoint:
         breaks = self._http.breaks
         if self.identified_by:
             try:
-                fields = known_by(entries(await self._request("GET", "models", None)), self.name, self._http.date)
+                fields = known_by(await self._list(), self.name, self._http.date)
             except ModelError as error:
                 if not _has_no_list(error):
                     raise

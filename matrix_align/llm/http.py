@@ -64,14 +64,14 @@ class Connection:
         assert self._session
         await self._session.close()
 
-    async def request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    async def request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
         """The parsed JSON body of an answer that can be used. Asked again is what may pass: Overloaded, Unreachable."""
         fault: Overloaded | Unreachable | None = None
         silent = 0
         for attempt in range(self._attempts):
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
-                return await self.once(method, path, body)
+                return await self.once(method, path, body, seconds)
             except Overloaded as error:
                 fault, wait = error, max(wait, error.wait)
                 self.pushed_back += error.status in (429, 503, 529)

@@ -71,14 +71,12 @@ class Slotted(Endpoint):
         self._lora = {"lora": [{"id": 0, "scale": float(tuned)}]} if served.adapter else {}
         self._server = served.url.removesuffix("/v1")
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None, once: bool = False) -> Any:
-        if not body or "messages" not in body:
-            return await super()._request(method, path, body, once)
+    async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
         text = self._which + "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
         async with self.slots.best_for(text) as slot:
             await self._restore(slot, text)
             self.slots.held[slot] = ""  # until it has read all of the prompt
-            reply = await super()._request(method, path, {**body, "id_slot": slot, **self._lora}, once)
+            reply = await super()._send({**body, "id_slot": slot, **self._lora}, once)
             self.slots.held[slot] = text
             await self._save(slot, text)
             return reply

@@ -33,7 +33,7 @@ class Prompts:
         self._formats = {kind: _format_of(template) for kind, template in self.templates.items()}
         self._shared = {"rules": self._texts["rules"]} if "rules" in self._texts else {}
         tags = {tag for text in self._texts.values() for tag in TAG.findall(text)}
-        self._forged = re.compile(rf"<\s*/?\s*(?:{'|'.join(sorted(tags))})(?![\w-])") if tags else None
+        self._forged = re.compile(rf"<\s*/?\s*(?:{'|'.join(sorted(tags))})(?![\w-])", re.IGNORECASE) if tags else None
 
     @cached_property
     def digest(self) -> str:
@@ -51,6 +51,8 @@ class Prompts:
         """`text` with ‹ in place of the bracket of anything that looks like one of our tags."""
         if self._forged is None or not ("<" in text or "＜" in text or "﹤" in text):
             return text
+        if text.isascii():  # as most code is, which is full of brackets
+            return self._forged.sub(lambda found: f"‹{found.group()[1:]}", text)
         # A model may see a tag in <quest\u200bion> or ＜question＞. So compare without invisible signs and wide forms.
         folded, places = [], []
         for place, sign in enumerate(text):
