@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import EmbeddedError, InputError
 from .gguf import base_of, sha256
@@ -92,10 +94,24 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
             f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
         ) from None
     try:
+        _await_loop(server.listening_address, key)
         yield Served(f"{server.listening_address}/v1", key, name, digest, slots, lora)
     finally:
         del server
         shutil.rmtree(states, ignore_errors=True)
+
+
+def _await_loop(address: str, key: str) -> None:
+    """Returns once the server answers from its queue. One that is stopped before that waits for ever."""
+    where = urlsplit(address)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
+    try:
+        connection.request("GET", "/slots", headers={"Authorization": f"Bearer {key}"})
+        connection.getresponse().read()
+    except (OSError, HTTPException) as error:
+        raise EmbeddedError(f"the embedded server has started and does not answer ({error}); try again") from None
+    finally:
+        connection.close()
 
 
 def _states() -> str:
