@@ -259,6 +259,18 @@ async def test_reply_cut_while_the_model_reasoned_is_no_schema_passed_over(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize("how", [{"refusal": "I can't help with that."}, {"finish": "content_filter"}])
+async def test_refusal_is_no_schema_passed_over(
+    server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture, how: dict[str, Any]
+) -> None:
+    """A harmful question brings many, and the schema is heeded for the next one."""
+    server.on["Pick"] = lambda _: completion("" if "refusal" in how else "No.", **how)
+    with pytest.raises(BadReply):
+        await pick(model)
+    assert asked_by_schema(server, "Pick") == [True] * 3
+    assert not caplog.messages
+
+
 async def test_wrong_json_is_no_schema_passed_over(server: FakeServer, model: Endpoint) -> None:
     server.on["Pick"] = turns({"colour": "green"}, {"colour": "green"}, PICK)
     assert (await pick(model)).colour == "blue"

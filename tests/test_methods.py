@@ -93,6 +93,12 @@ def test_a_failed_answer_keeps_what_it_had(cli: Run, server: FakeServer, tmp_pat
     assert "not today" in json.loads(answer)["error"] and json.loads(answer)["text"] is None
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_no_setting_has_the_name_of_another(name: str) -> None:
+    """`Setup.flat` puts both into one table, and an option of the command line has one meaning."""
+    assert not METHODS[name].settings.model_fields.keys() & Sampling.model_fields.keys()
+
+
 async def test_what_decides_an_answer_decides_its_id() -> None:
     async def id_of(name: str = "vanilla", question: str = "How?", seed: int = 0, **model: str) -> str:
         method, asked = METHODS[name], Question(text=question)

@@ -197,12 +197,11 @@ def test_shared_beginning(head: str, one: str, other: str) -> None:
 
 async def test_every_request_says_whether_it_is_the_adapters(server: FakeServer, waits: Waits) -> None:
     """Also the one that tries a schema again on which the server broke: without it the tuned model would answer."""
-    server.faults = [lambda _: error(500, "broken")] * 3 + [lambda _: None]  # then a chat of one token is answered
+    server.faults = [lambda _: error(500, "broken")] * 5 + [lambda _: None]  # then a chat of one token is answered
     with_adapter = Served(server.url, "key", "m", "d", 2, adapter="a")
     async with Slotted(with_adapter, tuned=False) as model:
-        model._http._attempts = 3
         assert (await model.ask(next(prompts()), Pick, SAMPLING)).value
     asked = [body for body in server.requests if "response_format" in body]
-    assert len(asked) == 4
-    assert [body.get("lora") for body in asked] == [[{"id": 0, "scale": 0.0}]] * 4
+    assert len(asked) == 6
+    assert [body.get("lora") for body in asked] == [[{"id": 0, "scale": 0.0}]] * 6
     assert all("id_slot" in body for body in asked)

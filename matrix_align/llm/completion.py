@@ -34,7 +34,8 @@ class Completion:
 
     `ended`: the model chose to end ("stop"), had no more room ("length"), was ended by a filter of its server's
     ("filter"), or the server does not say (""). `stray`: a mark of reasoning or another special token that is left in
-    the text, so that it is not known which part of it is the answer.
+    the text, so that it is not known which part of it is the answer. `refused`: the text is what OpenAI's models say
+    in place of the object of a schema that they will not fill.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Completion:
     ended: Ended
     usage: Usage
     stray: str = ""
+    refused: bool = False
 
     @property
     def answered(self) -> bool:
@@ -60,12 +62,13 @@ def completion_of(body: Any) -> Completion:
     message = choice.get("message")
     if not isinstance(message, dict):
         return Completion("", "", _ended(choice), _usage(body))
+    refused = not message.get("content") and bool(message.get("refusal"))
     content = message.get("content") or message.get("refusal") or ""
     parted = part(clean(_text(content, thoughts=False)))
     fields = [message.get(name) for name in ("reasoning_content", "reasoning", "thinking")]
     apart = next((field for field in fields if isinstance(field, str) and field), "") or _text(content, thoughts=True)
     reasoning = f"{clean(apart)}\n{parted.reasoning}".strip()
-    return Completion(parted.answer, reasoning, _ended(choice), _usage(body), parted.stray)
+    return Completion(parted.answer, reasoning, _ended(choice), _usage(body), parted.stray, refused)
 
 
 def _first(choices: Any) -> dict[str, Any]:

@@ -168,7 +168,8 @@ class Endpoint:
             if self._http.breaks != self._checked_at:
                 await self._check_weights()
             completion = completion_of(body)
-            dialect.answered(completion.text, reply, form)
+            if not completion.refused and completion.ended != "filter":
+                dialect.answered(completion.text, reply, form)
             self._compare_length(chat, completion.usage)
             return completion
 
