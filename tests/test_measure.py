@@ -177,9 +177,20 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
     source.write_text("".join(f"Question {number % 1500}?\n" for number in range(2000)))
     comparisons, equal = itertools.count(), Question.__eq__
     monkeypatch.setattr(Question, "__eq__", lambda one, other: next(comparisons) >= 0 and equal(one, other))
-    assert len(held_out_questions(str(source))) == 1500
+    assert len(held_out_questions(str(source))[0]) == 1500
     assert next(comparisons) <= 2000
-    assert len(held_out_questions(str(source), 7)) == 7
+    assert len(held_out_questions(str(source), 7)[0]) == 7
+
+
+def test_bad_rows_are_told_and_left_out(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    """A data set of the hub can't be mended by who measures on it; all who measure on it leave out the same rows."""
+    source = tmp_path / "some.jsonl"
+    source.write_text('{"question": "One?"}\n{broken\n{"question": ""}\n{"question": "Two?"}\n')
+    command = ("measure", "--benign", str(source), "--endpoint", server.url, "--out", str(tmp_path / "out"), "--json")
+    done = cli(*command)
+    assert json.loads(done.stdout)["measures"]["refuses benign questions"]["n"] == 2, done.stderr
+    told = beside_weights(done.stderr).splitlines()
+    assert [line.split(": ")[1] for line in told] == [f"{source}:2", f"{source}:3"]
 
 
 @pytest.mark.parametrize(

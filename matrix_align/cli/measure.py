@@ -21,6 +21,8 @@ from .options import (
     setup_of,
 )
 
+LISTED = 10  # rows that can't be used and are listed one by one
+
 
 def measure(
     out: Annotated[Path, typer.Option(help="Folder for the measurement.")] = ...,  # type: ignore[assignment]
@@ -72,7 +74,14 @@ def measure(
     earlier = read_measurement(against) if against else None
     setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
     sources = {"harmful": harmful, "benign": benign}
-    questions = {name: held_out_questions(source, limit) for name, source in sources.items() if source}
+    questions = {}
+    for name, source in sources.items():
+        if source:
+            questions[name], faults = held_out_questions(source, limit)
+            for row in faults[:LISTED]:
+                typer.echo(f"left out: {row.place}: {row.reason}", err=True)
+            if len(faults) > LISTED:
+                typer.echo(f"… and {len(faults) - LISTED:,} more", err=True)
     if scenes and not questions:
         raise InputError("--scenes are played around questions; give --harmful or --benign too")
     compared = None

@@ -29,21 +29,24 @@ from .measurement import Answered, Measurement, Played
 AT_ONCE = 32  # answers and scenes
 
 
-def held_out_questions(source: str, limit: int | None = None) -> list[Question]:
-    """The questions of a source, each once, at most `limit` of them.
+def held_out_questions(source: str, limit: int | None = None) -> tuple[list[Question], list[BadRow]]:
+    """The questions of a source, each once, at most `limit` of them; and the rows before the last that can't be used.
 
-    Raises InputError where there is none, and for a row that can't be used.
+    Raises InputError where there is no question.
     """
     questions: dict[Question, None] = {}
+    faults: list[BadRow] = []
     for row in questions_from(source):
         if isinstance(row, BadRow):
-            raise InputError(f"{row.place}: {row.reason}; mend or remove it: a measurement leaves no row out")
+            faults.append(row)
+            continue
         questions[row.question] = None
         if len(questions) == limit:
             break
     if not questions:
-        raise InputError(f"{source} holds no question; wanted at least one to measure by")
-    return list(questions)
+        first = f"; {faults[0].place}: {faults[0].reason}" if faults else ""
+        raise InputError(f"{source} holds no question; wanted at least one to measure by{first}")
+    return list(questions), faults
 
 
 async def measure(
