@@ -23,12 +23,11 @@ from ..data.preferences import preference_of
 from ..errors import InputError
 from ..tuning import base as bases
 from ..tuning.quiet import quiet
-from ..types import shorten
+from ..tuning.template import laid_out
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
 TOKENS = 4096  # of a batch, padding included
 SHOWN = 5  # rows named one by one
-MARK = "\ue000"  # a reply that no text begins with
 
 
 @dataclass(frozen=True)
@@ -176,25 +175,16 @@ def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
 
 
 def _text(tokenizer: Any, before: list[dict[str, str]], reply: str) -> Text:
-    """The dialogue as the template lays it out. The reply is told from the template by laying another one out too."""
-
-    def laid(said: str) -> str:
-        turns = [*before, {"role": "assistant", "content": said}]
-        try:
-            return str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except Exception as error:  # a template may refuse turns in its own ways
-            raise ValueError(f"the base's chat template refuses it: {shorten(str(error), 200)}") from None
-
-    whole, other = laid(reply), laid(MARK)
-    start = next((place for place, (a, b) in enumerate(zip(whole, other, strict=False)) if a != b), 0)
-    end = len(whole) - (len(other) - start - len(MARK))
-    if whole[start:end] != reply:
+    """The dialogue as the base's chat template lays it out. Raises ValueError where that changes the reply."""
+    layout = laid_out(tokenizer, before, reply)
+    if layout.text[layout.start : layout.end] != reply:
         raise ValueError("the base's chat template changes the reply")
-    told = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-    own = [place for place, (_, last) in enumerate(told["offset_mapping"]) if start < last <= end and place]
+    tokens = tokenizer(layout.text, add_special_tokens=False, return_offsets_mapping=True)
+    start, end = layout.start, layout.end
+    own = [place for place, (_, last) in enumerate(tokens["offset_mapping"]) if start < last <= end and place]
     if not own:
         raise ValueError("the reply has no token of its own")
-    return Text(told["input_ids"], own[0], own[-1] + 1)
+    return Text(tokens["input_ids"], own[0], own[-1] + 1)
 
 
 def _means(model: Any, batch: Sequence[Text]) -> list[float]:
