@@ -147,7 +147,8 @@ class Database:
     def _commit(self) -> StoreError | None:
         """Commits what waits and wakes its callers. Returns the error if that failed; each caller raises it too.
 
-        After an error, the rows of callers that are gone wait for the next commit, since nobody else would repeat them.
+        A full disk or a lock may pass. The rows then wait for the next commit, at the latest for that of `__exit__`,
+        because they were paid for. A row that is itself at fault does not wait: it would break every later commit.
         """
         self._loop = None
         inserts, self._inserts = self._inserts, []
@@ -157,7 +158,8 @@ class Database:
             with self.transaction() as db:
                 new = [db.execute(each.statement, each.row).rowcount > 0 for each in inserts]
         except StoreError as fault:
-            self._inserts = [each for each in inserts if each.given_up]
+            if isinstance(fault.__cause__, sqlite3.OperationalError):
+                self._inserts = list(inserts)
             for each in inserts:
                 if not each.given_up:
                     each.new.set_exception(fault)

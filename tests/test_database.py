@@ -236,7 +236,30 @@ async def test_full_disk_is_said_and_nothing_that_was_paid_is_dropped(path: Path
         assert keys(path) == []
         store._db.execute("PRAGMA max_page_count = 2000")
         assert await pending(store, 9)
-    assert keys(path) == ["0", "9"], "with the cancelled caller's, which nobody else would miss"
+    assert keys(path) == ["0", "1", "2", "3", "9"], "with the cancelled caller's, and those that were told"
+
+
+async def test_lock_of_another_program_costs_no_call(path: Path) -> None:
+    """The callers are told; what they have paid for is written when the record is closed."""
+    with Store(path) as store:
+        store._db.execute("PRAGMA busy_timeout = 10")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another process is writing"):
+            await pending(store, 1)
+        other.execute("ROLLBACK")
+        other.close()
+    assert keys(path) == ["1"]
+
+
+async def test_row_that_no_database_takes_breaks_no_other(path: Path) -> None:
+    with Store(path) as store:
+        faulty = asyncio.create_task(store.insert("INSERT INTO failures (key) VALUES (?)", ("\udcff",)))
+        await asyncio.sleep(0)
+        faulty.cancel()
+        await asyncio.wait([faulty])
+        assert await pending(store, 1)
+    assert keys(path) == ["1"]
 
 
 async def test_what_can_not_be_written_at_the_end_is_said(path: Path) -> None:
