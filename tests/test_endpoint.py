@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import traceback
 from collections.abc import Sequence
@@ -72,6 +73,12 @@ async def test_long_bodies_both_ways(server: FakeServer, model: Endpoint) -> Non
 
 async def test_body_without_end_is_not_read_to_the_end(server: FakeServer) -> None:
     server.on["text"] = lambda _: web.Response(body=b'"' + b"a" * BODY_LIMIT + b'"')
+    assert "more than 16 MiB" in str(await fault(BadReply, server.url))
+
+
+async def test_small_body_that_unpacks_to_a_long_one_is_not_read_to_the_end(server: FakeServer) -> None:
+    packed = gzip.compress(b" " * (BODY_LIMIT + 2**20))
+    server.on["text"] = lambda _: web.Response(body=packed, headers={"Content-Encoding": "gzip"})
     assert "more than 16 MiB" in str(await fault(BadReply, server.url))
 
 

@@ -199,7 +199,8 @@ def _proxy(url: str) -> str | None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:
-    if (response.content_length or BODY_LIMIT) < BODY_LIMIT:
+    packed = "Content-Encoding" in response.headers  # then the length says little of the text's
+    if not packed and (response.content_length or BODY_LIMIT) < BODY_LIMIT:
         return (await response.read()).decode("utf-8", "replace")
     body = bytearray()
     async for chunk in response.content.iter_chunked(2**16):
