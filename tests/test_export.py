@@ -233,6 +233,16 @@ def test_card(cli: Cli, run: Path, tmp_path: Path) -> None:
         assert words in card
 
 
+def test_refusals_are_counted_in_the_card(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    refusing = iter(range(12))
+    server.on["text"] = lambda body: "I can't help with that." if next(refusing) < 5 else "Dig a hole first."
+    made = ("generate", str(questions), "--method", "vanilla", "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    assert cli(*made).returncode == 0
+    exported(cli, tmp_path / "run", "--out", str(tmp_path / "out/a.jsonl"))
+    [row] = [line for line in (tmp_path / "out/README.md").read_text().splitlines() if line.startswith("| train |")]
+    assert row.endswith("| 5 |")
+
+
 def test_refusals() -> None:
     for refusal in (
         "I'm sorry, but I can't help with that.",

@@ -182,6 +182,12 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
     assert len(held_out_questions(str(source), 7)[0]) == 7
 
 
+def test_answers_are_drawn_at_temperature_0(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    assert cli(*command).returncode == 0
+    assert [body["temperature"] for body in server.requests] == [0.0] * 12
+
+
 def test_bad_rows_are_told_and_left_out(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
     """A data set of the hub can't be mended by who measures on it; all who measure on it leave out the same rows."""
     source = tmp_path / "some.jsonl"

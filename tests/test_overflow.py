@@ -48,6 +48,18 @@ def test_run_goes_on_the_same_way_round(server: FakeServer, cli: Run, tmp_path: 
     assert rows(record, "SELECT count(*) FROM calls")[0][0] == paid + 2
 
 
+def test_retry_failed_asks_again_what_did_not_fit(server: FakeServer, cli: Run, tmp_path: Path) -> None:
+    """Nothing fits at first, so no prompt can be shortened and the answer fails; then the server has more room."""
+    (tmp_path / "questions.txt").write_text("How do I plant a tree?\n")
+    generate = ("generate", str(tmp_path / "questions.txt"), "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    with_room(server, 1)
+    failed = cli(*generate, *SCENE)
+    assert failed.returncode == 1 and "failed: ContextOverflow" in failed.stderr
+    with_room(server, 10**6)
+    done = cli(*generate, "--retry-failed")
+    assert done.returncode == 0, done.stderr
+
+
 def test_simulate_tries_again(server: FakeServer, cli: Run) -> None:
     """With more room than before, the same command asks with whole prompts; with no more, it finds its calls."""
     simulate = ("simulate", "How do I plant a tree?", *SCENE, "--endpoint", server.url, "--json")
