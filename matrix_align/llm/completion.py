@@ -1,7 +1,7 @@
-"""What a server's chat completion says: the model's text, its reasoning, how it ended, and what it cost.
+"""What a server's chat completion holds: the model's text, its reasoning, how it ended, and its tokens.
 
-Owns every form that servers give a completion, and every word of theirs for how a text ended. Knows no HTTP and no
-reply type.
+Owns every form that servers give a completion, and every word they use for how a text ended. Knows no HTTP and no reply
+type.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .reasoning import part
 
 Ended = Literal["stop", "length", "filter", ""]
 
-ENDINGS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")  # the fields that hold them
-# Servers' words for how a text ended, in small letters and without signs between them: MAX_TOKENS is maxtokens.
+ENDINGS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")  # fields that say how a text ended
+# Servers' words for how a text ended, in lower case and without punctuation: MAX_TOKENS is maxtokens.
 STOP = re.compile(r"stop|eos|endturn|endoftext|stopsequence|stoptoken|complete|completed|finished")
 LENGTH = re.compile(
     r"(?:error)?limit|.*length.*|.*(?:max|limit)\w*token.*|.*token\w*(?:max|limit|budget).*|.*contextwindow.*|truncated"
@@ -30,12 +30,13 @@ FILTER = re.compile(
 
 @dataclass(frozen=True)
 class Completion:
-    """One reply of a server.
+    """One completion from a server.
 
-    `ended`: the model chose to end ("stop"), had no more room ("length"), was ended by a filter of its server's
-    ("filter"), or the server does not say (""). `stray`: a mark of reasoning or another special token that is left in
-    the text, so that it is not known which part of it is the answer. `refused`: the text is what OpenAI's models say
-    in place of the object of a schema that they will not fill.
+    `ended` says how the text ended. "stop": the model chose to end. "length": it ran out of tokens. "filter": a content
+    filter of the server ended it. "": the server does not say.
+    `stray` is a mark of reasoning, or another special token, that is left in the text. With one, it is not known which
+    part of the text is the answer.
+    `refused`: the model refused to fill the schema, and the text is its refusal (OpenAI).
     """
 
     text: str
@@ -47,7 +48,7 @@ class Completion:
 
     @property
     def answered(self) -> bool:
-        """Whether the text is an answer, as far as it goes."""
+        """Whether the text is an answer, even if it was cut."""
         return bool(self.text) and not self.stray
 
     @property
@@ -57,7 +58,7 @@ class Completion:
 
 
 def completion_of(body: Any) -> Completion:
-    """The completion in a body; whatever is missing or of a wrong type is empty."""
+    """The completion in a body. A part that is missing or of a wrong type is empty."""
     choice = _first(body.get("choices")) if isinstance(body, dict) else {}
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -77,20 +78,23 @@ def _first(choices: Any) -> dict[str, Any]:
 
 
 def _text(content: Any, thoughts: bool) -> str:
-    """The text of a message's content: all of it, or that of its parts which are thoughts, or which are none."""
+    """The text of a message's content: of its thoughts, or of everything else.
+
+    A content that is one string has no thoughts.
+    """
     if isinstance(content, str):
         return "" if thoughts else content
-    parts = [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
-    wanted = [each for each in parts if (each.get("type") in ("thinking", "reasoning")) == thoughts]
-    texts = [each.get("text") or each.get("thinking") or each.get("reasoning") or "" for each in wanted]
+    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    wanted = [block for block in blocks if (block.get("type") in ("thinking", "reasoning")) == thoughts]
+    texts = [block.get("text") or block.get("thinking") or block.get("reasoning") or "" for block in wanted]
     return "".join(text if isinstance(text, str) else _text(text, thoughts=False) for text in texts)
 
 
 def _ended(choice: dict[str, Any]) -> Ended:
-    """How the text ended. A server may pass on what its own model said beside its word for it."""
+    """How the text ended. A server may give its own word for it and also the word of the model behind it."""
     words = [choice[name] for name in ENDINGS if name in choice]
-    known = [_meaning(word) for word in words if isinstance(word, str)]
-    return next((ended for ended in ("filter", "length", "stop") if ended in known), "")
+    meanings = [_meaning(word) for word in words if isinstance(word, str)]
+    return next((ended for ended in ("filter", "length", "stop") if ended in meanings), "")
 
 
 @lru_cache(maxsize=256)
@@ -104,8 +108,8 @@ def _meaning(word: str) -> Ended:
 
 
 def _usage(body: Any) -> Usage:
-    found = body.get("usage") if isinstance(body, dict) else None
-    counts = found if isinstance(found, dict) else {}
+    usage = body.get("usage") if isinstance(body, dict) else None
+    counts = usage if isinstance(usage, dict) else {}
     details = counts.get("prompt_tokens_details")
 
     def count(value: Any) -> int:

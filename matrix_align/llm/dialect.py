@@ -1,7 +1,7 @@
-"""How one server wants to be asked: the form of a request, and what the server has shown that it does not take.
+"""The form of the requests to one server, and what the server has shown that it does not accept.
 
-Owns the ways to ask for a typed reply (by schema, by a plainer schema, in words), and which of them a reply type has
-given up. What is learned is said once, as a warning of the logger `matrix_align`. Knows no HTTP.
+Owns the ways to ask for a typed reply: by a schema, by a plainer schema, or in words. Tracks which of them have failed
+for each reply type. Logs each thing it learns once, as a warning of the logger `matrix_align`. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from ..types import Sampling, shorten
 from .schema import instruction, plain_schema_of, schema_of
 from .structured import Wanted, class_of, is_text
 
-ENOUGH = 2  # failures of a form, and more than replies, until a reply type gives it up
+ENOUGH = 2  # a reply type gives up a form after this many failures, if they outnumber its replies
 FORMS = ("schema", "plain schema", "words")
 INSTEAD = {"schema": "by a schema without lengths", "plain schema": "in words"}
-BROKEN = (500, 501, 502)  # what servers answer that can't build the grammar for a schema
+BROKEN = (500, 501, 502)  # statuses of servers that can't build the grammar for a schema
 
 Chat = list[dict[str, Any]]
 log = logging.getLogger("matrix_align")
 
 
 class Dialect:
-    """What is known of the server at `url`."""
+    """What is known about the server at `url`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._room = "max_tokens"  # or max_completion_tokens
         self._left_out: set[str] = set()
-        self._merges: set[str] = set()  # of "turns" (of one role, side by side) and "system" (into the first user turn)
-        self._replies: Counter[tuple[str, str]] = Counter()  # (form, reply type): JSON came
-        self._failures: Counter[tuple[str, str]] = Counter()  # it was refused, broke the server, or was passed over
+        self._merges: set[str] = set()  # "turns": adjacent turns of one role; "system": into the first user turn
+        self._replies: Counter[tuple[str, str]] = Counter()  # by (form, reply type): JSON came
+        self._failures: Counter[tuple[str, str]] = Counter()  # it was refused, broke the server, or was ignored
 
     def form(self, reply: Wanted[Any]) -> str:
-        """How a reply of this type is asked for now."""
+        """The form in which to ask for a reply of this type now."""
         if is_text(reply):
             return "text"
         return next(form for form in FORMS if not self._given_up(form, reply)) if self._failures else FORMS[0]
@@ -44,7 +44,7 @@ class Dialect:
     def request(
         self, chat: Chat, reply: Wanted[Any], form: str, sampling: Sampling, room: int, turn: int
     ) -> dict[str, Any]:
-        """The body of one request, but for the model's name."""
+        """The body of one request, without the model's name."""
         body: dict[str, Any] = {"messages": self._merged(chat), self._room: room}
         body["temperature"] = sampling.temperature
         body["seed"] = (sampling.seed + turn) % 2**31
@@ -58,7 +58,10 @@ class Dialect:
         return {name: value for name, value in body.items() if name not in self._left_out}
 
     def refused(self, refusal: Refused, chat: Chat, reply: Wanted[Any], form: str) -> str:
-        """Learns from a refusal; the form to ask in next. Where nothing was learned, the same request would be made."""
+        """Learns from a refusal. Returns the form to ask in next.
+
+        If it learned nothing, the next request would be the same.
+        """
         if not refusal.mendable:
             return form
         if "max_tokens" in refusal.about and self._room == "max_tokens":
@@ -76,20 +79,20 @@ class Dialect:
         return form
 
     def may_break(self, status: int, reply: Wanted[Any], form: str) -> bool:
-        """Whether it may be the schema that the server breaks on: it has never answered one of this type."""
+        """Whether the schema may be what breaks the server: it has never answered one of this type."""
         return form in INSTEAD and status in BROKEN and not self._replies[form, class_of(reply).__name__]
 
     def broke(self, status: int, reply: Wanted[Any]) -> str:
-        """Learns that the schema alone is answered with this status; the form to ask in next."""
+        """Learns that only requests with the schema get this status. Returns the form to ask in next."""
         self._failed(
             list(INSTEAD), reply, f"answers {status} to the schema of {class_of(reply).__name__}, and to no plain call"
         )
         return "words"
 
     def answered(self, text: str, reply: Wanted[Any], form: str) -> None:
-        """Learns from an answer whether the schema was heeded: a text without a brace is no try at JSON.
+        """Learns from an answer whether the server heeded the schema. A text without a brace is no attempt at JSON.
 
-        `text` is without reasoning: a model that was cut while it reasoned has not passed over anything.
+        `text` excludes the reasoning: a model that was cut while it reasoned has not ignored the schema.
         """
         if form not in INSTEAD:
             return
@@ -109,7 +112,7 @@ class Dialect:
         return form in INSTEAD and failures >= ENOUGH and failures > self._replies[form, class_of(reply).__name__]
 
     def _merge(self, chat: Chat, about: frozenset[str]) -> None:
-        """Merges turns until this chat is another one: turns of one role first, since that changes the least."""
+        """Merges turns until this chat changes. Merges turns of one role first, since that changes the least."""
         before = self._merged(chat)
         for part in ("turns", "system") if "turns" in about else ("system",):
             if part not in self._merges:
@@ -130,7 +133,7 @@ class Dialect:
 
 
 def _joined(chat: Chat) -> Chat:
-    """The chat with adjacent turns of one role made one."""
+    """The chat with adjacent turns of one role joined."""
     turns: Chat = []
     for turn in chat:
         if turns and turns[-1]["role"] == turn["role"]:

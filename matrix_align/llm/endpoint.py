@@ -1,7 +1,7 @@
 """The model behind an OpenAI-compatible server.
 
-Owns when a reply of no use is asked for again, and what a server is asked when it is opened. Knows no HTTP (http.py),
-not how a server wants to be asked (dialect.py), and nothing of scenes or of the store.
+Owns when an unusable reply is asked for again, and what the endpoint asks a server when it opens. Knows no HTTP
+(http.py) and no request format (dialect.py). Knows nothing of scenes or the store.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from .structured import Wanted, is_text, parse
 
 T = TypeVar("T", bound="str | BaseModel")
 
-REPLIES = 3  # times a reply of the wrong form is asked for again, at most, the first included
-ROOM = 4  # times the room: with that a reply is asked for again which had too little of it
-LIST = 30.0  # seconds that a server may take to list its models: no model has to answer for that
-LONG = 4000  # characters of a prompt, from which on its tokens are compared with its length
-CHARACTERS = 12  # that a token stands for at most; real ones stand for some 4, and less outside English
+REPLIES = 3  # most attempts at one reply, the first included
+ROOM = 4  # factor by which the token limit grows after a reply that was too long for it
+LIST = 30.0  # seconds a server may take to list its models; no model runs for that
+LONG = 4000  # characters; only for longer prompts is the token count compared with the length
+CHARACTERS = 12  # most characters a token stands for; real tokens stand for about 4, fewer outside English
 
 
 class Endpoint:
     """A model served at an OpenAI-compatible URL (vLLM, SGLang, llama.cpp, Ollama, OpenAI, …).
 
-    Use as an async context manager. `model` may be left out where the server serves just one. `digest` says which
-    weights these are. Without it the server's list of models is asked what tells them from others of the same name;
-    the digest is made of that (`identified_by`), and empty where the list says nothing. `connect` and `read` are
-    seconds; `attempts` bounds how often one request is sent.
+    Use as an async context manager. `model` may be left out if the server serves only one. `digest` identifies the
+    weights. Without it, the digest is made of the fields in the server's list of models that identify the weights
+    (`identified_by`). It is empty if the list has no such field. `connect` and `read` are seconds. `attempts` limits
+    how often one request is sent.
 
-    Raises InputError for an unusable URL, and for a server that comes back with other weights under the same name;
-    ModelError's classes for what the server does.
+    Raises InputError for an unusable URL, and if the server comes back with other weights under the same name. Raises
+    a subclass of ModelError if the server fails.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class Endpoint:
         read: float = 600.0,
     ) -> None:
         self._http = Connection(url, key, attempts=attempts, connect=connect, read=read)
-        self.name = clean(model or "")  # a command line takes what no JSON does
+        self.name = clean(model or "")  # a command line can hold characters that JSON can't
         self.digest = clean(digest or "")
-        self.identified_by: tuple[str, ...] = ()  # the fields of the server's list that the digest is made of
+        self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
         self._told_digest = digest is not None
-        self._checked_at = 0  # of the connection's breaks, how many there were when the weights were last looked up
+        self._checked_at = 0  # the connection's count of breaks when the weights were last checked
         self._dialect = Dialect(self._http.url)
-        # Times the room of a typed reply (False) and of a text (True) that this model has needed
+        # The factor by which this model needs a higher token limit: for a typed reply (False), for a text (True)
         self._roomier = {False: 1, True: 1}
-        self._cut_prompts = False  # said already
+        self._cut_prompts = False  # the warning was given
 
     @property
     def url(self) -> str:
@@ -71,7 +71,7 @@ class Endpoint:
 
     @property
     def pushed_back(self) -> int:
-        """Times the server has said that it is asked too much."""
+        """How often the server has said that it gets too many requests."""
         return self._http.pushed_back
 
     async def __aenter__(self) -> Self:
@@ -88,10 +88,10 @@ class Endpoint:
         await self._http.__aexit__()
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
-        """One reply of the asked type, after REPLIES attempts at most.
+        """One reply of the type `reply`, after at most REPLIES attempts.
 
-        A reply that was cut off, or an answer whose reasoning took its room, is asked for again with more room. Any
-        other that is of no use is sent back with the fault.
+        A reply that was cut off is asked for again with a higher token limit. So is an answer whose reasoning used the
+        tokens up. Any other unusable reply is sent back to the model with the fault.
         """
         asked = chat = [{"role": message.role, "content": message.content} for message in messages]
         began, usage = time.monotonic(), Usage()
@@ -105,9 +105,9 @@ class Endpoint:
                 if not mendable or (room == sampling.max_tokens and chat is asked):
                     error.usage = usage
                     raise
-                if turn:  # it was our wish for more room, or the correction, that did not fit
+                if turn:  # only the higher limit, or the correction, did not fit
                     break
-                room = sampling.max_tokens  # there was more of it for other prompts
+                room = sampling.max_tokens  # the higher limit fitted other prompts, not this one
                 continue
             usage = usage + completion.usage if turn else completion.usage
             text = completion.text or completion.reasoning
@@ -117,7 +117,7 @@ class Endpoint:
                 fault = f"cut off after {room} tokens: {error}" if completion.ended == "length" else str(error)
                 if completion.ended == "length" and (not is_text(reply) or not completion.answered):
                     room *= ROOM
-                elif completion.ended != "filter":  # only the newest wrong reply, so that the prompt stays short
+                elif completion.ended != "filter":  # only the newest bad reply, to keep the prompt short
                     chat = [
                         *asked,
                         {"role": "assistant", "content": shorten(completion.text, 2000) or "(nothing)"},
@@ -129,7 +129,7 @@ class Endpoint:
             if completion.ended == "length" and reasoning and is_text(reply):
                 short, room = found, room * ROOM
                 continue
-            if room > sampling.max_tokens:  # a model that reasons at length will do so each time
+            if room > sampling.max_tokens:  # a model that reasons at length does so every time
                 self._roomier[is_text(reply)] = min(room // sampling.max_tokens, ROOM)
             return found
         if short:
@@ -143,7 +143,7 @@ class Endpoint:
         raise bad
 
     async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
-        """The server's answer to one chat, after giving up whatever the server says or shows that it does not take."""
+        """The server's completion of one chat. Gives up, one by one, the parts of the request it does not accept."""
         dialect = self._dialect
         form = dialect.form(reply)
         while True:
@@ -174,13 +174,13 @@ class Endpoint:
             return completion
 
     async def answers(self) -> bool | None:
-        """Whether a chat of one token is answered, asked once; None where it is refused, whatever one asks."""
+        """Whether the server answers a chat of one token, sent once. None if it refuses every request."""
         hello = [{"role": "user", "content": "Hello"}]
         shortest = self._dialect.request(hello, str, "text", Sampling(temperature=0, max_tokens=1, seed=0), 1, 0)
         try:
             await self._http.once("POST", "chat/completions", {"model": self.name, **shortest}, 60)
         except Refused as refusal:
-            return True if refusal.mendable else None  # it may want more than one token
+            return True if refusal.mendable else None  # it may need more than one token
         except (Overloaded, Unreachable):
             return False
         except BadReply:
@@ -195,7 +195,7 @@ class Endpoint:
         return entries(await self._http.request("GET", "models", None, LIST))
 
     async def _identify(self) -> None:
-        """Learns the model's name and digest, as far as they were not given, from the server's list of models."""
+        """Takes the model's name and digest from the server's list of models, where they were not given."""
         try:
             models = await self._list()
         except ModelError as error:
@@ -212,9 +212,9 @@ class Endpoint:
             self.digest, self.identified_by = digest_of(fields), tuple(fields)
 
     async def _check_weights(self) -> None:
-        """Raises InputError where the server has come back with other weights under the same name.
+        """Raises InputError if the server has come back with other weights under the same name.
 
-        Where the list does not say now which they are, nothing is known, and the next call looks again.
+        If the list can't be had now, nothing is known, and the next call checks again.
         """
         breaks = self._http.breaks
         if self.identified_by:
@@ -232,7 +232,7 @@ class Endpoint:
         self._checked_at = breaks
 
     def _compare_length(self, chat: Chat, usage: Usage) -> None:
-        """Says, once, that a server reads far fewer tokens than a prompt has: it cuts prompts, and does not say so."""
+        """Warns once if the server counts far fewer tokens than a prompt has: it cuts prompts silently."""
         length = sum(len(turn["content"]) for turn in chat)
         if length < LONG or self._cut_prompts:
             return
@@ -247,22 +247,22 @@ class Endpoint:
 
 
 def _has_no_list(error: ModelError) -> bool:
-    """Whether a server that was asked for its models has none to show, rather than being away just now."""
+    """Whether the server has no list of models at all, as opposed to being unreachable just now."""
     if isinstance(error, Overloaded):
         return error.status in (500, 501)
     return not isinstance(error, Unreachable) or error.how == "no JSON"
 
 
 def _value(completion: Completion, reply: Wanted[T]) -> tuple[T, str]:
-    """The value of a completion, and the text it was made from. Raises ValueError where it is of no use."""
+    """The value of a completion, and the text it was made from. Raises ValueError if it is unusable."""
     text = completion.text
     if completion.stray:
         raise ValueError(f"the reply holds {completion.stray}: what of it is the answer can't be told")
     if completion.ended == "filter" and not (text and is_text(reply)):
         raise ValueError("a content filter of the server's has ended the reply")
     if not text and not is_text(reply) and completion.reasoning.startswith("{"):
-        text = completion.reasoning  # a server may take a whole reply in JSON for reasoning
-    elif not text and completion.ended != "stop":  # nothing is a reply only where the model has chosen to end
+        text = completion.reasoning  # some servers mistake a whole JSON reply for reasoning
+    elif not text and completion.ended != "stop":  # an empty reply counts only if the model chose to stop
         raise ValueError("the reply is empty")
     return parse(text, reply), text
 

@@ -1,7 +1,8 @@
-"""How servers say no: with a status, inside a 200, in words; and what each no is called.
+"""How servers report failures, by a status, inside a 200 or in words, and which error each failure becomes.
 
-Owns every wording. A failure that may pass is `Overloaded`, and http.py asks again; every other one is raised at once.
-Reads what the server sent, as it was sent: who shows its words hides the key in them. Knows no connection.
+Owns every wording. A failure that may pass becomes `Overloaded`, and http.py sends the request again. Every other one
+is raised at once. Reads the server's text as it was sent, so the caller must hide the key before showing it. Knows no
+connection.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any, Literal
 
 from ..errors import ContextOverflow, ModelError, Overloaded, QuotaExceeded, Refused
 
-Part = Literal["max_tokens", "temperature", "seed", "schema", "system", "turns"]  # of a request, that a no is about
+Part = Literal[
+    "max_tokens", "temperature", "seed", "schema", "system", "turns"
+]  # the part of a request that a refusal is about
 
-# The prompt is longer than the model can read, as said by OpenAI, vLLM, SGLang, TGI, Together, llama.cpp, Ollama,
+# The prompt is longer than the model can read. Wordings of OpenAI, vLLM, SGLang, TGI, Together, llama.cpp, Ollama,
 # LM Studio, TensorRT-LLM, Groq, Mistral, Anthropic, Gemini, xAI, Cohere, Moonshot, DashScope and proxies.
 OVERFLOW = re.compile(
     r"""context[ _-]?(?:length|size|window|limit) | exceed_context | reduce\ the\ length\ of\ the
@@ -28,17 +31,18 @@ OVERFLOW = re.compile(
     re.I | re.X,
 )
 TOO_LARGE = re.compile(r"request (?:entity )?too large", re.I)
-# The account has nothing left. "You exceeded your current quota" alone is also said of a limit that passes in a minute.
+# The account has no money left. "You exceeded your current quota" alone is not enough: servers also say it of a limit
+# that passes in a minute.
 QUOTA = re.compile(
     r"insufficient[_ -](?:quota|credits?|balance|funds)|exceeded_current_quota|billing_(?:hard_)?limit"
     r"|(?:credit|account) balance is too low|out of credits|arrearage",
     re.I,
 )
-# A field is not taken at all; of a value that is out of range servers speak otherwise.
+# The server does not accept a field at all. For a value out of range, servers use other words.
 NOT_TAKEN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|extra|not (?:allowed|permitted|accepted)", re.I)
 SAMPLING: tuple[Part, ...] = ("temperature", "seed")
 SCHEMA = re.compile(r"response_format|schema|grammar|structured|guided", re.I)
-# The chat template takes no system role (Gemma), or turns of user and assistant alone, one after the other (Mistral).
+# The chat template accepts no system role (Gemma), or only alternating turns of user and assistant (Mistral).
 SYSTEM = re.compile(
     r"(?:system|developer) (?:role|message|prompt|instruction)s?\b[^.]{0,40}\bnot (?:be )?(?:supported|allowed|enabled)"
     r"|role'? does not support '?system|support(?:s|ed)?\b[^.]{0,20} system (?:role|message|prompt)"
@@ -47,7 +51,7 @@ SYSTEM = re.compile(
 )
 TURNS = re.compile(r"roles? must alternate|must alternate|alternating (?:roles|user)|roles in a row|consecutive", re.I)
 
-# What an error inside a 200 would have been as a status: by its code, or where it has none by its words.
+# The status that an error inside a 200 would have had: by its code, or by its words if it has no code.
 BY_WORDS = (
     (
         429,
@@ -59,8 +63,8 @@ BY_WORDS = (
     (400, OVERFLOW),
 )
 BY_CODE = (*BY_WORDS, (429, re.compile(r"limit", re.I)), (400, re.compile(r"invalid|bad[_ ]?request|validation", re.I)))
-# What servers say of a reply that broke off, in small letters and without signs: half an answer, or none. Cohere's
-# ERROR_LIMIT and ERROR_TOXIC are other endings (completion.py).
+# Servers' words for a reply that broke off, in lower case and without punctuation: there is half an answer, or none.
+# Cohere's ERROR_LIMIT and ERROR_TOXIC are not among them (see completion.py).
 BROKEN_OFF = re.compile(
     r"\w*error|abort\w*|\w*cancell?ed|\w*cancel|fail(?:ed|ure)|time(?:d)?out|\w*interrupted|\w*disconnect(?:ed)?"
     r"|insufficientsystemresource"
@@ -69,7 +73,7 @@ BROKEN_OFF = re.compile(
 
 @dataclass(frozen=True)
 class Failure:
-    """One no. `status` is HTTP's, or what it would have been for a no inside a 200; `words` and `codes` are raw."""
+    """One failure. `status` is HTTP's, or the fitting one for an error inside a 200. `words` and `codes` are raw."""
 
     status: int
     words: str
@@ -81,17 +85,18 @@ class Failure:
 
 
 def passes(status: int) -> bool:
-    """Whether the same request may be answered a little later."""
+    """Whether the same request may succeed a little later."""
     return status in (408, 409, 425, 429) or status >= 500
 
 
 def failure_in(status: int, body: Any) -> Failure | None:
-    """The failure that a server's answer is; None for one that can be used. `body` is parsed, or text that is no JSON.
+    """The failure that a server's answer reports, or None if the answer is usable.
 
-    A 200 is one as well where it holds an error, or where its completion broke off: half an answer is none.
+    `body` is parsed JSON, or the text if it is not JSON. A 200 is a failure too if it holds an error, or if its
+    completion broke off: half an answer is no answer.
     """
     if isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict) and body[0].get("error"):
-        body = body[0]  # as Gemini puts it
+        body = body[0]  # Gemini's form
     if status != 200:
         return Failure(status, _words(body), _codes(body))
     if not isinstance(body, dict):
@@ -102,7 +107,7 @@ def failure_in(status: int, body: Any) -> Failure | None:
         error = node.get("error")
         if any(error.values()) if isinstance(error, dict) else error:
             return _inside(error if isinstance(error, dict) else node)
-    base = body.get("base_resp")  # MiniMax's, which is there in every answer
+    base = body.get("base_resp")  # MiniMax sends it in every answer
     if isinstance(base, dict) and base.get("status_code"):
         return _inside({"message": base.get("status_msg")})
     for name in ("finish_reason", "native_finish_reason"):
@@ -116,9 +121,10 @@ def failure_in(status: int, body: Any) -> Failure | None:
 
 
 def error_of(failure: Failure, url: str, words: str, wait: float = 0.0) -> ModelError:
-    """What is raised for a failure. `words` are its own as they may be shown, `wait` the seconds the server asks for.
+    """The error to raise for a failure.
 
-    Overloaded is asked again; every other one is final.
+    `words` are the failure's words, safe to show. `wait` is how many seconds the server asks to wait. A request that
+    got Overloaded is sent again; every other error is final.
     """
     status, said = failure.status, f"{url} answered {failure.status}: {words}"
     if status == 402 or QUOTA.search(failure.said):
@@ -128,7 +134,7 @@ def error_of(failure: Failure, url: str, words: str, wait: float = 0.0) -> Model
     if status in (400, 422, 500) and OVERFLOW.search(failure.said):
         return ContextOverflow(said, status, words)
     about = _about(failure.said)
-    if passes(status) and not (status == 500 and about & {"system", "turns"}):  # llama.cpp's 500 for a template's no
+    if passes(status) and not (status == 500 and about & {"system", "turns"}):  # llama.cpp: 500 if the template refuses
         return Overloaded(said, status, wait)
     if status in (401, 403):
         said += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
@@ -138,7 +144,10 @@ def error_of(failure: Failure, url: str, words: str, wait: float = 0.0) -> Model
 
 
 def rejected_reply(body: Any) -> dict[str, Any] | None:
-    """The completion in a no to what the model wrote: Groq checks the JSON itself, and sends the text with its 400."""
+    """The completion inside a server's refusal of what the model wrote.
+
+    Groq checks the JSON itself, and sends the text with its 400.
+    """
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or error.get("code") != "json_validate_failed":
         return None
@@ -148,7 +157,7 @@ def rejected_reply(body: Any) -> dict[str, Any] | None:
 
 
 def _about(said: str) -> frozenset[Part]:
-    """Which parts of the request a no is about."""
+    """Which parts of the request a refusal is about."""
     found: set[Part] = set()
     if "max_completion_tokens" in said:
         found.add("max_tokens")
@@ -164,7 +173,7 @@ def _about(said: str) -> frozenset[Part]:
 
 
 def _inside(error: dict[str, Any]) -> Failure:
-    """The failure that an error inside a 200 is: as its number or its code says, otherwise one that may pass."""
+    """The failure that an error inside a 200 reports: by its number, code or words; otherwise one that may pass."""
     codes, words = _codes(error), _words(error)
     if number := re.search(r"\b[45]\d\d\b", codes):
         return Failure(int(number[0]), words, codes)
@@ -180,23 +189,23 @@ def _inside(error: dict[str, Any]) -> Failure:
 def _codes(body: Any) -> str:
     """The codes of an error, whichever fields they are in."""
     error = body.get("error") if isinstance(body, dict) else None
-    nodes = [each for each in (body, error) if isinstance(each, dict)]
+    nodes = [node for node in (body, error) if isinstance(node, dict)]
     fields = [node.get(name) for node in nodes for name in ("code", "status", "status_code", "type")]
     return " ".join(str(field) for field in fields if isinstance(field, int | str))
 
 
 def _words(body: Any) -> str:
-    """The server's own words in an error, of whatever form. What it repeats of the request is left out."""
+    """The server's own words in an error of any form, without what it repeats of the request."""
     if isinstance(body, str):
         return body
     if isinstance(body, list):
         return "; ".join(map(_words, body))
     if isinstance(body, dict):
-        if isinstance(where := body.get("loc"), list) and isinstance(body.get("msg"), str):  # FastAPI's
+        if isinstance(where := body.get("loc"), list) and isinstance(body.get("msg"), str):  # FastAPI's form
             return f"{'.'.join(map(str, where))}: {body['msg']}"
         for name in ("error", "message", "detail", "msg", "errors"):
             if body.get(name):
-                upstream = body.get("metadata")  # OpenRouter's: what the provider behind it said
+                upstream = body.get("metadata")  # OpenRouter's: the words of the provider behind it
                 raw = upstream.get("raw") if isinstance(upstream, dict) else None
                 return _words(body[name]) + (f": {raw}" if isinstance(raw, str) else "")
     return json.dumps(body)

@@ -1,7 +1,7 @@
 """The HTTP of one server: its address, connections, time-outs and retries.
 
-`Connection.request` decides what is asked again, and after how long; what a failure is called, failures.py does. Knows
-no chat and no reply type.
+`Connection.request` decides which requests are sent again, and when. failures.py classifies the failures. Knows no chat
+and no reply type.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ from ..errors import BadReply, InputError, Overloaded, Unreachable
 from ..types import clean, shorten
 from .failures import error_of, failure_in, rejected_reply
 
-BODY_LIMIT = 16 * 2**20  # bytes; a longer body is no reply
-SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # names of a query's fields
+BODY_LIMIT = 16 * 2**20  # bytes; a longer body is rejected
+SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # query fields that may hold a key
 
 
 class Connection:
-    """The way to one server. Use as an async context manager. `connect` and `read` are seconds; `attempts` bounds how
-    often one request is sent. Raises InputError for an unusable URL, and ModelError's classes for what the server does.
+    """The connection to one server.
+
+    Use as an async context manager. `connect` and `read` are seconds. `attempts` limits how often one request is sent.
+    Raises InputError for an unusable URL, and a subclass of ModelError if the server fails.
     """
 
     def __init__(self, url: str, key: str | None, *, attempts: int, connect: float, read: float) -> None:
         self.url = _base(url)
-        self.pushed_back = 0  # times the server has said that it is asked too much (429, 503, 529)
-        self.breaks = 0  # times the server was not there, or broke: it may be another one since
-        self.date: str | None = None  # what the server's clock said when it last answered
+        self.pushed_back = 0  # how often the server said that it gets too many requests (429, 503, 529)
+        self.breaks = 0  # how often the server was away or failed; another one may have taken its place
+        self.date: str | None = None  # the Date header of the server's last answer
         self._key = _usable(key)
         self._attempts = attempts
         self._read = read
@@ -52,7 +54,8 @@ class Connection:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        # No limit here: who plays the scenes decides how many, and time spent queueing must not count as the server's.
+        # No limit here. The caller limits how many scenes play at once, and time in a queue must not count as the
+        # server's.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         no_cookies = aiohttp.DummyCookieJar()
         self._session = aiohttp.ClientSession(
@@ -65,7 +68,7 @@ class Connection:
         await self._session.close()
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
-        """The parsed JSON body of an answer that can be used. Asked again is what may pass: Overloaded, Unreachable."""
+        """The parsed JSON body of a usable answer. Sends the request again after Overloaded and Unreachable."""
         fault: Overloaded | Unreachable | None = None
         silent = 0
         for attempt in range(self._attempts):
@@ -80,7 +83,7 @@ class Connection:
                 fault = error
                 self.breaks += 1
                 silent += error.how == "silent"
-                if silent == 2:  # it will not speak
+                if silent == 2:  # it will not answer
                     break
             if attempt + 1 < self._attempts:
                 await asyncio.sleep(wait)
@@ -88,7 +91,7 @@ class Connection:
         raise fault
 
     async def once(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
-        """The same, asked once, and given up after `seconds`."""
+        """As `request`, but sent only once, and given up after `seconds`."""
         assert self._session, "a connection is used as `async with`"
         timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
         data = None if body is None else _payload(to_json(body))
@@ -114,7 +117,7 @@ class Connection:
             raise Unreachable(f"{self.url} can't be reached: {why}; is a server running there?") from None
 
     async def status(self, method: str, address: str, body: dict[str, Any], seconds: float) -> int | None:
-        """The status of one request to a full address, sent once; None where nobody answers."""
+        """The status of one request to a full address, sent once. None if nothing answers."""
         assert self._session, "a connection is used as `async with`"
         soon = aiohttp.ClientTimeout(total=seconds)
         try:
@@ -127,7 +130,7 @@ class Connection:
             return None
 
     def _usable_body(self, response: aiohttp.ClientResponse, text: str, path: str) -> Any:
-        """The body that can be used; raises what any other one is."""
+        """The body of a usable response. Raises the error that any other response stands for."""
         self.date = response.headers.get("Date")
         body: Any = text
         try:
@@ -147,13 +150,13 @@ class Connection:
         return body
 
     def _shown(self, text: str, limit: int) -> str:
-        """Somebody else's text as we may show it: on one line, cut, and without our key in it."""
+        """The server's text, safe to show: on one line, shortened, and without our key."""
         text = clean(text)
         return shorten(text.replace(self._key, "[key]") if self._key else text, limit)
 
 
 def _usable(key: str | None) -> str | None:
-    """The key as a header can carry it. It may come from a file, with a line's end."""
+    """The key in a form that a header can carry. A key from a file may end in a line break."""
     key = key.strip() if key else None
     if key and not (key.isascii() and key.isprintable()):
         raise InputError("the API key holds characters that no key has; set MATRIX_ALIGN_API_KEY again")
@@ -161,7 +164,7 @@ def _usable(key: str | None) -> str | None:
 
 
 def _base(url: str) -> str:
-    """`url` as the base of every path, with the query that every request carries."""
+    """`url` as the base of every path, with the query that goes with every request."""
     url, asked, query = url.strip().partition("?")
     url = url.rstrip("/").removesuffix("/chat/completions")
     if any(sign in url for sign in "@#") or any(SECRET.search(name) for name, _ in parse_qsl(query, True)):
@@ -180,13 +183,13 @@ def _base(url: str) -> str:
 
 @lru_cache(maxsize=64)
 def _address(url: str, path: str) -> URL:
-    """Where a path of the base `url` is; the base's query stays on it."""
+    """The address of `path` under the base `url`. Keeps the base's query."""
     base, _, query = url.partition("?")
     return URL(f"{base}/{path}?{query}" if query else f"{base}/{path}")
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for this server; none for one on this machine."""
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for this server. None for a server on this machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -214,17 +217,17 @@ async def _read(response: aiohttp.ClientResponse) -> str:
 def _json(text: str) -> Any:
     try:
         return from_json(text)
-    except ValueError:  # slower, and takes a lone surrogate
+    except ValueError:  # slower, but accepts a lone surrogate
         return json.loads(text)
 
 
 def _payload(data: bytes) -> bytes | io.BytesIO:
-    """aiohttp wants a large body as a file, so that sending it does not block."""
+    """The data as aiohttp should get it. A large body goes as a file, so that sending it does not block."""
     return io.BytesIO(data) if len(data) > 2**16 else data
 
 
 def _retry_after(header: str | None) -> float:
-    """Seconds a server asks us to wait, at most a minute; it may say so as a number or as a date."""
+    """Seconds that the server asks us to wait, at most 60. The header is a number or a date."""
     if not header:
         return 0.0
     try:

@@ -1,6 +1,6 @@
-"""What a server's own list of models says of one: its name, and what tells its weights from others of that name.
+"""What a server's list of models says about one model: its name, and what identifies its weights.
 
-Owns every form that servers give such a list. Knows no HTTP.
+Owns every form that servers give the list. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from typing import Any
 
 from ..types import clean
 
-# What tells one model from another: the weights' own digest, where they are, what they are like. `created` only where
-# none of the first is given: some servers put there when they were started, and that changes with the same weights.
-# So does the context that a server gives them (`max_model_len`): who makes it longer, goes on with the same run.
+# Fields that identify a model: the weights' own digest, their place, their properties. `created` counts only if no
+# field of TELLING is given: some servers put their own start time there, which changes while the weights stay the same.
+# The context length (`max_model_len`) is not among the fields: a user who makes it longer continues the same run.
 TELLING = ("digest", "sha256", "hash", "revision", "root", "parent", "meta")
 BESIDE = ("details", "size", "quantization", "owned_by")
 WHEN = ("created", "modified_at")
-CLOCK = 10.0  # seconds: a time so near to the answer's own is that of the answer (vLLM, SGLang, llama.cpp)
+CLOCK = 10.0  # seconds; a time this close to the answer's own is only the answer's (vLLM, SGLang, llama.cpp)
 
 
 def entries(body: Any) -> dict[str, dict[str, Any]]:
-    """The models of a list by name: `data`, `models` or the body itself; of strings, or objects with a name.
+    """The models of a list, by name.
 
-    What several lists of one body say of a model is put together, as llama.cpp needs it.
+    The list is `data`, `models` or the body itself. Its entries are strings, or objects with a name. If a body has
+    several lists, as llama.cpp's has, their fields for one model are merged.
     """
     lists = [body.get("models"), body.get("data")] if isinstance(body, dict) else [body]
     found: dict[str, dict[str, Any]] = {}
     for listed in lists:
-        for each in listed if isinstance(listed, list) else ():
-            fields = each if isinstance(each, dict) else {"id": each}
+        for entry in listed if isinstance(listed, list) else ():
+            fields = entry if isinstance(entry, dict) else {"id": entry}
             names = (fields.get(field) for field in ("id", "name", "model"))
             if name := next((clean(name) for name in names if isinstance(name, str) and name), ""):
                 found.setdefault(name, {}).update({key: value for key, value in fields.items() if value})
@@ -40,7 +41,7 @@ def entries(body: Any) -> dict[str, dict[str, Any]]:
 
 
 def known_by(models: dict[str, dict[str, Any]], name: str, date: str | None) -> dict[str, Any]:
-    """What identifies the model `name`, empty where the list says nothing. `date` is the header of the same answer."""
+    """The fields that identify the model `name`. Empty if there are none. `date` is the same answer's Date header."""
     entry = models.get(name) or models.get(f"{name}:latest") or {}  # Ollama's tag
     fields = {field: entry[field] for field in (*TELLING, *BESIDE) if field in entry}
     if not any(field in entry for field in TELLING):
@@ -49,7 +50,7 @@ def known_by(models: dict[str, dict[str, Any]], name: str, date: str | None) -> 
 
 
 def digest_of(fields: dict[str, Any]) -> str:
-    """A short digest of what identifies a model; empty for nothing."""
+    """A short digest of the fields that identify a model. Empty if there are none."""
     if not fields:
         return ""
     canonical = json.dumps(fields, sort_keys=True)
@@ -57,12 +58,12 @@ def digest_of(fields: dict[str, Any]) -> str:
 
 
 def made_on_a_server(digest: str) -> bool:
-    """Whether such a digest is that of a model on a server, rather than of weights that were read."""
+    """Whether a digest is from a server's list, as opposed to weights that we read ourselves."""
     return not digest or digest.startswith("listed:")
 
 
 def _is_now(when: Any, date: str | None) -> bool:
-    """Whether a time is just that of the answer, by the server's clock or by ours."""
+    """Whether a time is only the time of the answer, by the server's clock or by ours."""
     if not isinstance(when, int | float):
         return False
     clocks = [time.time()]

@@ -1,6 +1,6 @@
-"""A llama.cpp server on the loopback, for machines without any other: it serves a GGUF file, or the bundled weights.
+"""A llama.cpp server on the loopback, for machines without another server. Serves a GGUF file or the bundled weights.
 
-The server runs inside this process and so ends with it, however it ends. What it serves is an ordinary endpoint.
+The server runs inside this process, so it ends with it in every case. It is an ordinary endpoint.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..errors import EmbeddedError, InputError
 from .gguf import base_of, sha256
 from .weights import NAME, SAMPLER, SHA256, weights
 
-SLOTS = 8  # replies written at once: on a CPU more than 8 are slower altogether
+SLOTS = 8  # replies written at once; on a CPU, more than 8 are slower overall
 SLOT_CONTEXT = 4096  # tokens of prompt and reply
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model being served: where, with which key, and which weights. `adapter` is the digest of a LoRA beside them."""
+    """A model that is being served: its address, key and weights. `adapter` is the digest of a LoRA on top of them."""
 
     url: str
     key: str
@@ -43,18 +43,20 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
 
     `adapter` is the GGUF file of a LoRA, which each request turns on or off (see prefix_cache.py).
 
-    On the loopback, on a free port, without a page, and with a random key: without one it would answer any web page.
-    It ends when its clients have: close them inside the block, as `async with Endpoint` does, whatever happens.
+    It listens on the loopback, on a free port, and has no web page. It wants a random key: without one, it would
+    answer any web page in a browser. It stops only after its clients have closed, so always close them inside the
+    block, as `async with Endpoint` does.
 
-    Raises InputError for a file that is no GGUF, EmbeddedError where the weights or the server can't be had.
+    Raises InputError for a file that is no GGUF, and EmbeddedError if the weights or the server can't be had.
     """
     if gguf is None:
         path, name, digest = weights(), NAME, f"{SHA256}:Q8_0"
     else:
         path, name, digest = gguf, gguf.stem, _digest(gguf)
 
-    # Its threads wait for each other some 50,000 times a second. By default they spin for milliseconds first, and two
-    # servers on the same cores then hardly move; so short a spin costs one alone nothing. Read when the library loads.
+    # The server's threads wait for each other some 50,000 times a second. By default they spin for milliseconds first,
+    # so two servers on the same cores hardly move. This short spin costs a single server nothing. The library reads the
+    # variable when it loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
@@ -102,7 +104,7 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
 
 
 def _await_loop(address: str, key: str) -> None:
-    """Returns once the server answers from its queue. One that is stopped before that waits for ever."""
+    """Returns once the server answers from its queue. A server that is stopped earlier waits for ever."""
     where = urlsplit(address)
     connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
     try:
@@ -115,7 +117,7 @@ def _await_loop(address: str, key: str) -> None:
 
 
 def _states() -> str:
-    """A folder for the slots' states; those of processes that were killed are removed."""
+    """A new folder for the slots' states. Removes the folders of processes that were killed."""
     for left in Path(tempfile.gettempdir()).glob("matrix-align-states-*"):
         owner = left.name.split("-")[3]
         if owner.isdecimal() and not _runs(int(owner)):
@@ -125,7 +127,7 @@ def _states() -> str:
 
 def _runs(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # asking would end it there
+        return True  # os.kill would end the process there
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -136,7 +138,7 @@ def _runs(pid: int) -> bool:
 
 
 def _cores() -> int:
-    """The cores this process may use: a container's or a batch system's share, not the machine's."""
+    """The number of cores this process may use: the share of a container or batch system, not the whole machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,7 @@
-"""What a reasoning model wrote before its answer, told apart from the answer where a server sends both as one text.
+"""Separates a model's reasoning from its answer, where a server sends both as one text.
 
-Owns the marks by which models set their reasoning off: `KINDS`, one row a family. A text may also be *about* these
-marks: one that stands in code, in quotes or in the middle of a sentence separates nothing. Knows no server.
+Owns the marks that models put around their reasoning: `KINDS`, one row for each family of models. A text may also be
+*about* these marks. A mark in code, in quotes or in the middle of a sentence separates nothing. Knows no server.
 
 Sources: the models' chat templates, and the reasoning parsers of vLLM, SGLang and llama.cpp.
 """
@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """One family's marks, as regular expressions: before its reasoning, and between that and the answer.
+    """One family's marks, as regular expressions: `opening` before the reasoning, `closing` between it and the answer.
 
-    `sign`: a text without it holds none of them. `pair`: the second is one only after the first, since it is ordinary
-    words; the first then stands at the text's beginning.
+    A text without `sign` holds none of these marks. With `pair`, `closing` counts only after `opening`, because it is
+    ordinary words, and `opening` must begin the text.
     """
 
     sign: str
@@ -29,9 +29,9 @@ class Kind(NamedTuple):
 
 THINK = r"(?:\w{1,8}:)?(?:think(?:ing)?|thought|reasoning|reflection|inner_monologue)"
 KINDS = {
-    # DeepSeek-R1, Qwen3, GLM, Hunyuan, EXAONE, Reka, Seed-OSS (<seed:think>), MiniMax (<mm:think>), and models tuned so
+    # DeepSeek-R1, Qwen3, GLM, Hunyuan, EXAONE, Reka, Seed-OSS (<seed:think>), MiniMax (<mm:think>), and tuned models
     "tags": Kind("<", rf"(?i:<{THINK}>)", rf"(?i:</{THINK}>)"),
-    # The same with words that other texts have as tags, too
+    # The same, with words that are tags in other texts too
     "words": Kind("<", r"(?i:<(?:reason|thoughts|scratchpad)>)", r"(?i:</(?:reason|thoughts|scratchpad)>)", True),
     # gpt-oss: OpenAI's harmony channels. The final channel is the answer, whatever came before.
     "harmony": Kind(
@@ -39,7 +39,7 @@ KINDS = {
         r"(?:<\|start\|>\w+)?<\|channel\|>(?:analysis|commentary)[^<\n]{0,80}(?:<\|constrain\|>\w+)?<\|message\|>",
         r"(?:<\|end\|>)?(?:<\|start\|>\w+)?<\|channel\|>final ?(?:<\|constrain\|>\w+)?<\|message\|>",
     ),
-    # The same where the server has dropped the special tokens
+    # The same, from a server that drops the special tokens
     "harmony_in_words": Kind("assistantfinal", r"analysis", r"assistantfinal", pair=True),
     # Gemma 4
     "channel": Kind("channel", r"<\|channel>(?:thought|analysis)?", r"<channel\|>"),
@@ -71,28 +71,28 @@ KINDS = {
     "apriel": Kind("[BEGIN FINAL", r"Here are my reasoning steps:", r"\[BEGIN FINAL RESPONSE\]", True),
 }
 
-# What a turn ends with; a server that shows it at the end of a text has shown no more than that.
+# The marks that end a turn. At the end of a text such a mark means only that the server has shown it.
 ENDS = (
     *("<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "</s>"),
     *("<end_of_turn>", "<|END_RESPONSE|>", "<|END_TEXT|>", "<|END_OF_TURN_TOKEN|>", "<|end_of_solution|>"),
     *("[END FINAL RESPONSE]", "<｜end▁of▁sentence｜>", "<|eot|>", "<|end_of_turn|>"),
 )
 _SPECIAL = r"<\|/?[A-Za-z][\w /]{0,40}\|>|<｜[^｜\n]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]"
-_WRAPPED = re.compile(r"<(answer|response|final_answer)>(.*)</\1>", re.DOTALL)  # the answer in tags, after reasoning
+_WRAPPED = re.compile(r"<(answer|response|final_answer)>(.*)</\1>", re.DOTALL)  # an answer in tags, after the reasoning
 
 _SIGNS = tuple(
     dict.fromkeys(["<", "INST]", "FINAL RESPONSE]", *(kind.sign for kind in KINDS.values() if kind.sign[0] != "<")])
 )
-_NEAR = 200  # characters of its line that are looked at on each side of a mark
+_NEAR = 200  # most characters of its line that are examined on each side of a mark
 _SENTENCE_END = tuple(".!?…。！？")
 _BULLET = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "(": ")"}
-_GOES_ON = set(".,;:!?)/…'\"`")  # what a sentence goes on with behind a word, beside a small letter
+_GOES_ON = set(".,;:!?)/…'\"`")  # what a sentence may continue with after a word, besides a lower-case letter
 
 
 @dataclass(frozen=True)
 class Parted:
-    """A text in its parts. `stray`: a mark that is left in the answer, so that what is the answer is not known."""
+    """A text in its parts. `stray` is a mark left in the answer; with one, the answer's extent is not known."""
 
     reasoning: str
     answer: str
@@ -100,10 +100,10 @@ class Parted:
 
 
 def part(text: str) -> Parted:
-    """What a model wrote into one text, as its reasoning and its answer: what comes after the last reasoning.
+    """Splits a model's text into its reasoning and its answer. The answer follows the last reasoning.
 
-    Reasoning that begins the text and is never ended makes all of it reasoning: the reply was cut. A mark that opens
-    reasoning after other text and is never followed by one that ends it is a stray, as is any other special token.
+    If reasoning begins the text and never ends, the whole text is reasoning: the reply was cut. If reasoning opens
+    after other text and never ends, its mark is a stray. Any other special token is a stray too.
     """
     if not any(sign in text for sign in _SIGNS):
         return Parted("", text.strip())
@@ -115,7 +115,7 @@ def part(text: str) -> Parted:
     if scan.opened and scan.begins(scan.opened):
         if not scan.last_closing:
             return Parted(text[scan.opened.end() : end].strip(), "")
-        # All that could end it stand in code or sentences: of the thought, then, rather than of the answer.
+        # All closing marks stand in code or in sentences. The thought more likely holds those than the answer does.
         rest = part(text[scan.last_closing.end() : end])
         return Parted(text[scan.opened.end() : scan.last_closing.start()].strip(), rest.answer, rest.stray)
     answer = text[scan.answer : end].strip()
@@ -127,7 +127,7 @@ def part(text: str) -> Parted:
 
 @lru_cache(maxsize=64)
 def _marks(kinds: tuple[str, ...]) -> re.Pattern[str]:
-    """All that `part` looks at, each a group of its own name."""
+    """A pattern for everything that `part` looks at, each as a named group."""
     groups = ["(?P<line>\\n)", r"(?P<fence>(?m:^)[ \t]{0,12}(?:```|~~~))", "(?P<tick>`+)"]
     for name in kinds:
         groups += [f"(?P<o_{name}>{KINDS[name].opening})", f"(?P<c_{name}>{KINDS[name].closing})"]
@@ -135,27 +135,27 @@ def _marks(kinds: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _Scan:
-    """Reads a text's marks from left to right, and holds where its answer begins."""
+    """Reads a text's marks from left to right, and tracks where the answer begins."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.answer = 0  # where it begins
+        self.answer = 0  # where the answer begins
         self.thought = self.thought_end = 0
         self.opened: re.Match[str] | None = None  # what opened reasoning that has not ended
-        self.last_closing: re.Match[str] | None = None  # since then, whatever it stands in
+        self.last_closing: re.Match[str] | None = None  # since `opened`, even one in code or in a sentence
         self.stray = ""
         self._ended()
 
     def _ended(self) -> None:
-        """Before the text, and behind reasoning: nothing is open, and marks have not been spoken of."""
+        """Resets the state, at the beginning and after reasoning: nothing is open, and no mark was mentioned."""
         self.opened = self.last_closing = None
         self.stray = ""
-        self.in_open_code = ""  # the first mark in code that has not ended: it may be the thought's, cut short
+        self.in_open_code = ""  # first mark in code that has not ended; the code may belong to a thought, cut short
         self._fenced = self._ticked = False
-        self._spoken_of = self._spoken_of_here = False  # in the answer so far, and in its line
+        self._spoken_of = self._spoken_of_here = False  # a mark was mentioned: in the answer so far, on this line
 
     def begins(self, mark: re.Match[str]) -> bool:
-        """Whether a mark stands before all else, or before all else behind the reasoning that came earlier."""
+        """Whether only space stands before a mark, at the beginning of the text or after earlier reasoning."""
         return not self.text[self.answer : mark.start()].strip()
 
     def take(self, found: re.Match[str]) -> None:
@@ -178,7 +178,7 @@ class _Scan:
             return
         if self._in_a_sentence(found):
             self._spoken_of = True
-            self._spoken_of_here = not (self._fenced or self._ticked)  # code speaks of what closes it in code, too
+            self._spoken_of_here = not (self._fenced or self._ticked)  # code mentions the closing mark in code too
         elif self.begins(found) or not self._goes_on(found):
             self.opened, self.last_closing = found, None
             if not self.answer and self.begins(found):
@@ -194,7 +194,7 @@ class _Scan:
             one_line = bool(within[1]) and "\n" not in within[0]
             midway = begun[-1:] in (" ", "\t") and not begun.rstrip().endswith(_SENTENCE_END)
             if midway and one_line and self._goes_on(found):
-                self.opened, self._spoken_of = None, True  # both in one sentence: an example
+                self.opened, self._spoken_of = None, True  # both marks in one sentence: an example
                 return
         elif self._spoken_of_here:
             return
@@ -203,7 +203,7 @@ class _Scan:
             self._ended()
 
     def _in_a_sentence(self, found: re.Match[str], closing: bool = False) -> bool:
-        """Whether a mark is only spoken of: it stands in code, in quotes, or in the middle of a sentence."""
+        """Whether a mark is only mentioned: it stands in code, in quotes, or in the middle of a sentence."""
         if self._fenced:
             self.in_open_code = self.in_open_code or found.group()
         if self._fenced or self._ticked:
@@ -222,14 +222,14 @@ class _Scan:
         return self._goes_on(found)
 
     def _goes_on(self, found: re.Match[str]) -> bool:
-        """Whether the line goes on behind a mark as a sentence does behind a word."""
+        """Whether the line continues after a mark as a sentence continues after a word."""
         after = self.text[found.end() : found.end() + _NEAR].partition("\n")[0]
         first = after.lstrip()[:1]
         return first in _GOES_ON if first and not first.isalpha() else after[:1].isspace() and first.islower()
 
 
 def _end(text: str) -> int:
-    """Where a text ends without what its turn ended with; one that is spoken of ('it ends with </s>') stays."""
+    """Where a text ends, without the marks that end a turn. A mark that is only mentioned ('ends with </s>') stays."""
     end = len(text)
     while True:
         while end and text[end - 1].isspace():

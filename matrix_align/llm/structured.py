@@ -1,7 +1,7 @@
-"""Typed replies: what a reply can be, and a model's text made into one.
+"""Typed replies: the reply types, and how a model's text becomes a reply.
 
-A reply type is `str`, a `Prose` class (free text that must pass a check) or a pydantic class. Classes are made once;
-`Within` says which values one call allows in them. The schemas are schema.py's. Knows no HTTP.
+A reply type is `str`, a `Prose` class (free text that must pass a check) or a pydantic class. Each class is defined
+once. `Within` limits the values that one call allows in its fields. schema.py owns the schemas. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import (
 from ..types import Frozen, clean, shorten
 
 T = TypeVar("T", bound="str | BaseModel")
-Allowed: TypeAlias = dict[str, tuple[str | int, ...]]  # by the name of a field, at whatever depth of the reply
+Allowed: TypeAlias = dict[str, tuple[str | int, ...]]  # by field name, at any depth of the reply
 
 _DECODER = json.JSONDecoder(strict=False)
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
@@ -37,7 +37,7 @@ def _line(limit: int) -> BeforeValidator:
 
 
 def at_most(count: int) -> BeforeValidator:
-    """Cuts a list that is too long, as texts are: how many is our wish, not the model's duty."""
+    """Cuts a list that is too long, as texts are cut: the number is our wish, not the model's duty."""
     return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
 
 
@@ -50,36 +50,36 @@ Passage = Annotated[str, _line(240), StringConstraints(min_length=1, max_length=
 
 
 class FromModel(Frozen):
-    """Base of what a model writes: keys we did not ask for are passed over."""
+    """Base class of what a model writes. Ignores keys that we did not ask for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @field_validator("*")
     @classmethod
     def _is_allowed(cls, value: Any, info: ValidationInfo) -> Any:
-        """Where the call allows only some values of this field (`Within`), it holds no other."""
+        """Rejects a value that the call does not allow in this field (see `Within`)."""
         if info.context and (allowed := info.context.get(info.field_name)):
-            for each in value if isinstance(value, tuple) else (value,):
-                if each not in allowed:
-                    raise ValueError(f"{each!r} is none of {', '.join(map(repr, allowed))}")
+            for item in value if isinstance(value, tuple) else (value,):
+                if item not in allowed:
+                    raise ValueError(f"{item!r} is none of {', '.join(map(repr, allowed))}")
         return value
 
 
 class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):
-    """Free text a model writes, with validators of its own; asked for without a schema."""
+    """Free text that a model writes. Subclasses add validators. It is asked for without a schema."""
 
 
 class AsWritten(Prose):
-    """What a model writes, whatever it is: an answer that ends before it has begun is one too."""
+    """Whatever a model writes, even nothing."""
 
     root: str
 
 
 @dataclass(frozen=True)
 class Within(Generic[T]):
-    """A reply class, and the values that one call allows in its fields: the names of a cast, the numbers of its events.
+    """A reply class, and the values that one call allows in its fields, such as the names of a cast.
 
-    A list holds each allowed value at most once. The class is a FromModel, which checks this.
+    A list holds each allowed value at most once. The class is a FromModel, which checks the values.
     """
 
     reply: type[T]
@@ -95,14 +95,14 @@ def class_of(wanted: Wanted[T]) -> type[T]:
 
 
 def is_text(wanted: Wanted[Any]) -> bool:
-    """Whether the reply is written as plain text rather than as a JSON object."""
+    """Whether the model writes the reply as plain text, not as a JSON object."""
     return issubclass(class_of(wanted), str | Prose)
 
 
 def parse(text: str, wanted: Wanted[T]) -> T:
-    """A model's answer as the reply that is wanted.
+    """A model's text as a reply of the wanted type.
 
-    Raises ValueError, with a message short and plain enough to be shown to the model, where it is not one.
+    Raises ValueError if it is not one. The message is short and plain enough to show to the model.
     """
     text, reply = clean(text).strip(), class_of(wanted)
     if not text and reply is not AsWritten:
@@ -113,17 +113,17 @@ def parse(text: str, wanted: Wanted[T]) -> T:
             return reply.model_validate(text if is_text(reply) else _object(text), context=allowed)
         return reply(text)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, each['loc'])) or 'the reply'}: {each['msg']}" for each in error.errors()[:5]]
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'the reply'}: {fault['msg']}" for fault in error.errors()[:5]]
         raise ValueError("; ".join(faults)) from None
 
 
 def _object(text: str) -> Any:
-    """The JSON object in `text`: all of it, the content of a fence, or from the first brace on."""
+    """The JSON object in `text`: the whole text, the content of a code fence, or what follows the first brace."""
     for candidate in _candidates(text):
         try:
             value, _ = _DECODER.raw_decode(candidate.strip())
             if isinstance(value, dict):
-                return _cleaned(value) if "\\u" in candidate else value  # escapes can spell what is not clean
+                return _cleaned(value) if "\\u" in candidate else value  # escapes can spell unclean characters
         except (ValueError, RecursionError):
             continue
     raise ValueError("the reply holds no whole JSON object")
@@ -142,7 +142,7 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
-        return [_cleaned(each) for each in value]
+        return [_cleaned(item) for item in value]
     if isinstance(value, dict):
-        return {clean(key): _cleaned(each) for key, each in value.items()}
+        return {clean(key): _cleaned(item) for key, item in value.items()}
     return value
