@@ -48,7 +48,8 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.part")
-        unfinished.write_text(f"# {note}\n\n{tomli_w.dumps(mine)}", encoding="utf-8")
+        set_ones = {part: {name: v for name, v in fields.items() if v is not None} for part, fields in mine.items()}
+        unfinished.write_text(f"# {note}\n\n{tomli_w.dumps(set_ones)}", encoding="utf-8")  # TOML has no null
         unfinished.replace(path)  # so that the file is complete or absent
     except OSError as error:
         raise InputError(f"can't make the {what} {path.parent}: {error.strerror}") from None
