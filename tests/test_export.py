@@ -19,8 +19,8 @@ from matrix_align.llm.pool import Server, Tally
 from matrix_align.tuning.base import named, tokenizer
 from matrix_align.tuning.examples import examples, limit_of
 
+from .conftest import SMALL, matrix
 from .conftest import Run as Cli
-from .conftest import matrix
 from .fake import FakeServer, completion
 from .tiny import write
 
@@ -334,6 +334,26 @@ def test_answer_that_a_filter_has_cut_is_never_exported(cli: Cli, server: FakeSe
     assert cli(*made).returncode == 0
     told = exported(cli, tmp_path / "run", "--out", str(tmp_path / "sft/a.jsonl"))["train"]
     assert told == {"rows": 1, "uncategorised": 1, "left_out": {"the answer was cut by a content filter": 1}}
+
+
+def test_calls_behind_an_answer_that_a_filter_has_cut_are_never_exported(
+    cli: Cli, server: FakeServer, tmp_path: Path
+) -> None:
+    server.on["text"] = lambda body: completion("Half. an", "content_filter") if "Two?" in str(body) else "Yes."
+    (tmp_path / "questions.txt").write_text("One?\nTwo?\n")
+    made = (
+        "generate",
+        str(tmp_path / "questions.txt"),
+        "--category",
+        "helpful",
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+    )
+    assert cli(*made, "--endpoint", server.url).returncode == 0
+    out = tmp_path / "sft/a.jsonl"
+    assert exported(cli, tmp_path / "run", "--out", str(out), "--mix", "helpful=1,simulation=9")["train"]["rows"] == 10
+    assert "One?" in out.read_text() and "Two?" not in out.read_text()
 
 
 OF_0_1 = (

@@ -182,6 +182,16 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
     assert len(held_out_questions(str(source), 7)[0]) == 7
 
 
+def test_begun_measurement_refuses_other_settings(
+    cli: Cli, server: FakeServer, questions: Path, tmp_path: Path
+) -> None:
+    """Also where it was killed before its end: its answers are paid for."""
+    command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
+    assert cli(*command).returncode == 0
+    (tmp_path / "out/measured.json").unlink()
+    assert "sampling.seed was 0, is 1" in complaint(cli(*command, "--seed", "1"))
+
+
 def test_answers_are_drawn_at_temperature_0(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
     assert cli(*command).returncode == 0
