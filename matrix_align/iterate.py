@@ -76,6 +76,11 @@ def iterate(loop: Loop) -> dict[str, Measurement]:
     """
     base = bases.named(loop.base)
     _check(loop, base)
+    with provenance.locked(loop.out):
+        return _rounds(loop, base)
+
+
+def _rounds(loop: Loop, base: bases.Base) -> dict[str, Measurement]:
     questions = _settle(loop, base)
     measurements: dict[str, Measurement] = {}
     best, kept = "base", base

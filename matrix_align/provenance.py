@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from .errors import InputError
 
@@ -64,3 +66,25 @@ def _differences(there: Tables, mine: Tables) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps the folder to this process: two at work on it would pay for everything twice, or mix their files.
+
+    Raises InputError if another process has it, and if it can't be made.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
+    except OSError as error:
+        raise InputError(f"can't make the folder --out {folder}: {error.strerror}") from None
+    except NotImplementedError:
+        raise InputError(f"the disk of {folder} has no locks; give an --out on another disk") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -17,10 +17,14 @@ from aiohttp import web
 
 from matrix_align.errors import InputError
 from matrix_align.generate.run import Run
+from matrix_align.provenance import locked
 
+from .conftest import Run as Cli
 from .conftest import beside_weights, matrix
 from .fake import FakeServer
 from .records import rows
+from .tiny import rows as training_rows
+from .tiny import write
 
 HANG = 300  # seconds
 
@@ -111,5 +115,23 @@ def test_run_is_let_go(tmp_path: Path) -> None:
 
 def test_run_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can't make the run"):
+    with pytest.raises(InputError, match="can't make the folder --out"):
         Run(tmp_path / "file" / "run", matrix(), "m")
+
+
+@pytest.mark.parametrize("command", ["generate", "measure", "iterate", "tune"])
+def test_every_folder_of_ours_is_one_process_s(
+    cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, command: str
+) -> None:
+    """Two that measure would pay for everything twice, and two that tune would mix their checkpoints."""
+    out, base = tmp_path / "out", write(tmp_path / "base")
+    words = {
+        "generate": (str(questions), "--endpoint", server.url),
+        "measure": ("--benign", str(questions), "--endpoint", server.url),
+        "iterate": (str(questions), "--base", str(base), "--endpoint", server.url, "--serve", "true"),
+        "tune": (str(training_rows(tmp_path / "rows.jsonl")), "--base", str(base)),
+    }
+    with locked(out):
+        done = cli(command, *words[command], "--out", str(out))
+    assert done.returncode == 2 and f"another process is at work on {out}; wait for it, or stop it" in done.stderr
+    assert server.requests == [] and [path.name for path in out.iterdir()] == [".lock"]

@@ -55,11 +55,15 @@ def tune(
     """
     if "WORLD_SIZE" not in os.environ:  # without a launcher, one GPU: on several, the Trainer would multiply the batch
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    from .. import provenance
     from ..tuning.train import Tuning, tune
 
-    figures = tune(Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf))
+    asked = Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf)
     if os.environ.get("RANK", "0") != "0":
-        return  # of several processes only the first one prints
+        tune(asked)
+        return  # of several processes only the first one has the folder, and prints
+    with provenance.locked(out):
+        figures = tune(asked)
     if as_json:
         print_json(json.dumps(figures))
     elif figures["loss"]:

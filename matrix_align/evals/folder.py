@@ -53,6 +53,11 @@ def measure_in(out: Path, asked: Asked) -> Measurement:
 
     Raises InputError where the folder holds another one, and ModelError where a server is at fault.
     """
+    with provenance.locked(out):
+        return _measure_in(out, asked)
+
+
+def _measure_in(out: Path, asked: Asked) -> Measurement:
     if asked.questions:
         measurement = asyncio.run(_ask(out, asked))
     else:

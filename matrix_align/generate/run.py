@@ -5,9 +5,9 @@ Owns the folder and its lock. Knows no server.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from .. import provenance
@@ -29,16 +29,17 @@ class Run:
         self.folder = folder
         self.setup = setup
         mine = {"model": {"name": clean(model), "digest": digest}, **setup.tables()}
-        self._lock: FileLock | None = _locked(folder)  # before anything is changed: another process may be at work
+        self._closing = ExitStack()
+        self._closing.enter_context(provenance.locked(folder))  # before anything is changed
         try:
             self.described(folder)  # refuses a run of another version
             empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change
             provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
-            self.store = Store(folder / "record.db")
+            self.store = self._closing.enter_context(Store(folder / "record.db"))
             self.store.recall_overflows()  # so that a resumed answer finds the calls that followed them
             self.inputs = Inputs(self.store)
         except BaseException:
-            self._lock.release()
+            self._closing.close()
             raise
 
     @classmethod
@@ -46,8 +47,8 @@ class Run:
         """The run in `folder`, opened only to read, whatever its model and prompts."""
         run = cls.__new__(cls)
         run.folder, run.setup = folder, cls.setup_in(folder)
-        run._lock = None
-        run.store = Store(folder / "record.db", read_only=True)
+        run._closing = ExitStack()
+        run.store = run._closing.enter_context(Store(folder / "record.db", read_only=True))
         run.inputs = Inputs(run.store)
         return run
 
@@ -80,23 +81,4 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self.store.__exit__()
-        finally:
-            if self._lock:
-                self._lock.release()
-
-
-def _locked(folder: Path) -> FileLock:
-    """Locks the run, since two processes would pay for everything twice. Raises InputError if another one has it."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
-    except OSError as error:
-        raise InputError(f"can't make the run {folder}: {error.strerror}") from None
-    except NotImplementedError:
-        raise InputError(f"the disk of {folder} has no locks; give an --out on another disk") from None
-    return lock
+        self._closing.close()
