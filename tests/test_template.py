@@ -57,12 +57,13 @@ def rows_of(tokenizer: Any, path: Path) -> Examples:
 
 @pytest.mark.parametrize("text", [ENDLESS, BETWEEN, WORDS])
 def test_an_end_is_written_where_there_is_none(tokenizer: Any, text: str) -> None:
-    """Once, behind the answer to be learned and nowhere else; what a server gives the model is as before."""
+    """The end is written once, after the answer to learn. What a server gives the model does not change."""
     turns = tiny.row(1)["messages"]
     longer = [*turns, *turns]
     tokenizer.chat_template = text
     served = template.opened(tokenizer, longer[:-1])
-    assert "ends an answer by nothing; answers to learn from end in <|im_end|>" in template.mend_end(tokenizer, "tiny")
+    said = template.mend_end(tokenizer, "tiny")
+    assert "marks no end of an answer; in this tuning, answers end in <|im_end|>" in said
     laid = template.laid_out(tokenizer, longer[:-1], longer[-1]["content"])
     assert laid.text[laid.end :].strip() == "<|im_end|>"
     assert template.opened(tokenizer, longer[:-1]) == served
@@ -79,7 +80,7 @@ def test_an_end_that_is_there_stays(tokenizer: Any, text: str) -> None:
 def test_without_an_end_of_text_it_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template, tokenizer.eos_token = ENDLESS, None
     with pytest.raises(
-        InputError, match=r"--base tiny: .* ends an answer by nothing and its tokenizer has no eos_token"
+        InputError, match=r"--base tiny: .* marks no end of an answer and its tokenizer has no eos_token"
     ):
         template.mend_end(tokenizer, "tiny")
 
@@ -113,7 +114,7 @@ def test_tuned_on_such_a_template_it_learns_to_stop(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (OPENS_A_THOUGHT, r"opens an answer with '<think>\n' for a server, and not in the text that is learned from"),
+        (OPENS_A_THOUGHT, r"opens an answer with '<think>\n' for a server, but not in the training text"),
         (OF_TWO_MINDS, "opens an answer with ': ' for a server"),
         (THINKS, r"writes '<think>\n\n</think>' before an answer, and the tuned model learns to; serve it with"),
     ],
@@ -157,7 +158,7 @@ def test_rows_that_a_template_does_not_end(tokenizer: Any, tmp_path: Path) -> No
     tokenizer.chat_template = NONE_FOR_SYSTEM
     found = examples(path, "sft", tokenizer, 1000, "drop")
     assert len(found.rows) == 2
-    assert found.faults == [f"{path}:3: the base's chat template writes no end of turn behind the answer"]
+    assert found.faults == [f"{path}:3: the base's chat template writes no end of turn after the answer"]
 
 
 def test_labels_without_an_end_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_killed_while_it_wrote_a_checkpoint(base: Path, tmp_path: Path, capsys: 
     (asked.out / "checkpoints/checkpoint-60/trainer_state.json").write_text('{"epoch": 2')
     capsys.readouterr()
     resumed(asked, straight)
-    assert "going on from step 50" in capsys.readouterr().err
+    assert "continuing from step 50" in capsys.readouterr().err
 
 
 def resumed(asked: Tuning, straight: Tuning) -> None:

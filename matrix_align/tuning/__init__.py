@@ -2,6 +2,6 @@
 
 import os
 
-# PyTorch's threads wait for each other some thousand times a second. By default they spin for milliseconds first, and
-# beside any other work on the same cores then hardly move. Read when the library loads.
+# PyTorch's threads wait for each other about a thousand times a second. By default they spin for milliseconds first,
+# so with other work on the same cores they hardly move. The library reads the variable when it loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,6 +1,6 @@
-"""What is made of a trained adapter: the LoRA for llama.cpp, merged weights, curves, the model card, the history.
+"""The files made from a trained adapter: the LoRA for llama.cpp, merged weights, curves, model card and history.
 
-Each file and folder appears when it is complete. Trains nothing.
+Each file and folder appears under its name only when it is complete. Trains nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MERGED, MERGED_GGUF = "merged", "merged.gguf"
 
 
 def write_weights(out: Path, base: bases.Base, merge: bool, gguf: bool) -> None:
-    """The adapter for llama.cpp, and the whole weights that are asked for, where they are not there yet."""
+    """Writes the adapter for llama.cpp, and the merged weights that the user asked for, unless they exist."""
     if base.gguf:
         lora, file = llamacpp.converted(out, base.gguf), base.gguf
         _write_once(out / ADAPTER, lambda part: llamacpp.adapter(lora, file, part))
@@ -36,14 +36,14 @@ def write_weights(out: Path, base: bases.Base, merge: bool, gguf: bool) -> None:
 
 
 def _merge(adapter: Path, base: bases.Base, made: Path) -> None:
-    """Into the base as it is, which during the training may have been in 4 bits."""
+    """Merges the adapter into the base's own weights. During the training they may have been in 4 bits."""
     from safetensors import SafetensorError
 
     with quiet():
         merged = bases.with_adapter(base, bases.model(base), adapter).merge_and_unload()
         try:
             bases.rounded(merged, bases.dtype()).save_pretrained(made)
-        except SafetensorError as error:  # its own, for a disk that is full
+        except SafetensorError as error:  # not an OSError: its own class, also for a full disk
             raise InputError(f"can't write {made}: {shorten(str(error), 200)}") from None
         bases.tokenizer(base).save_pretrained(made)
 
@@ -51,13 +51,13 @@ def _merge(adapter: Path, base: bases.Base, made: Path) -> None:
 def finish(
     out: Path, base: bases.Base, merge: bool, gguf: bool, card: str, figures: dict[str, Any], log: list[dict[str, Any]]
 ) -> None:
-    """Puts the trainer's files right and writes what goes with them; the history last."""
+    """Corrects the trainer's files and writes the others. Writes the history last."""
     described = out / "adapter_config.json"
-    # PEFT's card is a form to fill in; the other is a pickle, and tune.toml says the same.
+    # PEFT's card is an unfilled form. The other file is a pickle, and tune.toml holds the same settings.
     for theirs in (CARD, "training_args.bin"):
         (out / theirs).unlink(missing_ok=True)
-    (out / "adapter_model.safetensors").chmod(described.stat().st_mode)  # which would be for its owner alone
-    for made in (ADAPTER, MERGED_GGUF):  # what an earlier start may have made of another adapter
+    (out / "adapter_model.safetensors").chmod(described.stat().st_mode)  # otherwise only its owner could read it
+    for made in (ADAPTER, MERGED_GGUF):  # may be from an earlier start, made from another adapter
         (out / made).unlink(missing_ok=True)
     shutil.rmtree(out / MERGED, ignore_errors=True)
     adapter = json.loads(described.read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def finish(
 
 
 def _write_once(made: Path, write: Callable[[Path], None]) -> None:
-    """Writes a file or a folder that is not there yet, under its own name only when it is complete."""
+    """Writes a file or a folder unless it exists. It gets its name only when it is complete."""
     if made.exists():
         return
     part = made.with_name(f".{made.name}.part")

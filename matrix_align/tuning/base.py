@@ -1,6 +1,6 @@
-"""The base of a tuning: the bundled model, a GGUF file, a folder of a transformers model, or a name on the hub.
+"""The base of a tuning: the embedded model, a GGUF file, a folder of a transformers model, or a name on the hub.
 
-Owns how each is named, identified and loaded by transformers. Knows nothing of training.
+Owns how each kind is named, identified and loaded by transformers. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .chat_digest import chat_digest
 from .quiet import quiet
 
 EMBEDDED = "embedded"
-PROVENANCE = "tune.toml"  # what `tune` notes beside an adapter
+PROVENANCE = "tune.toml"  # the file in which `tune` notes its settings beside an adapter
 LIBRARIES = ("datasets", "matplotlib", "peft", "safetensors", "trl")
 INSTALL = "pip install 'matrix-align[tune]'"
 
 
 @dataclass(frozen=True)
 class Base:
-    """`name` is what a person calls it, `where` what transformers loads: a folder or a name; `gguf` is its file.
+    """One base. `name` is for people. `where` is the folder or hub name that transformers loads. `gguf` is its file.
 
-    `digest` is of the weights, `chat` of what a folder holds beside them that decides what the model reads: tokenizer
-    and chat template. In a GGUF file they are part of the weights' file. A name on the hub has neither.
+    `digest` is of the weights. `chat` is the digest of the tokenizer and the chat template in a folder. A GGUF file
+    holds both itself, so it has no `chat`. A name on the hub has neither digest.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Base:
 
     @property
     def identity(self) -> str:
-        """One digest of all that decides what the model answers; empty for a name on the hub."""
+        """One digest of everything that decides what the model answers. Empty for a name on the hub."""
         return hashlib.sha256(f"{self.digest} {self.chat}".encode()).hexdigest() if self.chat else self.digest
 
 
 def named(base: str) -> Base:
-    """The base that `--base` names. Raises InputError for a file or folder that holds none."""
+    """The base that `--base` names. Raises InputError if the file or folder holds no model."""
     if base == EMBEDDED or base.endswith(".gguf"):
         path = weights() if base == EMBEDDED else Path(base)
         if not path.is_file():
@@ -66,14 +66,14 @@ def named(base: str) -> Base:
 
 
 def _called(path: Path, name: str) -> str:
-    """The name of weights; of those that `tune` merged, what they were and where they were tuned."""
+    """The name of weights. For weights that `tune` merged: their base, and the folder they were tuned in."""
     tuned = path.resolve().parent
-    was = provenance.tables_in(tuned / PROVENANCE).get("base", {}).get("name")
-    return f"{was} + {tuned.parent.name}/{tuned.name}" if was else name
+    tuned_from = provenance.tables_in(tuned / PROVENANCE).get("base", {}).get("name")
+    return f"{tuned_from} + {tuned.parent.name}/{tuned.name}" if tuned_from else name
 
 
 def tokenizer(base: Base) -> Any:
-    """The base's tokenizer, with its chat template. Raises InputError where it can't be had or has none."""
+    """The base's tokenizer, with its chat template. Raises InputError if it can't be loaded or has no template."""
     with quiet():
         loaded = _loaded(base, _transformers().AutoTokenizer)
     if not loaded.chat_template:
@@ -84,10 +84,10 @@ def tokenizer(base: Base) -> Any:
 
 
 def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
-    """The base as a transformers model, in `dtype`. Raises InputError where it can't be had."""
+    """The base as a transformers model, in `dtype`. Raises InputError if it can't be loaded."""
     with quiet():
         loaded = _loaded(base, _transformers().AutoModelForCausalLM, dtype=dtype, **options)
-    if base.gguf:  # it was unpacked on loading, and is an ordinary model from here on
+    if base.gguf:  # loading has unpacked it; from here on it is an ordinary model
         loaded.hf_quantizer, loaded.is_quantized = None, False
         if hasattr(loaded.config, "quantization_config"):
             del loaded.config.quantization_config
@@ -95,7 +95,7 @@ def model(base: Base, dtype: str = "float32", **options: Any) -> Any:
 
 
 def dtype() -> str:
-    """What weights are loaded as: float32 on a CPU, bfloat16 on a GPU, float16 on one that has no bfloat16."""
+    """The type to load weights as: float32 on a CPU, bfloat16 on a GPU, float16 on a GPU without bfloat16."""
     import torch
 
     if not torch.cuda.is_available():
@@ -104,12 +104,14 @@ def dtype() -> str:
 
 
 def with_adapter(base: Base, model: Any, folder: Path) -> Any:
-    """`base`, loaded as `model`, with a PEFT adapter beside it: in float32, whatever the base is in. Merged into
-    weights of bfloat16 the most of it would be lost. Raises InputError where there is none for it.
+    """The loaded `base` with the PEFT adapter in `folder` on top of it.
+
+    The adapter is in float32, whatever type the base has: merged into bfloat16 weights, most of it would be lost.
+    Raises InputError if the folder holds no adapter for this base.
     """
     from peft import PeftModel
 
-    noted = provenance.tables_in(folder / PROVENANCE).get("base", {})  # an adapter that others tuned has no note
+    noted = provenance.tables_in(folder / PROVENANCE).get("base", {})  # an adapter from elsewhere has no note
     compared = "digest" if noted.get("digest") and base.digest else "name"
     comparable = bool(noted.get("digest")) == bool(base.digest)  # a hub name has none, and may be the folder's model
     if noted and comparable and noted[compared] != getattr(base, compared):
@@ -122,20 +124,22 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
         )
     try:
         return PeftModel.from_pretrained(model, str(folder))
-    except Exception as error:  # whatever PEFT raises for a folder, a shape, a name
+    except Exception as error:  # PEFT has no one class of error
         raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch has said that memory is too little, which on a CPU has no class of its own."""
+    """Whether PyTorch reports too little memory. On a CPU, PyTorch has no error class for that."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def rounded(model: Any, dtype: str) -> Any:
-    """`model`, in float32, with its weights as `dtype`. To bfloat16 they are rounded at random to either neighbour, the
-    nearer the likelier: rounded to the nearest, small updates of weights that were bfloat16 would be lost.
+    """The float32 `model` with its weights converted to `dtype`.
+
+    Rounding to bfloat16 is stochastic: each weight goes to one of its two neighbours, more likely to the nearer one.
+    Rounding to the nearest would lose small updates of weights that were bfloat16 before.
     """
     import numpy
     import torch
@@ -153,9 +157,9 @@ def _loaded(base: Base, kind: Any, **options: Any) -> Any:
     try:
         if not base.gguf:
             return kind.from_pretrained(base.where, **options)
-        with tempfile.TemporaryDirectory() as empty:  # beside the file may lie an adapter's or another model's settings
+        with tempfile.TemporaryDirectory() as empty:  # the file's folder may hold settings of other models
             return kind.from_pretrained(empty, gguf_file=str(base.gguf.resolve()), **options)
-    except Exception as error:  # whatever the library, the files, the network or the hub raise
+    except Exception as error:  # the library, the files, the network and the hub raise many kinds
         raise InputError(f"can't load --base {base.name}: {shorten(str(error), 300)}") from None
 
 
@@ -171,7 +175,7 @@ def _transformers() -> Any:
 
 
 def _digest(parts: list[Path]) -> str:
-    """sha256 over the files' own, which for gigabytes takes seconds. Raises InputError for one that can't be read."""
+    """sha256 over the files' sha256 digests. Takes seconds for gigabytes. Raises InputError for an unreadable file."""
     total = hashlib.sha256()
     for part in parts:
         try:

@@ -1,6 +1,6 @@
-"""A digest of the tokenizer and the chat template in a model's folder: what decides which tokens the model reads.
+"""A digest of the tokenizer and the chat template in a model's folder. They decide which tokens the model reads.
 
-It is of what the files say, not of how they are written: transformers writes them otherwise from version to version.
+The digest is of the files' content, not of their layout: versions of transformers write the same content differently.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from ..errors import InputError
 
 SETTINGS = ("bos_token", "eos_token", "add_bos_token", "add_eos_token", "chat_template")
-TEMPLATES = ("chat_template.jinja", "chat_template.json")  # the first that is there is used instead of the settings'
+TEMPLATES = ("chat_template.jinja", "chat_template.json")  # the first one found replaces the settings'
 VOCABULARIES = (
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
     "added_tokens.json",
-)  # of tokenizers without tokenizer.json
+)  # for tokenizers without tokenizer.json
 
 
 def chat_digest(folder: Path) -> str:
-    """sha256, or nothing for a folder that holds no tokenizer. Raises InputError for a file that can't be read."""
+    """sha256, or an empty text for a folder without a tokenizer. Raises InputError for an unreadable file."""
     parts: dict[str, Any] = {}
     if fast := _json(folder / "tokenizer.json"):
         parts["tokenizer"] = {name: value for name, value in fast.items() if name not in ("padding", "truncation")}
@@ -40,16 +40,16 @@ def chat_digest(folder: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A token's text, where it is written with its properties."""
+    """A token's text. Some files write a token together with its properties."""
     return value.get("content", value) if isinstance(value, dict) else value
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_content(path) or b"{}")
+        content = json.loads(_content(path) or b"{}")
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _content(path: Path) -> bytes:

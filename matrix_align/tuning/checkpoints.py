@@ -1,4 +1,4 @@
-"""What a killed tuning is known by and goes on from: the note of its settings, and the trainer's checkpoints."""
+"""How a killed tuning is recognised and continued: by the note of its settings and the trainer's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .base import PROVENANCE, Base
 
 NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
 FOLDER = "checkpoints"
-HISTORY = "history.json"  # written last, so that a finished tuning is known by it
+HISTORY = "history.json"  # written last, so it marks a finished tuning
 
 
 def settle(out: Path, base: Base, settings: provenance.Tables) -> None:
-    """Notes in the folder what is done there. Raises InputError where it holds anything but this very tuning."""
+    """Notes in the folder `out` how this tuning is done. Raises InputError if it holds anything else."""
     try:
         others = [path.name for path in out.glob("*") if not path.name.startswith(".")]
         out.mkdir(parents=True, exist_ok=True)
@@ -34,12 +34,12 @@ def settle(out: Path, base: Base, settings: provenance.Tables) -> None:
 
 
 def processes() -> int:
-    """How many train together, each on its GPU; `accelerate launch` says."""
+    """The number of processes that train together, each on its own GPU. `accelerate launch` sets it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def newest(out: Path) -> Path | None:
-    """The newest complete checkpoint. One that a kill cut short lacks its last file, or a file of one process."""
+    """The newest complete checkpoint. One that was cut short lacks its last file, or the file of some process."""
     complete = [path for path in (out / FOLDER).glob("checkpoint-*") if _complete(path)]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 

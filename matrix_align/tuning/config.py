@@ -1,6 +1,6 @@
-"""How a tuning is done: the paper's settings, what a TOML file changes of them, and the record of both in the output.
+"""The settings of a tuning: those of the paper, and the changes that a TOML file makes to them.
 
-Tables of the file go as they are into the libraries' own classes: [sft] into TRL's SFTConfig, [dpo] into its DPOConfig,
+The file's tables go unchanged into the libraries' own classes: [sft] into TRL's SFTConfig, [dpo] into its DPOConfig,
 [lora] into PEFT's LoraConfig. Knows no data and trains nothing.
 """
 
@@ -18,8 +18,8 @@ from ..errors import InputError
 from ..types import shorten
 from .examples import Method
 
-# The paper's, as far as it says (LoRA r = 8, alpha = 16, dropout 0.05; 2e-5, cosine, warm-up 0.03, 3 epochs, 1,024
-# tokens); it does not say the batch, nor which weights the LoRA is on.
+# The paper's settings, where it gives them: LoRA r = 8, alpha = 16, dropout 0.05; learning rate 2e-5, cosine, warm-up
+# 0.03, 3 epochs, 1,024 tokens. It gives neither the batch size nor the weights that the LoRA applies to.
 LORA: dict[str, Any] = {
     "r": 8,
     "lora_alpha": 16,
@@ -36,10 +36,10 @@ TRAINING: dict[str, Any] = {
     "per_device_eval_batch_size": 4,
     "gradient_accumulation_steps": 4,
     "logging_steps": 1,
-    "save_steps": 0.05,  # likewise: twenty times, so that a killed run loses little
+    "save_steps": 0.05,  # a share too: twenty checkpoints, so a killed tuning loses little
     "save_total_limit": 2,
 }
-# What the command line, the machine and the way that a killed tuning goes on decide.
+# Settings that a file can't change. They depend on the command line, the machine, or how a killed tuning continues.
 OURS = (
     *("output_dir", "seed", "data_seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "eval_on_start", "task_type"),
     *("save_only_model", "push_to_hub", "inference_mode"),
@@ -51,10 +51,13 @@ ABOVE_0 = (
 
 
 def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:
-    """{'lora': …, method: …}: what is not the libraries' default. Raises InputError for what they would not take."""
+    """The settings that are not the libraries' defaults, as {'lora': …, method: …}.
+
+    Raises InputError for a setting that the libraries would reject.
+    """
     given = _tables(config) if config else {}
     if strange := [name for name in given if name not in ("sft", "dpo", "lora")]:
-        raise InputError(f"{config}: [{strange[0]}] is no table of it; wanted [sft], [dpo] or [lora]")
+        raise InputError(f"{config}: [{strange[0]}] is no known table; wanted [sft], [dpo] or [lora]")
     lora = {**LORA, **given.get("lora", {})}
     training = {**TRAINING, **given.get(method, {})}
     for table, values in (("lora", given.get("lora", {})), (method, given.get(method, {}))):
@@ -73,22 +76,22 @@ def resolved(method: Method, config: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def _fits(where: str, value: Any, kind: Any, above_0: bool) -> None:
-    """Raises InputError for a value that is not of the kind that the libraries' classes declare."""
+    """Raises InputError for a value that is not of the type that the libraries' classes declare."""
     try:
         TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
     except ValidationError as error:
         raise InputError(f"{where}: {error.errors()[0]['msg']} (got {value!r})") from None
-    except PydanticUserError:  # a kind that no TOML spells
+    except PydanticUserError:  # a type that TOML can't express
         pass
     if above_0 and isinstance(value, int | float) and not value > 0:
         raise InputError(f"{where} must be more than 0 (got {value!r})")
 
 
 def made(table: str, values: dict[str, Any]) -> Any:
-    """The libraries' object of these values. Raises InputError with their words."""
+    """The library's object for these values. Raises InputError with the library's message."""
     try:
         return _class(table)(**values)
-    except Exception as error:  # each library refuses values in its own ways
+    except Exception as error:  # each library rejects values with errors of its own
         raise InputError(f"[{table}]: {shorten(str(error), 300)}") from None
 
 
@@ -108,11 +111,11 @@ def _class(table: str) -> Any:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path} is no TOML: {error}") from None
-    if loose := [name for name, value in found.items() if not isinstance(value, dict)]:
-        raise InputError(f"{path}: {loose[0]} stands in no table; wanted it under [sft], [dpo] or [lora]")
-    return found
+    if loose := [name for name, value in tables.items() if not isinstance(value, dict)]:
+        raise InputError(f"{path}: {loose[0]} is in no table; wanted it under [sft], [dpo] or [lora]")
+    return tables

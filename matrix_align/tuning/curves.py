@@ -1,4 +1,4 @@
-"""What was logged on the way, as a picture: the loss of each step, and that of the test rows after each epoch."""
+"""A picture of the training: the loss of each step, and the loss on the test rows after each epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ACCURACY = "rewards/accuracies"  # as DPOTrainer calls it
 
 
 def draw(history: list[dict[str, Any]], made: Path) -> None:
-    """Writes a PNG of 800 x 450. DPO's share of pairs told apart is drawn too where it was logged."""
+    """Writes a PNG of 800 x 450 pixels. Also draws DPO's share of pairs told apart, if it was logged."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -17,11 +17,11 @@ def draw(history: list[dict[str, Any]], made: Path) -> None:
     axes = figure.subplots()
     lines = {"loss": ("training loss", "-"), "eval_loss": ("test loss", "o-")}
     for name, (label, style) in lines.items():
-        if points := [(each["step"], each[name]) for each in history if name in each]:
+        if points := [(entry["step"], entry[name]) for entry in history if name in entry]:
             axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
-    if points := [(each["step"], each[ACCURACY]) for each in history if ACCURACY in each]:
+    if points := [(entry["step"], entry[ACCURACY]) for entry in history if ACCURACY in entry]:
         shares = axes.twinx()
-        axes.plot([], [], "g:", label="pairs told apart")  # for the legend, which is that of the other axes
+        axes.plot([], [], "g:", label="pairs told apart")  # only for the legend, which belongs to these axes
         shares.plot(*zip(*points, strict=True), "g:", linewidth=1)
         shares.set_ylim(0, 1.03)
         shares.set_ylabel("share of pairs told apart")

@@ -1,8 +1,8 @@
-"""The examples to learn from, as `export` writes them, checked row by row before anything is trained.
+"""The examples to learn from, as `export` writes them. Checks every row before the training starts.
 
-Owns what each method needs: a conversation whose last turn is the answer to be learned (SFT), or a preference (DPO).
-Turns are read as `data` reads them. What can't be used is reported by file and line. Knows no trainer; the template of
-the base counts the tokens.
+Owns what each method needs: a conversation whose last turn is the answer to learn (SFT), or a preference (DPO). `data`
+reads the turns. A row that can't be used is reported by file and line. The base's chat template and tokenizer decide
+how many tokens a row has. Knows no trainer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHOWN = 5  # rows named one by one
 class Example:
     """One row to learn from. `rejected` is empty for SFT.
 
-    `longest` is the number of tokens of its longest text, prompt and answer; `all_tokens` that of all its texts.
+    `longest` is the number of tokens of its longest text, prompt and answer together. `all_tokens` counts all texts.
     """
 
     place: str
@@ -40,7 +40,7 @@ class Example:
     all_tokens: int
 
     def content(self, method: Method) -> dict[str, Turns]:
-        """As TRL takes it; with `completion` apart, the loss is on the answer only."""
+        """The row in TRL's form. Since `completion` is separate, the loss is only on the answer."""
         if method == "sft":
             return {"prompt": self.prompt, "completion": self.chosen}
         return {"prompt": self.prompt, "chosen": self.chosen, "rejected": self.rejected}
@@ -48,9 +48,10 @@ class Example:
 
 @dataclass
 class Examples:
-    """Those of one file that can be used, and what was wrong with its other rows.
+    """The usable rows of one file, and the faults of its other rows.
 
-    `unlike` says how a served model is asked otherwise than the first such row is learned.
+    `unlike` describes the first difference between the prompt of a served model and the text of a row. It is empty if
+    there is none.
     """
 
     path: Path
@@ -66,7 +67,7 @@ class Examples:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def summary(self) -> Iterator[str]:
-        """Lines that say what is used and what is not."""
+        """Lines that say which rows are used and which are not."""
         yield f"{self.path}: {len(self.rows):,} rows"
         yield from self.faults[:SHOWN]
         if len(self.faults) > SHOWN:
@@ -78,8 +79,9 @@ class Examples:
 
 
 def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: Literal["cut", "drop"]) -> Examples:
-    """Those of a .jsonl, .json or .parquet file; `limit` is the most tokens of a text. Raises InputError if there is
-    none.
+    """The examples in a .jsonl, .json or .parquet file. `limit` is the most tokens of a text.
+
+    Raises InputError if the file holds no usable row.
     """
     found, ends = Examples(path), stops(tokenizer)
     for number, row in raw_rows(path):
@@ -90,7 +92,7 @@ def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: L
             if max(lengths) > limit:
                 prompt_length = len(tokens(tokenizer, opened(tokenizer, prompt)))
                 if too_long == "drop" or prompt_length >= limit:
-                    found.dropped += 1  # a row of which only the prompt is left teaches nothing
+                    found.dropped += 1  # a row with only its prompt left teaches nothing
                     continue
                 found.cut += 1
         except ValueError as error:
@@ -106,7 +108,7 @@ def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: L
 
 
 def limit_of(base: str, tokens_at_most: int) -> Limit:
-    """The limit of a tuning of `base`, for an export that leaves out what the tuning would. Raises InputError."""
+    """The limit of a tuning of `base`, so that an export leaves out the same rows. Raises InputError."""
     model = named(base)
     reader = tokenizer(model)
 
@@ -118,7 +120,7 @@ def limit_of(base: str, tokens_at_most: int) -> Limit:
 
 
 def overlap(train: Examples, test: Examples) -> list[str]:
-    """Places in `test` whose prompts are in `train` too."""
+    """The places of rows in `test` whose prompts are also in `train`."""
     trained = {str(row.prompt) for row in train.rows}
     return [row.place for row in test.rows if str(row.prompt) in trained]
 
@@ -129,7 +131,7 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
     if not isinstance(row, dict):
         raise ValueError(f"a row is an object, not {type(row).__name__}")
     fields = fields_of(row)
-    name = next((each for each in CONVERSATIONS if fields.get(each)), "messages")
+    name = next((field for field in CONVERSATIONS if fields.get(field)), "messages")
     if method == "sft" and name not in fields and "chosen" in fields:
         raise ValueError("no messages; rows of prompt, chosen and rejected go with --method dpo")
     if method == "dpo" and name in fields and "chosen" not in fields:
@@ -137,7 +139,7 @@ def _checked(row: Any, method: Method) -> tuple[Turns, Turns, Turns]:
     if method == "sft":
         turns = _turns(fields, name)
         if len(turns) < 2 or turns[-1]["role"] != "assistant":
-            raise ValueError(f"{name} does not end in an assistant's turn, the answer to be learned")
+            raise ValueError(f"{name} does not end in an assistant's turn, the answer to learn")
         return turns[:-1], turns[-1:], []
     pair = preference_of(row)
     chosen, rejected = ([{"role": "assistant", "content": reply}] for reply in (pair.chosen, pair.rejected))
@@ -154,10 +156,10 @@ def _turns(row: dict[str, Any], name: str) -> Turns:
 
 
 def _length(tokenizer: Any, turns: Turns, ends: frozenset[int], found: Examples) -> int:
-    """How many tokens a prompt and its answer are. Raises ValueError where they can't be learned from."""
+    """The number of tokens of a prompt and its answer. Raises ValueError if a model can't learn from them."""
     *prompt, answer = turns
     layout = laid_out(tokenizer, prompt, answer["content"])
     if ends.isdisjoint(tokens(tokenizer, layout.text[layout.end :])):
-        raise ValueError("the base's chat template writes no end of turn behind the answer")
+        raise ValueError("the base's chat template writes no end of turn after the answer")
     found.unlike = found.unlike or unlike_serving(tokenizer, prompt, layout)
     return len(tokens(tokenizer, layout.text))

@@ -1,20 +1,19 @@
-"""The machine's memory: what a tuning wants beside what is loaded already, what is free, and what was used at most."""
+"""The machine's memory: what a tuning needs beyond what is loaded, what is free, and the peak of what was used."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-KEPT = 38  # activations a token, layer and hidden unit, kept for the way back (fitted to benchmarks/README.md's run)
-LOGITS = 4  # copies of the logits, in float32, while the loss is taken
+KEPT = 38  # activations kept for the backward pass per token, layer and hidden unit (fitted to benchmarks/README.md)
+LOGITS = 4  # copies of the logits, in float32, while the loss is computed
 
 
 def wanted(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool) -> float:
-    """Bytes wanted by a step over rows of `tokens` each: activations and logits; on a GPU also the weights that are not
-    there yet. A rough guess, of the right order.
+    """The bytes that a step over rows of `tokens` tokens needs. A rough guess, of the right order.
 
-    Where activations are calculated again (gradient checkpointing) one a layer is kept, and those of one layer. Pairs,
-    as DPO has them, are twice as many rows.
+    It counts activations and logits. On a GPU it adds the weights that are not there yet. With gradient checkpointing,
+    a step keeps one activation per layer, and all activations of one layer. DPO's pairs are twice as many rows.
     """
     size = 2 if args.bf16 or args.fp16 else 4
     shape = model.config.get_text_config()
@@ -22,12 +21,12 @@ def wanted(model: Any, args: Any, tokens: int, vocabulary: int, in_pairs: bool) 
     layers = shape.num_hidden_layers
     kept = layers + KEPT if args.gradient_checkpointing else layers * KEPT
     step = rows * tokens * (kept * shape.hidden_size * size + vocabulary * 4 * LOGITS)
-    weights = 0 if args.use_cpu else sum(each.nbytes for each in model.parameters() if each.device.type == "cpu")
+    weights = 0 if args.use_cpu else sum(weight.nbytes for weight in model.parameters() if weight.device.type == "cpu")
     return float(step + weights)
 
 
 def free() -> float:
-    """Bytes free on the GPU, or in the machine."""
+    """The bytes free on the GPU; without a GPU, in the machine."""
     import psutil
     import torch
 
@@ -37,7 +36,7 @@ def free() -> float:
 
 
 def peak() -> float:
-    """The most bytes that were used so far: the GPU's, or those of this process."""
+    """The peak of the bytes used so far: on the GPU, or without one by this process."""
     import torch
 
     if torch.cuda.is_available():

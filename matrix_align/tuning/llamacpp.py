@@ -1,8 +1,8 @@
 """A PEFT LoRA for llama.cpp: as an adapter beside the base's GGUF, or merged into a copy of it.
 
-Owns how the two name and order the same weights. Llama's rotary embedding pairs rows of the query and key projections
-in another order in GGUF files than in transformers, so their B matrices are reordered (llama.cpp's convert_hf_to_gguf).
-Knows nothing of training. Needs numpy, gguf and safetensors, no torch.
+Owns the mapping of weights between PEFT and GGUF: their names and their order. Llama's rotary embedding pairs rows of
+the query and key projections. GGUF files order these rows differently from transformers, so the B matrices are
+reordered (see llama.cpp's convert_hf_to_gguf). Knows nothing of training. Needs numpy, gguf and safetensors, not torch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ from typing import Any
 from ..errors import InputError
 from ..llm.gguf import described, rewrite, write_adapter
 
-REORDERED = ("llama",)  # architectures whose query and key rows are
+REORDERED = ("llama",)  # architectures whose query and key rows need it
 SAME_ORDER = ("qwen2", "qwen3")
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # what the three have
+LINEAR = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)  # in all three architectures
 PREFIX = "base_model.model."
 
 
@@ -33,7 +41,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Lora:
-    """A PEFT LoRA in GGUF's names and order; `scale` is alpha / rank, or alpha / √rank where it was trained so."""
+    """A PEFT LoRA in GGUF's names and order. `scale` is alpha / rank, or alpha / √rank for a rank-stabilised LoRA."""
 
     architecture: str
     rank: int
@@ -42,27 +50,27 @@ class Lora:
 
 
 def check(base: Path, lora: Any) -> None:
-    """Raises InputError where llama.cpp has no adapter such as this one (a LoraConfig) for the base's GGUF file."""
+    """Raises InputError if llama.cpp has no adapter like `lora` (a LoraConfig) for the base's GGUF file."""
     architecture = str(described(base)["general.architecture"])
     if architecture not in REORDERED + SAME_ORDER:
-        known = ", ".join(REORDERED + SAME_ORDER)
-        raise InputError(f"{base.name}: adapters for llama.cpp are written for {known}, not for {architecture}")
+        architectures = ", ".join(REORDERED + SAME_ORDER)
+        raise InputError(f"{base.name}: adapters for llama.cpp are written for {architectures}, not for {architecture}")
     unlike = {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}}
     unlike |= {"lora_bias": False, "init_lora_weights": True}
     unlike |= {"trainable_token_indices": None, "target_parameters": None}
     for name, plain in unlike.items():
         if getattr(lora, name, plain) not in (plain, None):
-            raise InputError(f"[lora] {name}: llama.cpp's adapters have no such thing; tune the model's folder instead")
+            raise InputError(f"[lora] {name}: llama.cpp's adapters don't have this; tune the model's folder instead")
     targets = lora.target_modules
     if isinstance(targets, set | list) and (strange := sorted(set(targets) - set(LINEAR))):
-        known = ", ".join(LINEAR)
-        raise InputError(f"[lora] target_modules: for llama.cpp, some of {known}, or all-linear; not {strange[0]}")
+        names = ", ".join(LINEAR)
+        raise InputError(f"[lora] target_modules: for llama.cpp, some of {names}, or all-linear; not {strange[0]}")
 
 
 def converted(folder: Path, base: Path) -> Lora:
-    """The adapter that PEFT wrote into `folder`, for the base's GGUF file, as `check` lets it be.
+    """The adapter that PEFT wrote into `folder`, for the base's GGUF file. It must have passed `check`.
 
-    Raises InputError for a weight that the GGUF does not have.
+    Raises InputError for a weight that the GGUF file does not have.
     """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from safetensors.numpy import load_file
@@ -92,7 +100,7 @@ def converted(folder: Path, base: Path) -> Lora:
 
 
 def _reordered(rows: Any, heads: int) -> Any:
-    """Rows of a projection from transformers' order (halves of a head) to GGUF's (pairs)."""
+    """Changes a projection's rows from transformers' order (halves of a head) to GGUF's order (pairs)."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
@@ -106,7 +114,7 @@ def _parts(update: Update) -> tuple[tuple[str, Any], tuple[str, Any]]:
 
 
 def merged(lora: Lora, base: Path, made: Path) -> None:
-    """Writes the base's GGUF with the update added to its weights; quantised ones become Q8_0."""
+    """Writes the base's GGUF with the update added to its weights. Quantised weights become Q8_0."""
     updates = {update.tensor: update for update in lora.updates}
 
     def change(name: str, values: Callable[[], Any]) -> Any:

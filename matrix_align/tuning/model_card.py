@@ -1,4 +1,4 @@
-"""The model card of an adapter, as the Hugging Face hub has them: YAML, then text."""
+"""The model card of an adapter, in the form of the Hugging Face hub: YAML, then text."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WAYS = {"sft": "supervised fine-tuning on the answers alone", "dpo": "direct pre
 
 
 def note_measured(folder: Path, table: str) -> None:
-    """Puts a table of measurements, before and after, into the card of an adapter; of one that has our card.
+    """Puts a table of measurements, before and after, into an adapter's model card, if that card is ours.
 
-    Rows of other measures that stand there already, under the same heads, stay.
+    If the card has a table with the same columns, its rows for other metrics stay.
     """
     path = folder / CARD
     with suppress(FileNotFoundError):
@@ -38,7 +38,7 @@ def note_measured(folder: Path, table: str) -> None:
 
 
 def _of_scenes(data: Path) -> list[str]:
-    """What the data are, where `export` has written them and says so in its card beside them."""
+    """A line on where the data come from, if a data card of `export` beside them names them."""
     with suppress(OSError, UnicodeDecodeError):
         text = (data.parent / CARD).read_text(encoding="utf-8")
         if data.name in (files_described(text) or ()):
@@ -55,7 +55,7 @@ def model_card(
     test: Examples | None,
     seed: int,
 ) -> str:
-    """The card of an adapter: what it was made from and how; `figures` are those that `tune` returns."""
+    """The card of an adapter: what it was made from, and how. `figures` are those that `tune` returns."""
     from huggingface_hub import ModelCard, ModelCardData
 
     on_hub = base.where == base.name and not base.digest
@@ -94,7 +94,7 @@ def model_card(
 
 
 def _figures(base: Base, figures: dict[str, Any], train: Examples, test: Examples | None) -> list[str]:
-    """The table of what was trained on, for how long, and to which loss."""
+    """A table of what the model was trained on, how long, and to which loss."""
     rows = {
         "base": f"{base.name} {base.digest[:12]}".rstrip(),
         "rows": f"{figures['rows']:,} of {train.path.name} ({train.digest[:12]})",

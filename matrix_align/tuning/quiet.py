@@ -1,7 +1,7 @@
-"""The libraries' own output, for as long as one of them works: no progress bars, no advice to developers.
+"""Silences the libraries while they work: no progress bars, no advice to developers.
 
-Owns which of their warnings a person need not read. All others are said, one line each, once. What was changed in the
-libraries is put back at the end. Knows no model and no training.
+Owns which of their warnings a user need not read. Every other warning is printed once, on one line. Restores the
+libraries' settings at the end. Knows no model and no training.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ..types import shorten
 
 LIBRARIES = ("accelerate", "datasets", "huggingface_hub", "peft", "transformers", "trl")
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
-# What the libraries warn of that neither harms a tuning nor can be mended by who asked for it.
+# Warnings of things that do no harm to a tuning, and that its user can't change.
 HARMLESS = (
     "mtime may not be reliable",  # checkpoints are told apart by their numbers
-    "use_cache=True",  # set by transformers itself while activations are calculated again
+    "use_cache=True",  # transformers sets it itself during gradient checkpointing
     "The tokenizer has new PAD/BOS/EOS tokens",  # the padding, see base.tokenizer
-    "is not a prefix of the tokenized prompt",  # said in our own words before the training, see template.py
+    "is not a prefix of the tokenized prompt",  # template.py says it in our words before the training
 )
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without progress bars, and without the warnings that are harmless here. The others go to standard error."""
-    said: set[str] = set()
+    """Runs a block without progress bars and harmless warnings. Other warnings go to standard error."""
+    printed: set[str] = set()
 
     def say(library: str, message: str) -> None:
         line = f"{library}: {shorten(COLOURS.sub('', message), 300)}"
-        if line not in said and not any(words in message for words in HARMLESS):
-            said.add(line)
+        if line not in printed and not any(words in message for words in HARMLESS):
+            printed.add(line)
             print(line, file=sys.stderr)
 
     def warned(message: Any, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
@@ -71,7 +71,7 @@ class _Saying(logging.Handler):
 
 @contextmanager
 def _logging_through(logger: logging.Logger, say: Callable[[str, str], None]) -> Iterator[None]:
-    """Messages of this logger and those below it, from warnings on, go to `say` and nowhere else."""
+    """Sends warnings and errors of this logger, and of those below it, only to `say`."""
     level, handlers, propagate = logger.level, logger.handlers[:], logger.propagate
     logger.handlers, logger.propagate = [_Saying(say)], False
     logger.setLevel(logging.WARNING)
@@ -84,9 +84,9 @@ def _logging_through(logger: logging.Logger, say: Callable[[str, str], None]) ->
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Switches off those progress bars that are on, and on again."""
+    """Switches off the progress bars that are on. Switches the same ones on again at the end."""
     with ExitStack() as restored:
-        with suppress(ImportError):  # which base.py says in full
+        with suppress(ImportError):  # base.py reports a missing library
             import datasets
             from transformers import modeling_gguf_pytorch_utils as unpacking
             from transformers.utils import logging as bars

@@ -1,8 +1,8 @@
 """One tuning, from a file of rows to an adapter: TRL's trainers over a LoRA of PEFT's.
 
-Owns the order of work. A killed tuning goes on from its last checkpoint, a finished one is not done again. Knows no
-server and no scene. Several processes (`accelerate launch`) run all of it; what is written beside the trainer's own
-files, the first of them writes.
+Owns the order of work. A killed tuning continues from its last checkpoint. A finished one is not repeated. Several
+processes (`accelerate launch`) may run all of it; then only the first one writes files, apart from the trainer's own.
+Knows no server and no scene.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OVER = "out of memory"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` was asked to do. `test` is a file of rows that are only measured."""
+    """What `tune` was asked to do. `test` is a file of rows to measure the loss on, not to learn from."""
 
     data: Path
     base: str
@@ -50,9 +50,9 @@ class Tuning:
 
 
 def tune(asked: Tuning) -> dict[str, Any]:
-    """Trains what `asked` says, writes the adapter and what goes with it, and returns the figures.
+    """Does the tuning `asked`: trains, writes the adapter and its other files, and returns the figures.
 
-    Raises InputError for a base, a file or a setting that can't be used, and where `out` holds another tuning.
+    Raises InputError for a base, a file or a setting that can't be used, and if `out` holds another tuning.
     """
     console, first = Console(stderr=True, highlight=False), os.environ.get("RANK", "0") == "0"
 
@@ -82,13 +82,13 @@ def tune(asked: Tuning) -> dict[str, Any]:
             "seed": asked.seed,
             "qlora": asked.qlora,
             "too_long": asked.too_long,
-            "processes": checkpoints.processes(),  # more of them, a larger batch
+            "processes": checkpoints.processes(),  # more processes make a larger batch
         }
         of_data = {"train": train.digest, "test": test.digest if test else ""}
         checkpoints.settle(asked.out, base, {"tune": of_tuning, "data": of_data, **settings})
     done = asked.out / checkpoints.HISTORY
     if done.exists():
-        say(f"{asked.out} is finished; it is not tuned again")
+        say(f"{asked.out} is finished already; it is not tuned again")
         if first:
             write_weights(asked.out, base, asked.merge, asked.gguf)
         return dict(json.loads(done.read_text(encoding="utf-8"))["figures"])
@@ -100,7 +100,7 @@ def tune(asked: Tuning) -> dict[str, Any]:
 
 
 def _data(asked: Tuning, tokenizer: Any, limit: Any, say: Callable[[str], None]) -> tuple[Examples, Examples | None]:
-    """The examples to learn, and those that are only measured; `limit` is the most tokens of one."""
+    """The examples to learn from, and those to measure the loss on. `limit` is the most tokens of a text."""
     if not isinstance(limit, int):
         raise InputError(f"[{asked.method}] max_length is a number of tokens (got {limit!r})")
     beside = asked.data.with_name(f"{asked.data.stem}-test{asked.data.suffix}")  # as `export --test` names it
@@ -114,7 +114,7 @@ def _data(asked: Tuning, tokenizer: Any, limit: Any, say: Callable[[str], None])
         say(train.unlike)
     if test and (shared := overlap(train, test)):
         raise InputError(
-            f"{len(shared):,} rows of {test_path} are asked in {asked.data} too, the first at {shared[0]}; "
+            f"{len(shared):,} rows of {test_path} have prompts of {asked.data}, the first at {shared[0]}; "
             "`matrix-align export --test 0.1` splits by question"
         )
     return train, test
@@ -130,12 +130,12 @@ def _train(
     test: Examples | None,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Leaves the adapter in `out`; returns the figures of the tuning, and what was logged on the way."""
+    """Trains, and leaves the adapter in `out`. Returns the figures of the tuning and the trainer's log."""
     from safetensors import SafetensorError
     from transformers import PrinterCallback, set_seed
 
     values = dict(values)
-    given = values.pop("model_init_kwargs", None) or {}  # the trainers would ignore it, as they get a model
+    given = values.pop("model_init_kwargs", None) or {}  # a trainer that is given a model ignores it
     set_seed(asked.seed)
     with quiet():
         args = _arguments(asked, values, bool(test))
@@ -143,7 +143,7 @@ def _train(
         model = bases.model(base, bases.dtype(), **options)
         longest = max(row.longest for row in train.rows)
         needed = wanted(model, args, longest, len(tokenizer), asked.method == "dpo")
-        say(f"memory: about {needed / 2**30:.1f} GB more wanted for a step, {free() / 2**30:.1f} GB free")
+        say(f"memory: a step needs about {needed / 2**30:.1f} GB more, {free() / 2**30:.1f} GB are free")
         if needed > free():
             say("that may be too little: lower per_device_train_batch_size or max_length, or take --qlora on a GPU")
         trainer = _trainer(asked, model, args, tokenizer, lora, train, test)
@@ -153,7 +153,7 @@ def _train(
         trainer.add_callback(watch := watching(tokens, Console(stderr=True, highlight=False)))
         last = checkpoints.newest(asked.out)
         if last:
-            say(f"going on from step {last.name.split('-')[1]}")
+            say(f"continuing from step {last.name.split('-')[1]}")
         try:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
             seconds = watch.seconds()
@@ -165,9 +165,9 @@ def _train(
             if bases.out_of_memory(error):
                 smaller = "lower per_device_train_batch_size or max_length"
                 raise InputError(f"{OVER}: {shorten(str(error), 200)}; {smaller}") from None
-            # Settings that do not go together, a disk that is full, an optimiser that comes in a package of its own.
+            # For example: settings that contradict each other, a full disk, an optimiser from a package not installed.
             why = f"{type(error).__name__}: {shorten(str(error), 300)}"
-            raise InputError(f"the training broke off: {why}; the same command goes on with it") from error
+            raise InputError(f"the training failed: {why}; run the same command again to continue it") from error
     log = trainer.state.log_history
     figures = {
         "rows": len(train.rows),
@@ -179,21 +179,21 @@ def _train(
     }
     losses = [entry["loss"] for entry in log if "loss" in entry]
     tests = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
-    tenth = max(1, len(losses) // 10)  # of one step to the next the loss varies with the rows
+    tenth = max(1, len(losses) // 10)  # from one step to the next the loss varies with the rows
     figures["loss"] = {"first": fmean(losses[:tenth]), "last": fmean(losses[-tenth:])} if losses else None
     figures["test_loss"] = {"before": tests[0], "after": tests[-1]} if tests else None
     return figures, log
 
 
 def _arguments(asked: Tuning, values: dict[str, Any], tested: bool) -> Any:
-    """TRL's SFTConfig or DPOConfig. What the machine and the command line decide stands behind `values`."""
+    """TRL's SFTConfig or DPOConfig. What the machine and the command line decide overrides `values`."""
     import torch
 
     gpu = torch.cuda.is_available()
     return config.made(
         asked.method,
         {
-            "gradient_checkpointing": gpu,  # on a CPU memory is less scarce than time
+            "gradient_checkpointing": gpu,  # on a CPU, time is scarcer than memory
             "dataloader_pin_memory": gpu,
             "eval_strategy": "epoch" if tested else "no",
             "report_to": "none",
@@ -213,7 +213,7 @@ def _arguments(asked: Tuning, values: dict[str, Any], tested: bool) -> Any:
 def _trainer(
     asked: Tuning, model: Any, args: Any, tokenizer: Any, lora: Any, train: Examples, test: Examples | None
 ) -> Any:
-    """TRL's, which tokenises the rows. Raises InputError where the settings do not fit the base."""
+    """TRL's trainer, which also tokenises the rows. Raises InputError if the settings do not fit the base."""
     from datasets import Dataset
     from trl import DPOTrainer, SFTTrainer
 
@@ -228,21 +228,21 @@ def _trainer(
             processing_class=tokenizer,
             peft_config=lora,
         )
-    except (ValueError, RuntimeError, TypeError, ImportError) as error:  # in the libraries' own ways
+    except (ValueError, RuntimeError, TypeError, ImportError) as error:  # the libraries have no one class for it
         if bases.out_of_memory(error):
             why = shorten(str(error), 200)
-            raise InputError(f"{OVER}: {why}; the weights alone are too many, try --qlora") from None
+            raise InputError(f"{OVER}: {why}; the weights alone don't fit, try --qlora") from None
         raise InputError(f"the settings do not fit the base: {shorten(str(error), 300)}") from None
 
 
 def _check_labels(dataset: Any, stops: frozenset[int], train: Examples) -> None:
-    """Raises InputError where the tokens that bear the loss hold no end of turn, but for rows that were cut."""
+    """Raises InputError if a row's learned tokens hold no end of turn. Rows that were cut are exempt."""
     columns = [name for name in ("labels", "chosen_ids", "rejected_ids") if name in dataset.column_names]
     endless = sum(any(stops.isdisjoint(row[name]) for name in columns) for row in dataset.select_columns(columns))
     if endless > train.cut:
         raise InputError(
-            f"{endless - train.cut:,} of {len(dataset):,} rows hold no end of turn to learn, as TRL has tokenised "
-            "them, so the tuned model would not stop; does --config name another chat template?"
+            f"{endless - train.cut:,} of {len(dataset):,} rows hold no end of turn to learn after TRL's "
+            "tokenising, so the tuned model would not stop; does --config name another chat template?"
         )
 
 

@@ -1,5 +1,6 @@
-"""How far a training is, on standard error: step, loss, tokens per second, time left. A bar on a terminal; elsewhere
-twenty lines.
+"""The progress of a training, on standard error: step, loss, tokens per second, time left.
+
+Shows a bar on a terminal, and prints twenty lines elsewhere.
 """
 
 from __future__ import annotations
@@ -14,19 +15,17 @@ LINES = 20
 
 
 def watching(tokens: int, console: Console) -> Any:
-    """A callback for transformers' trainers. `tokens` are those of one epoch."""
+    """A callback for transformers' trainers. `tokens` is the number of tokens in one epoch."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
-        """Follows one training; `seconds` and `tokens_done` count from its beginning, over all its starts, but for what
-        a kill has cost.
-        """
+        """Follows one training. `seconds` and `tokens_done` cover all its starts, without what a kill has cost."""
 
         def __init__(self) -> None:
             columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
             self._bar = Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
             self._began = time.monotonic()
-            self._before = 0.0  # seconds, of earlier starts
+            self._before = 0.0  # seconds of earlier starts
             self._epoch = 0.0
 
         def seconds(self) -> float:
@@ -37,7 +36,7 @@ def watching(tokens: int, console: Console) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._began, self._epoch = time.monotonic(), state.epoch or 0.0
-            self._before = max((each.get("seconds", 0.0) for each in state.log_history), default=0.0)
+            self._before = max((entry.get("seconds", 0.0) for entry in state.log_history), default=0.0)
             self._first, self._lines = state.is_world_process_zero, state.global_step * LINES // state.max_steps
             if self._first:
                 self._bar.start()
@@ -45,7 +44,7 @@ def watching(tokens: int, console: Console) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
-                state.log_history[-1]["seconds"] = round(self.seconds(), 1)  # so it stands in the checkpoint
+                state.log_history[-1]["seconds"] = round(self.seconds(), 1)  # so that the checkpoint holds it
                 self._show(state, f"loss {float(logs['loss']):.3f} · ")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
