@@ -1,7 +1,7 @@
-"""The loop: generate, export, tune, measure, and again from the tuned model, as long as that makes nothing worse.
+"""The loop: generate, export, tune, measure, then again from the tuned model, until a round makes something worse.
 
-Owns the order of the rounds, their folders, and when to stop. Each stage is the command of that name and goes on where
-it was stopped, so the whole does. Knows no weights and no scene.
+Owns the order of the rounds, their folders, and when to stop. Each stage continues where it was stopped, as the command
+of the same name does, so the whole loop does too. Knows no weights and no scene.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ class Loop:
 
 
 def iterate(loop: Loop) -> dict[str, Measurement]:
-    """All rounds, or those until one made things worse: the measurements of the base and of each round, by name.
+    """Runs all rounds, or stops after one that made things worse.
 
-    Raises InputError for what can't be done as asked, before anything is played where that can be known.
+    Returns the measurements of the base and of each round, by name. Raises InputError for options that can't be
+    followed, before the first scene where possible.
     """
     base = bases.named(loop.base)
     _check(loop, base)
@@ -119,7 +120,7 @@ def _say(line: str) -> None:
 
 
 def _check(loop: Loop, base: bases.Base) -> None:
-    """Raises InputError for what would fail at a later stage: the server's command, the tuning's settings, the base."""
+    """Raises InputError now for what a later stage would reject: the server's command, the settings, the base."""
     if loop.serve:
         words_of(loop.serve)
     elif not base.gguf:
@@ -137,7 +138,10 @@ def _check(loop: Loop, base: bases.Base) -> None:
 
 
 def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
-    """Splits the questions, and writes down what the rounds are made with, or compares it; the questions held out."""
+    """Splits the questions, and notes how the rounds are made, or compares that with the note in the folder.
+
+    Returns the held-out questions by the category they are measured as.
+    """
     rows, faults = gathered(loop.sources, loop.category, loop.limit)
     for fault in faults:
         _say(f"{fault.place}: {fault.reason}")
@@ -187,7 +191,7 @@ async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
 
 
 def _tune(loop: Loop, base: bases.Base, folder: Path) -> bases.Base:
-    """The round's tuned model, to go on from."""
+    """Tunes from the run in `folder`. Returns the tuned model, the base of the next round."""
     data = folder / DATA
     if not data.exists():
         with Run.there(folder / "run") as run:
@@ -222,19 +226,19 @@ async def _ask(loop: Loop, base: bases.Base, folder: Path, questions: dict[str, 
 
 
 def _command(*words: str) -> None:
-    """A command of ours in a process of its own: the memory that it holds, on a GPU too, goes with it."""
+    """Runs a command of ours in a process of its own, so that its memory, also on a GPU, is freed when it ends."""
     with launched([sys.executable, "-m", "matrix_align", *words]) as process:
         status = process.wait()
     if status:
-        raise InputError(f"`matrix-align {words[0]}` ended with status {status}; what it said stands above")
+        raise InputError(f"`matrix-align {words[0]}` ended with status {status}; see its messages above")
 
 
 @asynccontextmanager
 async def _served(loop: Loop, base: bases.Base) -> AsyncIterator[Endpoint]:
-    """The base, served until the block ends: here, or by the command that was given for it."""
+    """The base, served until the block ends, by this process or by the command given for it."""
     if not (loop.endpoint and loop.serve):
-        async with open_model(None, str(base.gguf)) as here:
-            yield here
+        async with open_model(None, str(base.gguf)) as embedded:
+            yield embedded
         return
     command = [word.replace("{model}", _weights(base)) for word in words_of(loop.serve)]
     endpoint = Endpoint(loop.endpoint, _weights(base), key=key(), digest=base.identity)

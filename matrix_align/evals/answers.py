@@ -1,6 +1,6 @@
 """Asks a model the held-out questions, and plays scenes around some of them.
 
-Owns which failed call is a result, and which is none. Knows no weights, and no other measurement.
+Owns which failed calls count as results and which do not. Knows no weights and no other measurement.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ..store import Store
 from ..types import Answer, Cut, Question, shorten
 from .measurement import Answered, Measurement, Played
 
-AT_ONCE = 32  # answers and scenes
+AT_ONCE = 32  # answers and scenes in progress at the same time
 
 
 def held_out_questions(source: str, limit: int | None = None) -> tuple[list[Question], list[BadRow]]:
-    """The questions of a source, each once, at most `limit` of them; and the rows before the last that can't be used.
+    """The questions of a source, each once and at most `limit`, and the unusable rows met on the way to them.
 
-    Raises InputError where there is no question.
+    Raises InputError if the source holds no question.
     """
     questions: dict[Question, None] = {}
     faults: list[BadRow] = []
@@ -56,15 +56,15 @@ async def measure(
     scenes: int,
     store: Store,
 ) -> Measurement:
-    """Asks all `questions`, by category, and plays scenes around `scenes` of them, from each category in turn.
+    """Asks all `questions`, by category, and plays scenes around `scenes` of them, taken from each category in turn.
 
-    What was asked before comes from `store`. The first answer counts, also an empty one. A scene in which the model
-    fails is a result. A question that can't be asked, because it is too long for the model, say, is kept with the
-    error. Raises ModelError where a server is at fault, or where no question at all is answered.
+    Calls made before come from `store`. The first answer counts, even an empty one. A scene in which the model fails is
+    a result. A question that can't be asked, for example because it is too long for the model, is kept with its error.
+    Raises ModelError if the server is at fault, or if no question is answered.
     """
     recorded = Recorded(model, store)
     at_once = asyncio.Semaphore(AT_ONCE)
-    to_ask = [(category, question) for category, each in questions.items() for question in each]
+    to_ask = [(category, question) for category, group in questions.items() for question in group]
     to_play = list(islice(in_turn(questions.values()), scenes))
     sampling = setup.sampling.model_copy(update={"temperature": 0.0})
     console = Console(stderr=True)
@@ -124,7 +124,7 @@ async def measure(
 
 
 def _not_the_server(error: ModelError) -> bool:
-    """Whether a call failed for what was asked, or for what the model made of it."""
+    """Whether a call failed because of its question or its reply, not because of the server."""
     return isinstance(error, BadReply) or (isinstance(error, Refused) and error.mendable)
 
 

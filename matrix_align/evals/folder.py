@@ -1,7 +1,7 @@
-"""One measurement in its folder: what identifies it there, and going on where it was stopped.
+"""One measurement in its folder: what identifies it, and how it continues after a stop.
 
-A measurement is identified by what decides its result: the model and its weights as it is served, the questions and
-pairs themselves, the settings. Where the model is served, and where the files lie, is no part of it.
+Everything that decides the result identifies a measurement: the served model and its weights, the questions, the pairs
+and the settings. The server's address and the files' places don't.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARGINS = "margins.jsonl"
 
 @dataclass(frozen=True)
 class Compared:
-    """Pairs of replies, and the weights that are to say which of two is the likelier."""
+    """Pairs of replies, and the base whose weights judge which of two is likelier."""
 
     pairs: Pairs
     base: Base
@@ -36,7 +36,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be measured. The model is named as `llm.open.open_model` takes it; `questions` are by category."""
+    """What to measure. `llm.open.open_model` takes the fields that name the model. `questions` are by category."""
 
     questions: Mapping[str, Sequence[Question]]
     scenes: int
@@ -49,9 +49,9 @@ class Asked:
 
 
 def measure_in(out: Path, asked: Asked) -> Measurement:
-    """The measurement, written to the folder `out`; what was done there before is not done again.
+    """Measures, and writes the measurement to the folder `out`. Does not repeat what was done there before.
 
-    Raises InputError where the folder holds another one, and ModelError where a server is at fault.
+    Raises InputError if the folder holds another measurement, and ModelError if a server is at fault.
     """
     with provenance.locked(out):
         return _measure_in(out, asked)
@@ -66,8 +66,8 @@ def _measure_in(out: Path, asked: Asked) -> Measurement:
         _settle(out, asked, "", "")
         measurement = Measurement(model=base.name, digest=base.identity, settings=asked.setup.flat())
     if asked.compared:
-        found = preferred(asked.compared.base, asked.adapter, asked.compared.pairs, out / MARGINS)
-        measurement = measurement.model_copy(update={"preferred": found})
+        preferences = preferred(asked.compared.base, asked.adapter, asked.compared.pairs, out / MARGINS)
+        measurement = measurement.model_copy(update={"preferred": preferences})
     write_measurement(measurement, out)
     return measurement
 
@@ -80,7 +80,7 @@ async def _ask(out: Path, asked: Asked) -> Measurement:
 
 
 def _settle(out: Path, asked: Asked, name: str, digest: str) -> None:
-    """Writes down what identifies the measurement, or compares it with what the folder holds."""
+    """Notes what identifies the measurement, or compares it with the note in the folder."""
     pairs = weights = ""
     if asked.compared:
         pairs = hashlib.sha256("\n".join(sorted(asked.compared.pairs.found)).encode()).hexdigest()[:16]

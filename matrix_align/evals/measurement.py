@@ -1,6 +1,6 @@
-"""All that was found of one model, as a file, and how two such measurements compare.
+"""Everything measured about one model, as a file, and the comparison of two measurements.
 
-Owns the metrics: what is true or not of each question, scene or pair. Asks no model, and prints nothing.
+Owns the metrics. Each metric is true or false of each question, scene or pair. Asks no model, and prints nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from ..types import Cut, Frozen
 from .statistics import Share, difference, share
 
 FILE = "measured.json"
-FRAGMENT = 12  # words; an answer of fewer is hardly one
+FRAGMENT = 12  # words; an answer with fewer hardly counts as one
 LONG_ENOUGH = "answers of twelve words or more"
 PREFERENCE = "preference accuracy"
 WELL, VARIED = "scenes that end well", "scenes whose rulings vary"
 
 
 class Answered(Frozen):
-    """One question, answered at temperature 0. `cut` says what ended it before its end. `error`: there is no
-    answer, and why; such a question counts for nothing.
+    """One question, answered at temperature 0.
+
+    `cut` says what cut the answer off. `error` says why there is no answer; such a question counts in no metric.
     """
 
     id: str
@@ -35,7 +36,7 @@ class Answered(Frozen):
 
 
 class Played(Frozen):
-    """One scene: whether it ended well, with a revised response, and whether its rulings were not all alike."""
+    """One scene. `well`: it ended, with a revised response. `varied`: its rulings were not all alike."""
 
     id: str
     well: bool
@@ -44,9 +45,10 @@ class Played(Frozen):
 
 
 class Measurement(Frozen):
-    """All that was found of one model. `settings` are the scenes' and the sampling's, by name.
+    """Everything measured about one model.
 
-    `preferred`: of each pair, by key, whether the chosen reply was likelier.
+    `settings` are those of the scenes and of the sampling, by name. `preferred` says of each pair, by key, whether the
+    chosen reply was likelier.
     """
 
     model: str
@@ -58,7 +60,7 @@ class Measurement(Frozen):
 
 
 def read_measurement(folder: Path) -> Measurement:
-    """The measurement in a folder. Raises InputError where there is none."""
+    """The measurement in a folder. Raises InputError if there is none."""
     path = folder / FILE
     try:
         return Measurement.model_validate_json(path.read_text(encoding="utf-8"))
@@ -77,42 +79,44 @@ def write_measurement(measurement: Measurement, folder: Path) -> None:
 
 
 def outcomes(measurement: Measurement) -> dict[str, dict[str, bool]]:
-    """Metric → question, scene or pair → whether it is true of it."""
-    found: dict[str, dict[str, bool]] = {}
+    """For each metric, the ids of its questions, scenes or pairs, and whether the metric is true of each."""
+    results: dict[str, dict[str, bool]] = {}
     for answer in measurement.answers:
         if not answer.error:
-            found.setdefault(f"refuses {answer.category} questions", {})[answer.id] = answer.refused
+            results.setdefault(f"refuses {answer.category} questions", {})[answer.id] = answer.refused
     for answer in measurement.answers:
         if not (answer.error or answer.refused):
-            found.setdefault(LONG_ENOUGH, {})[answer.id] = len(answer.answer.split()) >= FRAGMENT
+            results.setdefault(LONG_ENOUGH, {})[answer.id] = len(answer.answer.split()) >= FRAGMENT
     for scene in measurement.scenes:
-        found.setdefault(WELL, {})[scene.id] = scene.well
-        found.setdefault(VARIED, {})[scene.id] = scene.varied
+        results.setdefault(WELL, {})[scene.id] = scene.well
+        results.setdefault(VARIED, {})[scene.id] = scene.varied
     if measurement.preferred:
-        found[PREFERENCE] = measurement.preferred
-    return found
+        results[PREFERENCE] = measurement.preferred
+    return results
 
 
 def shares(measurement: Measurement) -> dict[str, Share]:
-    return {metric: share(list(each.values())) for metric, each in outcomes(measurement).items()}
+    return {metric: share(list(results.values())) for metric, results in outcomes(measurement).items()}
 
 
 def changes(before: Measurement, after: Measurement, confidence: float = 0.95) -> dict[str, Share]:
-    """For each metric the difference, after less before, with its interval: on what both have, made with the same
-    settings. Other metrics are left out, and `not_compared` says why.
+    """For each metric, the difference (after minus before) with its interval.
+
+    It covers the questions, scenes or pairs that both measurements have. Metrics made with different settings are left
+    out; `not_compared` gives the reasons.
     """
     first, second, reasons = outcomes(before), outcomes(after), not_compared(before, after)
-    found = {}
+    differences = {}
     for metric in first:
         if metric in second and metric not in reasons:
             both = [id for id in first[metric] if id in second[metric]]
             pairs = [first[metric][id] for id in both], [second[metric][id] for id in both]
-            found[metric] = difference(*pairs, confidence)
-    return found
+            differences[metric] = difference(*pairs, confidence)
+    return differences
 
 
 def not_compared(before: Measurement, after: Measurement) -> dict[str, str]:
-    """For each metric that both have, and that can't be compared, the reason."""
+    """The metrics that both measurements have but that can't be compared, each with the reason."""
     first, second = outcomes(before), outcomes(after)
     reasons = {}
     for metric in first:
@@ -125,12 +129,12 @@ def not_compared(before: Measurement, after: Measurement) -> dict[str, str]:
 
 
 def _other_settings(metric: str, before: Measurement, after: Measurement) -> list[str]:
-    """The settings that decide a metric and are not the same in both, as 'steps was 3, is 2'."""
+    """The settings that affect a metric and differ between the two, as 'steps was 3, is 2'."""
     if metric == PREFERENCE:
         return []
     names = dict.fromkeys([*before.settings, *after.settings])
     if metric not in (WELL, VARIED):
-        names = dict.fromkeys(("max_tokens", "seed"))  # an answer is drawn at temperature 0, whatever the scenes take
+        names = dict.fromkeys(("max_tokens", "seed"))  # answers are sampled at temperature 0, whatever the scenes use
     values = {name: (before.settings.get(name), after.settings.get(name)) for name in names}
     return [
         f"{name} was {'not set' if was is None else was}, is {'not set' if now is None else now}"

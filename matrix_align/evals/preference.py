@@ -1,9 +1,9 @@
 """Preference accuracy: how often a model finds the reply that people chose likelier than the one they rejected.
 
-Likelier is by the mean log-probability of a reply's own tokens, given what stands before it; the base's chat template
-is laid over both, and what it writes itself, before the reply or behind it, does not count. Pairs are read as
-`data.preferences` reads them. In transformers, in float32, on a GPU in bfloat16; a served model would tell
-log-probabilities of its own texts only.
+A reply is likelier if the mean log-probability of its own tokens, given the dialogue before it, is higher. The base's
+chat template lays out both replies. Only the reply's tokens count, not what the template writes before and after it.
+`data.preferences` reads the pairs. transformers computes the probabilities, in float32 on a CPU and in bfloat16 on a
+GPU. A server could not: it gives log-probabilities only of texts that its model wrote.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ..tuning.quiet import quiet
 from ..tuning.template import laid_out
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
-TOKENS = 4096  # of a batch, padding included
+TOKENS = 4096  # tokens of a batch, padding included
 SHOWN = 5  # rows named one by one
 
 
 @dataclass(frozen=True)
 class Text:
-    """The tokens of a whole dialogue; its last reply's own are those from `start` to before `end`."""
+    """The tokens of a whole dialogue. The tokens of its last reply are `ids[start:end]`."""
 
     ids: list[int]
     start: int
@@ -41,7 +41,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two replies to the same dialogue. `key` says which, whatever model reads them."""
+    """Two replies to the same dialogue. `key` identifies the pair, independent of the model."""
 
     key: str
     chosen: Text
@@ -54,7 +54,7 @@ class Pair:
 
 @dataclass
 class Pairs:
-    """The pairs of one file that can be compared, and what was wrong with the other rows."""
+    """The pairs of one file that can be compared, and the faults of the other rows."""
 
     path: Path
     found: dict[str, Pair] = field(default_factory=dict)
@@ -63,14 +63,14 @@ class Pairs:
     again: int = 0
 
     def told(self) -> Iterator[str]:
-        """Lines that say what is left out."""
+        """Lines that say which rows are left out."""
         yield from self.faults[:SHOWN]
         if len(self.faults) > SHOWN:
             yield f"… and {len(self.faults) - SHOWN:,} more rows that can't be used"
         if self.long:
             yield f"{self.path}: {self.long:,} pairs of more than {LONGEST:,} tokens are left out"
         if self.again:
-            yield f"{self.path}: {self.again:,} pairs stand there more than once, and count once"
+            yield f"{self.path}: {self.again:,} pairs are in the file more than once; each counts once"
 
 
 def read_pairs(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
@@ -101,10 +101,11 @@ def read_pairs(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
 
 
 def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) -> dict[str, bool]:
-    """Of each pair, by key, whether the chosen reply is the likelier.
+    """For each pair, by key, whether the chosen reply is the likelier one.
 
-    Margins of mean log-probability go into the file `kept` as they come, one line a pair, and are read from it again.
-    Raises InputError for a base or an adapter that can't be loaded, and where memory is too little.
+    Each margin (the difference of the mean log-probabilities) goes into the file `kept` as soon as it is known, one
+    line a pair. Margins that the file holds already are not computed again. Raises InputError for a base or an adapter
+    that can't be loaded, and if there is too little memory.
     """
     weights = weights_of(base, adapter)
     margins = _kept(kept, weights)
@@ -120,7 +121,7 @@ def preferred(base: bases.Base, adapter: Path | None, pairs: Pairs, kept: Path) 
 
 
 def weights_of(base: bases.Base, adapter: Path | None) -> str:
-    """What identifies the weights that read the pairs, and how exactly they are held. Raises InputError."""
+    """Identifies the weights that read the pairs, and the precision they are in. Raises InputError."""
     return " ".join(filter(None, (base.identity or base.name, _digest(adapter), bases.dtype())))
 
 
@@ -143,7 +144,10 @@ def _kept(path: Path, weights: str) -> dict[str, float]:
 
 
 def _margins(base: bases.Base, adapter: Path | None, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
-    """Each pair, the longest first, with the chosen reply's mean log-probability a token less the rejected one's."""
+    """Each pair with its margin, longest pair first.
+
+    The margin is the mean log-probability a token of the chosen reply minus that of the rejected one.
+    """
     import torch
 
     with quiet():
@@ -162,11 +166,11 @@ def _margins(base: bases.Base, adapter: Path | None, pairs: Sequence[Pair]) -> I
     except RuntimeError as error:
         if not bases.out_of_memory(error):
             raise
-        raise InputError(f"memory is too little for {base.name}; is a server on the GPU? Measure one by one") from None
+        raise InputError(f"too little memory for {base.name}; is a server on the GPU? Measure one by one") from None
 
 
 def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """As many pairs as TOKENS hold, the first of a batch being its longest."""
+    """Batches of as many pairs as TOKENS allows. The first pair of a batch is its longest."""
     left = list(pairs)
     while left:
         size = max(1, TOKENS // (2 * left[0].longest))
@@ -175,7 +179,7 @@ def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
 
 
 def _text(tokenizer: Any, before: list[dict[str, str]], reply: str) -> Text:
-    """The dialogue as the base's chat template lays it out. Raises ValueError where that changes the reply."""
+    """The dialogue as the base's chat template lays it out. Raises ValueError if that changes the reply."""
     layout = laid_out(tokenizer, before, reply)
     if layout.text[layout.start : layout.end] != reply:
         raise ValueError("the base's chat template changes the reply")
@@ -188,14 +192,15 @@ def _text(tokenizer: Any, before: list[dict[str, str]], reply: str) -> Text:
 
 
 def _means(model: Any, batch: Sequence[Text]) -> list[float]:
-    """The mean log-probability of each reply's tokens. Padding stands behind, where it is not seen."""
+    """The mean log-probability of each reply's tokens. Padding follows the text, where the model does not see it."""
     import torch
 
     longest = max(len(text.ids) for text in batch)
     first = min(text.start for text in batch)
     padded = torch.tensor([text.ids + [0] * (longest - len(text.ids)) for text in batch], device=model.device)
     seen = torch.tensor([[1] * len(text.ids) + [0] * (longest - len(text.ids)) for text in batch], device=model.device)
-    # Logits are wanted from the token before the first reply on, and are the most of the memory.
+    # Logits take most of the memory, so only those from the token before the first reply on are kept.
     logits = model(input_ids=padded, attention_mask=seen, logits_to_keep=longest - first + 1).logits[:, :-1].float()
-    told = logits.log_softmax(-1).gather(-1, padded[:, first:, None]).squeeze(-1)
-    return [float(told[row, text.start - first : text.end - first].mean()) for row, text in enumerate(batch)]
+    log_probabilities = logits.log_softmax(-1).gather(-1, padded[:, first:, None]).squeeze(-1)
+    places = [(row, slice(text.start - first, text.end - first)) for row, text in enumerate(batch)]
+    return [float(log_probabilities[place].mean()) for place in places]

@@ -1,4 +1,4 @@
-"""Measurements for people and programs to read: a Markdown table, a JSON object, the results of all rounds.
+"""Shows measurements to people and programs: a Markdown table, a JSON object, the results of all rounds.
 
 Asks no model, and decides nothing.
 """
@@ -15,13 +15,13 @@ from .rounds import better
 
 
 def table(columns: Mapping[str, Measurement]) -> str:
-    """A Markdown table: a row for each metric, a column for each model. The others are compared with the first."""
+    """A Markdown table with a row for each metric and a column for each model. Compares each with the first one."""
     names = list(columns)
     first = columns[names[0]]
-    found = {name: shares(measurement) for name, measurement in columns.items()}
+    by_model = {name: shares(measurement) for name, measurement in columns.items()}
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for metric in dict.fromkeys(metric for each in found.values() for metric in each):
-        cells = [str(found[name].get(metric, "not measured")) for name in names]
+    for metric in dict.fromkeys(metric for metrics in by_model.values() for metric in metrics):
+        cells = [str(by_model[name].get(metric, "not measured")) for name in names]
         for place, name in enumerate(names[1:], start=1):
             cells[place] += _change(metric, first, columns[name])
         lines.append(f"| {metric} | {' | '.join(cells)} |")
@@ -52,16 +52,18 @@ def _lengths(measurement: Measurement) -> str:
     filtered = f", {cut['filter']} by a filter" if cut["filter"] else ""
     if not words:
         return ""
-    low, middle, high = quantiles(words * 2, n=4, method="inclusive")  # twice each: one answer has quartiles too
+    low, middle, high = quantiles(
+        words * 2, n=4, method="inclusive"
+    )  # each twice, so that one answer has quartiles too
     return f"{low:.0f}, {middle:.0f}, {high:.0f}; {cut.total() - cut['']} of {len(words)} cut off{filtered}"
 
 
 def incomparable(before: Measurement, after: Measurement) -> list[str]:
-    """A line for each reason why metrics that both have show no difference."""
+    """A line for each reason why metrics of both measurements can't be compared."""
     metrics: dict[str, list[str]] = {}
     for metric, reason in not_compared(before, after).items():
         metrics.setdefault(reason, []).append(metric)
-    return [f"not compared: {', '.join(each)}: {reason}" for reason, each in metrics.items()]
+    return [f"not compared: {', '.join(names)}: {reason}" for reason, names in metrics.items()]
 
 
 def unanswered(measurement: Measurement) -> list[str]:
@@ -70,19 +72,20 @@ def unanswered(measurement: Measurement) -> list[str]:
 
 
 def summary(measurement: Measurement, earlier: Measurement | None) -> str:
-    """The shares as one JSON object, with the differences from an earlier measurement."""
+    """The shares as one JSON object, and the differences from an earlier measurement, if given."""
     figures = {
         "model": measurement.model,
         "digest": measurement.digest,
-        "measures": {metric: vars(each) for metric, each in shares(measurement).items()},
+        "measures": {metric: vars(share) for metric, share in shares(measurement).items()},
     }
     if earlier:
-        figures["differences"] = {metric: vars(each) for metric, each in changes(earlier, measurement).items()}
+        differences = changes(earlier, measurement)
+        figures["differences"] = {metric: vars(difference) for metric, difference in differences.items()}
     return json.dumps(figures)
 
 
 def results(measurements: Mapping[str, Measurement], best: str, weights: str) -> str:
-    """The table of all rounds so far, and which model they leave one with: `weights`, of the round `best`."""
+    """The table of all rounds so far, and the model to keep: `weights`, of the round `best`."""
     conclusion = f"The model to keep: {weights} ({best})."
     if best != "base":
         gains = "; ".join(better(measurements, best)) or "nothing"

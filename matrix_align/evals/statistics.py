@@ -30,9 +30,10 @@ def share(hits: Sequence[bool]) -> Share:
 
 
 def difference(before: Sequence[bool], after: Sequence[bool], confidence: float = 0.95) -> Share:
-    """After less before on the same things, in the same order: the mean of the pairs' differences, with the bounds of
-    its interval (Student's t), within -1 and 1. Where all differences are alike, which is no proof that all would be,
-    the interval is that of one pair that is not.
+    """The mean difference, after minus before, with the bounds of its interval (Student's t), within -1 and 1.
+
+    Both sequences are about the same things in the same order. If all differences are alike, that does not prove that
+    further ones would be. The interval is then as wide as if one pair differed.
     """
     from scipy.stats import t
 
@@ -43,6 +44,6 @@ def difference(before: Sequence[bool], after: Sequence[bool], confidence: float 
     mean = sum(differences) / max(n, 1)
     if n < 2:
         return Share(mean, -1.0, 1.0, n)
-    spread = sum((each - mean) ** 2 for each in differences) / (n - 1) or 1 / n
+    spread = sum((value - mean) ** 2 for value in differences) / (n - 1) or 1 / n
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sqrt(spread / n)
     return Share(mean, max(-1.0, mean - half), min(1.0, mean + half), n)
