@@ -190,7 +190,7 @@ def test_other_files_are_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
 
 
 def test_answers_that_were_cut_off(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """They end with their last whole sentence, or are left out; both are told."""
+    """A cut answer ends with its last whole sentence, or is left out. The card reports both."""
 
     def text(body: dict[str, Any]) -> Any:
         revises = "<effects>" in str(body)

@@ -1,4 +1,4 @@
-"""What the package says while it works, through the logger `matrix_align`: here, lines on standard error."""
+"""Prints the messages of the logger `matrix_align` as lines on standard error."""
 
 import logging
 import sys
@@ -6,10 +6,10 @@ from contextlib import suppress
 
 
 class Lines(logging.Handler):
-    """Writes to what standard error is at the time: a progress bar on a terminal takes its place."""
+    """Writes to the current standard error, because a progress bar on a terminal replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # nobody reads it
+        with suppress(OSError):  # standard error may be closed
             sys.stderr.write(f"matrix-align: {record.getMessage()}\n")
 
 

@@ -1,4 +1,4 @@
-"""What several commands share: options, the setup they describe, JSON on standard output."""
+"""Shared by several commands: options, the setup they describe, and JSON on standard output."""
 
 import sys
 from pathlib import Path

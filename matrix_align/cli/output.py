@@ -1,4 +1,4 @@
-"""Standard output with an error of its own: a failed write raises OutputError, which no file does."""
+"""Gives standard output an error of its own: a failed write raises OutputError, unlike a failed write to a file."""
 
 import io
 import os
@@ -18,7 +18,7 @@ class _Descriptor(io.FileIO):
 
 
 def watch() -> None:
-    """Makes standard output raise OutputError. One without a plain descriptor (a Windows console) is left alone."""
+    """Makes standard output raise OutputError. Leaves it alone if it has no plain descriptor (a Windows console)."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         return

@@ -1,6 +1,6 @@
-"""A scene for people to read in a terminal: as it happens, or again from the record.
+"""Prints a scene in a terminal, while it is played or later from the record.
 
-Owns the layout, readable at 80 columns. What a model wrote is printed as text, never read as markup.
+Owns the layout, which is readable at 80 columns. Prints a model's text as it is, never as markup.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..simulation.types import Event, Scene
 from ..store import Summary
 from ..types import Answer, shorten
 
-SIDE_BY_SIDE = 110  # columns from which the two responses stand beside each other
+SIDE_BY_SIDE = 110  # columns; on wider terminals the two responses stand side by side
 
 
 class Stage:
-    """Prints a growing scene: each time, what is new."""
+    """Prints a growing scene, each time only what is new."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -35,7 +35,7 @@ class Stage:
         self._shown = len(parts)
 
     def figures(self, answer: Answer, seconds: float | None = None) -> None:
-        """The line of figures; `seconds` passed while it was made, where somebody watched."""
+        """Prints the line of figures. `seconds` is the time the answer took, if it was made just now."""
         usage = answer.usage
         recorded = sum(call.recorded for call in answer.calls)
         words = [
@@ -50,7 +50,7 @@ class Stage:
 
 
 def _parts(answer: Answer, width: int) -> Iterator[RenderableType]:
-    """An answer's parts in the order they come to be; one that has grown has the same parts and more."""
+    """An answer's parts in the order they are made. A grown answer begins with the same parts."""
     yield Panel(Text(answer.question.text), title="Question", title_align="left", border_style="bold")
     if answer.initial is not None:
         yield _indented(
@@ -65,11 +65,16 @@ def _parts(answer: Answer, width: int) -> Iterator[RenderableType]:
 
 
 def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
-    if told := scene.situation:
+    if situation := scene.situation:
         yield Rule("Scene", align="left", style="cyan")
-        yield _indented(Text(told.setting, "italic"))
+        yield _indented(Text(situation.setting, "italic"))
         yield _indented(
-            Text.assemble((told.ego, "bold cyan"), f"  {told.who}. {told.motive} ", ("Goal: ", "dim"), told.goal)
+            Text.assemble(
+                (situation.ego, "bold cyan"),
+                f"  {situation.who}. {situation.motive} ",
+                ("Goal: ", "dim"),
+                situation.goal,
+            )
         )
     if scene.cast and scene.plan:
         for role in scene.cast.roles:
@@ -92,7 +97,7 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
                 Text.assemble((f"[{point.incident}] ", "bold"), point.problem, ("  Better: ", "dim"), point.change)
             )
         if not scene.critique.points:
-            yield _indented(Text("Nothing to mend: the initial response stands.", "dim"))
+            yield _indented(Text("Nothing to change: the initial response stands.", "dim"))
 
 
 def _indented(text: Text) -> Padding:
@@ -100,7 +105,7 @@ def _indented(text: Text) -> Padding:
 
 
 def _event(event: Event) -> RenderableType:
-    """Who acts, what the modulator rules, who sees it, what harm it does."""
+    """One event: who acts, what the modulator rules, who sees it, and what harm it does."""
     verdict = event.verdict
     head = Text.assemble((f"[{event.number}] ", "bold"), (event.actor, "bold cyan"), (f"  step {event.step}", "dim"))
     if event.because:

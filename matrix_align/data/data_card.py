@@ -1,4 +1,4 @@
-"""The data card of an exported data set, as the Hugging Face hub has them: YAML, then text."""
+"""The data card of an export, in the form of the Hugging Face hub: YAML, then text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ..generate.run import Run
 from .benchmarks import licence
 
-TAG = "matrix-align"  # by which a card of ours is known
+TAG = "matrix-align"  # marks a card as ours
 USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
     "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
@@ -32,12 +32,12 @@ class Count:
     sources: Counter[str] = field(default_factory=Counter)
     characters: list[int] = field(default_factory=list)  # of each answer
     refusals: int = 0
-    cut: int = 0  # answers that ended at the longest length, and so were cut back to a sentence's end
-    left_out: Counter[str] = field(default_factory=Counter)  # rows, by why they were not written
+    cut: int = 0  # answers cut at the longest length, and shortened to their last whole sentence
+    left_out: Counter[str] = field(default_factory=Counter)  # rows not written, by reason
 
 
 def files_described(readme: str) -> set[str] | None:
-    """The names of the data files in the text of a data card of ours; None if the text is none."""
+    """The names of the data files that our data card lists. None if `readme` is not the text of our card."""
     from huggingface_hub import DatasetCard
 
     if not readme.startswith("---"):
@@ -47,14 +47,14 @@ def files_described(readme: str) -> set[str] | None:
         if TAG not in about.get("tags", []):
             return None
         return {file["path"] for config in about["configs"] for file in config["data_files"]}
-    except Exception:  # YAML of somebody else's, or of other things, fails in many ways
+    except Exception:  # foreign YAML fails in many ways
         return None
 
 
 def data_card(
     run: Run, files: Mapping[str, Path], format: str, counts: Mapping[str, Count], options: Mapping[str, object]
 ) -> str:
-    """The card of an export: its files by split, what they hold, where the questions are from, how it was made."""
+    """The data card of an export: its files by split, their contents, the sources, and how it was made."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     splits = [{"split": split, "path": path.name} for split, path in files.items() if counts[split].rows]
@@ -73,11 +73,11 @@ def data_card(
         lines.append(f"| {split} | {count.rows:,} | {kinds} | {lengths} | {count.refusals:,} |")
     lines += [
         "",
-        "Splits are by question: all rows of a question are in one of them. Refusals are counted by set phrases in",
+        "The split is by question: all rows of a question are in the same file. Refusals are counted by set phrases in",
     ]
-    lines += ["the opening of an answer to a question, which is crude.", ""]
+    lines += ["the opening of an answer to a question. This is a crude measure.", ""]
     if cut := sum(count.cut for count in counts.values()):
-        lines += [f"{cut:,} answers had reached the longest length; they end with their last whole sentence.", ""]
+        lines += [f"{cut:,} answers had reached the longest length. They now end with their last whole sentence.", ""]
     if left_out := sum((count.left_out for count in counts.values()), Counter[str]()):
         lines += ["Left out:", "", *(f"- {number:,} rows: {why}" for why, number in left_out.items()), ""]
     lines += ["## Sources", ""]
@@ -92,8 +92,8 @@ def data_card(
     lines += [f"- exported with {name}: {json.dumps(value)}" for name, value in options.items() if value]
     lines += [
         "",
-        "Answers were written by the model named; the licence of that model says how they may be used. Benchmarks'",
+        "The model named above wrote the answers. Its licence says how they may be used. Benchmarks' questions may be",
     ]
-    lines += ["questions may be harmful on purpose. Nothing was checked by people.", ""]
+    lines += ["harmful on purpose. No person has checked the rows.", ""]
     text = "\n".join(lines)
     return str(DatasetCard(f"---\n{about.to_yaml()}\n---\n\n{text}"))

@@ -1,6 +1,6 @@
-"""A run as training data: the files of a data set, split by question, with a data card beside them.
+"""Writes a run as training data: the files of a data set, split by question, with a data card beside them.
 
-Owns which rows are taken: the mix of kinds, and the split. Knows no model. Rows are written as they are read.
+Owns the choice of rows: the mix of kinds, and the split. Writes each row as soon as it is read. Knows no model.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def export(
     seed: int,
     limit: Limit | None = None,
 ) -> dict[str, Count]:
-    """Writes `out` (train) and, where `test` > 0, the file beside it with `-test` in its name; and README.md, the card.
+    """Writes `out` (train) and README.md, the data card. If `test` > 0, also writes the test file, named `…-test`.
 
-    `mix` gives the shares of helpful, harmful and simulation rows; as many are taken as the scarcest allows, chosen by
-    `seed`. Without it all helpful, harmful and uncategorised rows are taken, and no simulation rows. Rows beyond the
-    limit are left out before the mix is made. Raises InputError for a name or a mix that can't be had, and where
-    nothing would be written.
+    `mix` gives the shares of helpful, harmful and simulation rows. The scarcest kind decides how many rows are taken,
+    and `seed` decides which. An empty `mix` takes all helpful, harmful and uncategorised rows, and no simulation rows.
+    Rows beyond `limit` are left out before the mix is made. Returns what went into each file. Raises InputError for a
+    name or a mix that is impossible, and if no row would be written.
     """
     if format not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)} (got {format})")
@@ -68,7 +68,7 @@ def export(
             if not counts["train"].rows:
                 reasons = ", ".join(counts["train"].left_out) or "no answer in it is done"
                 raise InputError(f"{run.folder} holds nothing to export as {format}: {reasons}")
-        if "test" not in counts or not counts["test"].rows:  # one of an earlier export would be of the same questions
+        if "test" not in counts or not counts["test"].rows:  # an earlier export's would hold the same questions
             beside.unlink(missing_ok=True)
         options = {"mix": dict(mix), "test": test, "seed": seed, "max_length": limit.tokens if limit else 0}
         readme.write_text(data_card(run, files, format, counts, options), encoding="utf-8")
@@ -78,7 +78,7 @@ def export(
 
 
 def _check_is_ours(readme: Path, out: Path) -> None:
-    """Raises InputError where a file of somebody else's would be overwritten."""
+    """Raises InputError if the export would overwrite a file that is not its own."""
     try:
         text = readme.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def _check_is_ours(readme: Path, out: Path) -> None:
 
 
 def _quotas(usable: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[int, int]]:
-    """(how many to take, how many there are) of each kind."""
+    """For each kind of row, how many to take and how many there are."""
     wanted = {kind: share for kind, share in mix.items() if share > 0}
     if not wanted:
         raise InputError("--mix takes nothing: every share in it is 0")
@@ -105,7 +105,7 @@ def _quotas(usable: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[i
 
 
 def _taken(rows: Iterator[TrainingRow], quotas: dict[str, tuple[int, int]] | None, seed: int) -> Iterator[TrainingRow]:
-    """The rows to be written, and those left out. Of each kind a sample of exactly its quota, in their order."""
+    """The rows to write and those left out, in their order. Of each kind, takes a sample of exactly its quota."""
     seen: Counter[str] = Counter()
     taken: Counter[str] = Counter()
     for row in rows:
@@ -123,7 +123,7 @@ def _taken(rows: Iterator[TrainingRow], quotas: dict[str, tuple[int, int]] | Non
 
 
 def _drawn(text: str) -> float:
-    """A number in [0, 1) that the text alone decides."""
+    """A number in [0, 1) that depends only on the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 

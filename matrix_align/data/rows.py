@@ -1,8 +1,8 @@
-"""The answers of a run as rows of training data, one form a format.
+"""Turns the answers of a run into rows of training data.
 
 Owns the formats: TRL's `messages` (SFT) and `prompt`/`chosen`/`rejected` (DPO, conversational), ShareGPT's
-`conversations` (Axolotl, and FastChat with an `id`), and whole scenes; and which answers make no row, and why. Knows no
-file.
+`conversations` (Axolotl, and FastChat with an `id`), and whole scenes. Decides which answers make no row, and why.
+Knows no file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ..generate.run import Run
 from ..types import Answer, Cut, Message
 
-FASTCHAT = "fastchat"  # ShareGPT as its trainer reads it: one JSON list, and no turns of a system
+FASTCHAT = "fastchat"  # ShareGPT for FastChat's trainer: one JSON list, without system turns
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ Turns = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Limit:
-    """The most tokens that a row may have, as `length` counts a chat of turns; `model` names whose tokens they are."""
+    """The most tokens that a row may have. `length` counts the tokens of a chat, as `model` reads it."""
 
     tokens: int
     length: Callable[[Turns], int]
@@ -35,9 +35,9 @@ class Limit:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One row to be. `kind` is what it counts as in a mix; rows are split by `asked`, the id of the question.
+    """One row to write. `kind` is what it counts as in a mix. `asked`, the id of the question, decides its split.
 
-    `left_out` says why it is not written; then there is no content.
+    `left_out` says why a row is not written. Such a row has no content.
     """
 
     kind: str
@@ -50,9 +50,9 @@ class TrainingRow:
 
 
 def training_rows(run: Run, format: str, simulation: bool, limit: Limit | None = None) -> Iterator[TrainingRow]:
-    """The rows of every answer that is done, in order; with `simulation`, also those of the calls behind it.
+    """The rows of every finished answer, in order. With `simulation`, also the rows of its calls.
 
-    A row that is longer than the limit is left out, so that what is written is what is learned from.
+    A row longer than the limit is left out, so that a tuning learns from every row that is written.
     """
     for answer, category, source in run.inputs.answers():
         yield _row_of(answer, category, source, format, limit)
@@ -65,9 +65,9 @@ def training_rows(run: Run, format: str, simulation: bool, limit: Limit | None =
 
 
 def _row_of(answer: Answer, category: str, source: str, format: str, limit: Limit | None) -> TrainingRow:
-    """The row of an answer to a question, which may be left out."""
+    """The row of an answer. It may be one that is left out."""
     kind, asked, cut = category or "uncategorised", _question_id(answer), bool(answer.text_cut)
-    assert answer.text is not None, "it is done"
+    assert answer.text is not None, "a finished answer has a text"
 
     def row(content: Json, *chats: Turns) -> TrainingRow:
         return _within(limit, TrainingRow(kind, source, asked, content, text, cut), *chats)
@@ -98,32 +98,36 @@ def _row_of(answer: Answer, category: str, source: str, format: str, limit: Limi
 
 
 def _within(limit: Limit | None, row: TrainingRow, *chats: Turns) -> TrainingRow:
-    """The row, left out if one of its chats is too long."""
+    """The row. It is left out if one of its chats is too long."""
     if limit and any(limit.length(chat) > limit.tokens for chat in chats):
         return replace(row, content={}, left_out=f"longer than {limit.tokens:,} tokens of {limit.model}")
     return row
 
 
 def _question_id(answer: Answer) -> str:
-    """Of how the conversation begins, so that no dialogue has turns on both sides of a split."""
+    """A hash of how the conversation begins, so that no dialogue has turns on both sides of a split."""
     return hashlib.sha256(answer.question.opening().encode()).hexdigest()
 
 
 def _usable(text: str, cut: Cut) -> str:
-    """A text that is whole as it is; one that reached its longest length up to its last sentence; of others nothing."""
+    """The part of a text that can be used.
+
+    A whole text is used as it is. A text cut at its longest length is used up to its last whole sentence. A text cut by
+    a filter is not used.
+    """
     if cut == "filter":
         return ""
     return whole_sentences(text) if cut else text.strip()
 
 
 def whole_sentences(text: str) -> str:
-    """A text that was cut off, up to the end of its last whole sentence or line; empty where there is none."""
+    """A text that was cut off, up to the end of its last whole sentence or line. Empty if there is none."""
     ends = [found.end() for found in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
     return text[: ends[-1]].strip() if ends else ""
 
 
 def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
-    """What the model was asked on the way to the answer, and its replies: all but the two responses to the user."""
+    """The calls that led to the answer, as messages and reply. Leaves out the initial and the revised response."""
     for call in answer.calls:
         if call.kind in ("initial", "revision") or call.cut or not call.key:
             continue

@@ -1,6 +1,7 @@
-"""The questions of several sources, and which of them are held out to measure by.
+"""Collects the questions of several sources, and chooses which of them are held out for measuring.
 
-Owns how a limit is shared out, and that no conversation has turns on both sides. Knows no run and no model.
+Owns how a limit is divided between sources and categories. Keeps all turns of a conversation on one side of the split.
+Knows no run and no model.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ T = TypeVar("T")
 
 
 def in_turn(groups: Iterable[Iterable[T]]) -> Iterator[T]:
-    """The first of each group, the second of each, and so on; a group that has ended is passed over."""
+    """The first item of each group, then the second of each, and so on. Skips a group that has ended."""
     nothing = object()
     for turn in zip_longest(*groups, fillvalue=nothing):
-        yield from (cast(T, each) for each in turn if each is not nothing)
+        yield from (cast(T, item) for item in turn if item is not nothing)
 
 
 def gathered(sources: Sequence[str], category: Category, limit: int | None) -> tuple[list[SourceRow], list[BadRow]]:
     """The rows of all sources, each question once, and the rows that can't be used.
 
-    A `limit` is shared out: it is taken from each category in turn, and within a category from each source in turn, so
-    that every category and every source is there whatever stands first. Rows stay in their order.
+    A `limit` is divided: rows are taken from each category in turn, and within a category from each source in turn. So
+    every category and every source is represented, whatever their order. The rows keep their order.
     """
-    found = [
+    numbered = [
         (number, row) for number, source in enumerate(sources) for row in questions_from(source, category=category)
     ]
-    faults = [row for _, row in found if isinstance(row, BadRow)]
-    unique = {row.question: (number, row) for number, row in found if isinstance(row, SourceRow)}
+    faults = [row for _, row in numbered if isinstance(row, BadRow)]
+    unique = {row.question: (number, row) for number, row in numbered if isinstance(row, SourceRow)}
     if limit is not None and limit < len(unique):
         groups: dict[str, dict[int, list[Question]]] = {}
         for question, (number, row) in unique.items():
@@ -47,9 +48,9 @@ def gathered(sources: Sequence[str], category: Category, limit: int | None) -> t
 
 
 def split(rows: Sequence[SourceRow], part: float) -> tuple[list[SourceRow], list[SourceRow]]:
-    """The rows held out, a `part` of each category, and the others; which ones, the hashes of the questions decide.
+    """The rows held out, a `part` (0 to 1) of each category, and the other rows. Hashes of the questions decide which.
 
-    Raises InputError where a category would be on one side alone.
+    Raises InputError if a category would be on one side only.
     """
     drawn: set[str] = set()
     for category in dict.fromkeys(row.category for row in rows):
@@ -69,7 +70,7 @@ def split(rows: Sequence[SourceRow], part: float) -> tuple[list[SourceRow], list
 
 
 def write_source(path: Path, rows: Iterable[SourceRow]) -> None:
-    """Writes rows as a source of their own, whole or not at all."""
+    """Writes the rows as a source file, complete or not at all."""
     part = path.with_suffix(".part")
     with open(part, "w", encoding="utf-8") as file:
         for row in rows:
@@ -79,7 +80,7 @@ def write_source(path: Path, rows: Iterable[SourceRow]) -> None:
 
 
 def digest_of(questions: Iterable[Question]) -> str:
-    """What identifies these questions in this order, wherever they were read; of none, an empty text."""
+    """Identifies these questions in this order, wherever they come from. An empty text if there are none."""
     digest, count = hashlib.sha256(), 0
     for count, question in enumerate(questions, start=1):
         digest.update(question.model_dump_json().encode() + b"\n")

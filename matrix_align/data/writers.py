@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, one JSON list, or Parquet. A file appears under its name when it is whole."""
+"""Writes files of rows: JSON lines, one JSON list, or Parquet. A file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ Write = Callable[[Json], None]
 
 @contextmanager
 def writer(path: Path) -> Iterator[Write]:
-    """Takes rows for the file `path`, in the form that its suffix names. Raises InputError if Parquet can't be had."""
+    """Writes rows to the file `path`, in the form that its suffix names.
+
+    Without a row, no file is written. Raises InputError if `path` is Parquet and pyarrow is missing.
+    """
     part = path.with_name(f".{path.name}.part")
     writers: dict[str, Callable[[Path], AbstractContextManager[Write]]] = {".parquet": _parquet, ".json": _json}
     writing = writers.get(path.suffix, _jsonl)(part)
     try:
         with writing as write:
             yield write
-        if part.exists() and part.stat().st_size > len("[]\n"):  # no row, no file
+        if part.exists() and part.stat().st_size > len("[]\n"):  # a file without rows is not kept
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -52,7 +55,7 @@ def _json(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Write]:
-    """Parquet of one table."""
+    """Writes Parquet in batches of 1,000 rows. The first batch decides the columns' types."""
     try:
         import pyarrow
         from pyarrow import parquet
