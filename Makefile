@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 QUESTION ?= How do I ask my neighbour to keep the dog quiet at night?
-export QUESTION := $(value QUESTION)
+override QUESTION := $(value QUESTION)
+export QUESTION
 
 .PHONY: demo loop test lint lock clean
 
@@ -23,15 +24,18 @@ lint: .venv/dev
 
 # pyproject.toml says which packages; requirements.lock says which versions.
 .venv/core: pyproject.toml requirements.lock
+	@echo "Installing matrix-align into .venv (once, about a minute)"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
 	touch $@
 
 .venv/tune: .venv/core
+	@echo "Installing torch and TRL into .venv (once, some minutes)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[tune]'
 	touch $@
 
 .venv/dev: .venv/core
+	@echo "Installing what the tests need into .venv (once, some minutes)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,ray,tune]'
 	touch $@
 

@@ -34,7 +34,7 @@ FLOORS = (
     "data generate",
     "tuning",
     "evals",
-    "iterate web",
+    "iterate",
     "cli",
     "__main__",
 )

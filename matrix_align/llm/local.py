@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -95,10 +95,15 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
         raise EmbeddedError(
             f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
         ) from None
+    runs = False
     try:
         _await_loop(server.listening_address, key)
+        runs = True
         yield Served(f"{server.listening_address}/v1", key, name, digest, slots, lora)
     finally:
+        if not runs:  # Ctrl-C came in between
+            with suppress(EmbeddedError):
+                _await_loop(server.listening_address, key)
         del server
         shutil.rmtree(states, ignore_errors=True)
 
