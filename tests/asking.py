@@ -1,4 +1,4 @@
-"""What the tests of an endpoint share: two questions, servers that send what a test wants, waits that take no time."""
+"""Shared by the tests of an endpoint: two questions, servers that send what a test wants, and waits without delay."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def pick(model: Model) -> Pick:
 
 
 async def fault(kind: type[ModelError], url: str, ask: Ask = say, name: str = "m", **options: Any) -> ModelError:
-    """What is raised when the server at `url` is asked; it must be of just this kind. Its models are not asked for."""
+    """The error raised when the server at `url` is asked. It must be of exactly this class."""
     async with Endpoint(url, name, **{"attempts": 1, "read": 30, "digest": "", **options}) as model:
         with pytest.raises(kind) as caught:
             await ask(model)
@@ -59,7 +59,7 @@ def sent(status: int, text: str, **headers: str) -> Callable[[web.Request], web.
 
 
 class Waits(list[float]):
-    """Stands in for asyncio in the endpoint's module alone: it notes how long was to be slept, and sleeps nothing."""
+    """Replaces asyncio in the endpoint's module. It records how long the code would have slept, and does not sleep."""
 
     async def sleep(self, seconds: float) -> None:
         self.append(seconds)
@@ -75,7 +75,7 @@ def http(body: str, status: str = "200 OK", header: str = "X-Nothing: 0") -> byt
 
 @asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[str]:
-    """A server that answers everything with these bytes, which no well-behaved server would send; gives its URL."""
+    """A server that answers everything with these bytes, which no well-behaved server would send. Yields its URL."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -92,7 +92,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def recording(*bodies: str) -> AsyncIterator[tuple[str, list[str]]]:
-    """A server that answers with these bodies in turn; gives its URL, and the first lines of what it was sent."""
+    """A server that answers with these bodies in turn. Yields its URL, and the first lines of the requests."""
     lines: list[str] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What the tests share: a fake endpoint, a scene played on it, the real embedded model, the command line."""
+"""Shared by the tests: a fake endpoint, a scene played on it, the real embedded model, and the command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a record may be made."""
+    """A path for a new record."""
     return tmp_path / "scenes.db"
 
 
@@ -47,7 +47,7 @@ def store(path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
-    """A source of twelve."""
+    """A source of twelve questions."""
     path = tmp_path / "questions.txt"
     path.write_text("".join(f"How do I plant tree number {number}?\n" for number in range(12)))
     return path
@@ -61,7 +61,7 @@ async def model(server: FakeServer) -> AsyncIterator[Endpoint]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """What was to be waited for before a request was sent again; nothing is."""
+    """The waits before requests were sent again, in seconds. Nothing really waits."""
     noted = Waits()
     monkeypatch.setattr(http_module, "asyncio", noted)
     return noted
@@ -79,7 +79,7 @@ async def watched(
     sampling: Sampling | None = None,
     **settings: int,
 ) -> AsyncIterator[Answer]:
-    """The answer of matrix, each time it has grown; `settings` are the scene's."""
+    """Every state of the answer as `matrix` makes it. `settings` are the scene's."""
     asked = question if isinstance(question, Question) else Question(text=question)
     given = Settings(**{"roles": 3, "steps": 3, **settings})
     async for answer in Setup(METHODS["matrix"], given, sampling or Sampling()).answer(asked, model):
@@ -87,20 +87,21 @@ async def watched(
 
 
 async def answered(model: Model, *args: Any, **settings: Any) -> tuple[Answer, Scene]:
-    """The whole answer, and the scene behind it."""
+    """The finished answer, and the scene behind it."""
     answers = [answer async for answer in watched(model, *args, **settings)]
     return answers[-1], Scene.of(answers[-1])
 
 
 async def played(model: Model, *args: Any, **settings: Any) -> Scene:
-    """The scene behind the whole answer."""
+    """The scene behind the finished answer."""
     return (await answered(model, *args, **settings))[1]
 
 
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For a model of 300 tokens, here and in processes that are started: two threads would wait for each other, and on
-    a busy machine do nothing else.
+    """One thread for models of 300 tokens, here and in processes started here.
+
+    Two threads would wait for each other. On a busy machine they would do nothing else.
     """
     import torch
 
@@ -113,7 +114,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `matrix-align …` in this process, with a store of its own; returns what it did. `stdin` is a text."""
+    """Runs `matrix-align …` in this process, with a store of its own. Returns what it did. `stdin` is a text."""
     from matrix_align.cli import main
 
     def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +140,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def cli_process(tmp_path: Path) -> Run:
-    """The same in a process of its own, for what writes past Python's streams."""
+    """Runs the same in a process of its own, for output that does not go through Python's streams."""
 
     def run(*args: str, timeout: float = HANG, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -165,7 +166,7 @@ def simulate(cli: Run, server: FakeServer) -> Run:
 
 
 def started(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
-    """`matrix-align …` as a process of its own that is still running."""
+    """`matrix-align …` as a process of its own, still running."""
     return subprocess.Popen(
         [sys.executable, "-m", "matrix_align", *args],
         stdin=subprocess.PIPE,
@@ -177,13 +178,13 @@ def started(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """The environment of a command: a store in `folder`, a terminal of 80 columns, and no key."""
+    """The environment for a command: a store in `folder`, a terminal of 80 columns, and no key."""
     kept = {name: value for name, value in os.environ.items() if name not in KEYS}
     return {**kept, "MATRIX_ALIGN_STORE": str(folder / "scenes.db"), "COLUMNS": "80", **more}
 
 
 def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """The one line on standard error with which the command failed."""
+    """The single line on standard error with which the command failed."""
     assert done.stdout == ""
     said = beside_weights(done.stderr)
     assert len(said.splitlines()) == 1, said
@@ -195,7 +196,7 @@ def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
 
 
 def beside_weights(stderr: str) -> str:
-    """What a command said on standard error, but for the line that tells which weights a server has."""
+    """What a command wrote to standard error, without the line on the server's weights."""
     lines = stderr.splitlines(keepends=True)
     return "".join(
         line for line in lines if "which weights these are" not in line and "weights are known by" not in line
@@ -203,7 +204,7 @@ def beside_weights(stderr: str) -> str:
 
 
 def answer_of(done: subprocess.CompletedProcess[str]) -> Answer:
-    """The answer on standard output; nothing else may be there, and nothing on standard error."""
+    """The answer on standard output. Nothing else may be there, and nothing on standard error."""
     assert (done.returncode, beside_weights(done.stderr)) == (0, "")
     assert len(done.stdout.splitlines()) == 1
     return Answer.model_validate_json(done.stdout)

@@ -1,4 +1,4 @@
-"""What the tests of the embedded model share: its weights, and a machine that reaches no package index."""
+"""Shared by the tests of the embedded model: its weights, and a machine that reaches no package index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFLINE = {
 
 
 def default_weights() -> Path:
-    """The weights of the user's cache, fetched if need be, whatever cache the test has chosen."""
+    """The weights in the user's cache, whatever cache the test has chosen. Fetches them if they are missing."""
     code = "from matrix_align.llm.weights import weights; print(weights())"
     env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

@@ -45,7 +45,7 @@ class FakeServer:
         return [kind(body) for body in self.requests]
 
     def prompts(self, of: str) -> list[str]:
-        """What was asked in all requests of one kind: the messages' contents."""
+        """The messages' contents in all requests of one kind."""
         return ["\n".join(m["content"] for m in body["messages"]) for body in self.requests if kind(body) == of]
 
     async def models(self, request: web.Request) -> web.Response:
@@ -99,7 +99,7 @@ def completion(
     choice: dict[str, Any] | None = None,
     **message: Any,
 ) -> web.Response:
-    """A chat completion that says `said`, a text or an object to be sent as JSON; `choice` adds to its choice."""
+    """A chat completion with the text or object `said`; an object is sent as JSON. `choice` adds to its choice."""
     content = said if isinstance(said, str) else json.dumps(said)
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
     whole = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
@@ -131,13 +131,13 @@ def fill(node: Any, root: Any, text: str, key: str = "") -> Any:
 
 
 async def drop(request: web.Request) -> None:
-    """The connection breaks before anything is said."""
+    """Breaks the connection before the answer."""
     assert request.transport
     request.transport.abort()
 
 
 async def drop_mid_body(request: web.Request) -> web.StreamResponse:
-    """The connection breaks in the middle of the body."""
+    """Breaks the connection in the middle of the body."""
     response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
     await response.prepare(request)
     await response.write(b'{"choices": [')

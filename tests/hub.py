@@ -1,7 +1,7 @@
-"""A fake Hugging Face hub over real HTTP: it makes repositories and takes commits, as far as `--push` asks for that.
+"""A fake Hugging Face hub over real HTTP. It creates repositories and takes commits, as far as `--push` needs that.
 
-Text files come inside a commit; for the others (Parquet) the client first sends the content to the address that the LFS
-protocol gives it.
+Text files come inside a commit. For other files (Parquet), the client first sends the content to the address that the
+LFS protocol gives it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass
 class FakeHub:
-    """What it holds. `refuses` is the status and the words that every request is answered with, if any."""
+    """The hub's contents. `refuses` is the status and message with which it answers every request, if set."""
 
     url: str = ""
     private: dict[str, bool] = field(default_factory=dict)  # of each repository

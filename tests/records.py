@@ -1,4 +1,4 @@
-"""What the tests of the record share: one call, an answer, and the file as another program sees it."""
+"""Shared by the tests of the record: a call, an answer, and the file as another program sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a base of a tuning is identified by: its weights, and what decides which tokens they read."""
+"""What identifies the base of a tuning: its weights, tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CHANGES = [other_template, template_in_settings, other_end, other_tokenizer]
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_tokenizer_or_template_is_another_identity(folder: Path, change: Callable[[Path], None]) -> None:
-    """And its weights are the same ones, so the digest of version 0.1 is."""
+    """The weights are the same, so the digest of version 0.1 is too."""
     before = bases.named(str(folder))
     change(folder)
     after = bases.named(str(folder))
@@ -68,7 +68,7 @@ def test_another_tokenizer_or_template_is_another_identity(folder: Path, change:
 
 
 def test_written_otherwise_it_is_the_same(folder: Path) -> None:
-    """As another version of transformers may: other spaces, other settings beside those that count."""
+    """Another version of transformers may write other spaces, or other settings that don't matter."""
     before = bases.named(str(folder))
     edit(folder / "tokenizer.json", lambda content: content.update(truncation={"max_length": 9}))
     edit(folder / "tokenizer_config.json", lambda settings: settings.update(model_max_length=77))
@@ -76,7 +76,7 @@ def test_written_otherwise_it_is_the_same(folder: Path) -> None:
 
 
 def test_the_digest_of_weights_is_that_of_version_0_1(folder: Path) -> None:
-    """Which stands in the tune.toml of adapters that were tuned by it: sha256 over those of the files."""
+    """The tune.toml files of version 0.1 hold this digest: sha256 over the digests of the files."""
     total = hashlib.sha256()
     for name in ("config.json", "model.safetensors"):
         total.update(hashlib.sha256((folder / name).read_bytes()).digest())
@@ -90,7 +90,10 @@ def test_tokenizer_that_can_not_be_read(folder: Path) -> None:
 
 
 def test_an_adapter_and_its_base(folder: Path, tmp_path: Path) -> None:
-    """On a base with another template it is refused in one line; one of version 0.1, which did not note it, is not."""
+    """A base with another template refuses the adapter in one line.
+
+    An adapter of version 0.1 is accepted, because that version did not note the template.
+    """
     config = tmp_path / "c.toml"
     config.write_text("[sft]\nmax_steps = 1\n")
     asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(folder), tmp_path / "out", config=config)

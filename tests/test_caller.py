@@ -1,4 +1,4 @@
-"""Calls that are made at once: all are awaited, and which of their errors is raised."""
+"""Calls made at the same time: all are awaited, and the right one of their errors is raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_REPLY = BadReply("no reply of use")
 
 @pytest.mark.parametrize("other", [StoreError("the disk is full"), Stopped("--max-tokens reached")])
 async def test_error_that_is_not_the_models_is_not_hidden_by_one_that_is(other: MatrixAlignError) -> None:
-    """Where the record can't be written, that is said, and not that a reply was of no use."""
+    """If the record can't be written, that error is raised, not the one about an unusable reply."""
     caller = Caller(Scripted(NO_REPLY, other, "Blue."), Sampling())
     with pytest.raises(type(other)):
         await caller.all([Request(kind, str, lambda _: prompt("Which colour?")) for kind in "abc"])

@@ -1,4 +1,4 @@
-"""Whoever asks may leave: nothing goes on that nobody waits for, and what is paid for is kept."""
+"""A caller may be cancelled: no work continues for nobody, and everything paid for is kept."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from .test_generate import prepared
 
 
 def alone() -> bool:
-    """Whether no task is left but the test's own."""
+    """Whether the test's own task is the only one left."""
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def asked_of(server: FakeServer, count: int) -> None:
-    """Returns when the server has had so many requests; a server on another thread sets no event of ours."""
+    """Returns when the server has received `count` requests.
+
+    The server runs on another thread, so no event of ours is set.
+    """
     while len(server.requests) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
 class Held:
-    """Holds the requests of a server that come after the first few, until they are let go."""
+    """Holds all requests to a server after the first few, until they are released."""
 
     def __init__(self, server: FakeServer, after: int = 0) -> None:
         self._server, self._holds = server, True
@@ -65,7 +68,7 @@ async def test_endpoint_is_as_good_after_requests_that_were_cancelled(server: Fa
 
 
 async def test_request_that_waits_to_try_again_is_cancelled(server: FakeServer) -> None:
-    """Between two attempts, where the client sleeps as long as the server has asked for."""
+    """It is cancelled between two attempts, while the client sleeps as long as the server asked for."""
     server.faults = [lambda _: error(429, "slow down", **{"Retry-After": "60"})]
     async with Endpoint(server.url, server.name) as endpoint:
         caller = asyncio.create_task(endpoint.ask(ASKED, str, SAMPLING))
@@ -78,7 +81,7 @@ async def test_request_that_waits_to_try_again_is_cancelled(server: FakeServer) 
 
 @pytest.mark.parametrize("at", [1, 3, 6, 10, 15])
 async def test_scene_is_cancelled_and_goes_on(server: FakeServer, path: Path, at: int) -> None:
-    """At the n-th request, beside which others may be under way: all calls that were answered are recorded."""
+    """Cancels the scene at the n-th request, while others may be in flight. Every answered call is recorded."""
     held = Held(server, after=at - 1)
     with Store(path) as store:
         async with Endpoint(server.url, server.name) as endpoint:
@@ -95,7 +98,7 @@ async def test_scene_is_cancelled_and_goes_on(server: FakeServer, path: Path, at
 
 
 async def test_run_is_cancelled_and_goes_on(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """No scene is left to be played by nobody, and none is played twice."""
+    """No scene is left playing unattended, and none is played twice."""
     server.latency = 0.01
     async with Endpoint(server.url, "fake-model") as endpoint:
         with prepared(tmp_path / "run", questions) as run:

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: a scene, the record, the key; against the fake endpoint over real HTTP."""
+"""The command line as a user sees it: a scene, the record and the key, against the fake endpoint over real HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .fake import FakeServer, error
 
 
 def test_prints_the_scene_at_80_columns(simulate: Run, server: FakeServer) -> None:
-    """Question, setting, roles, every event, both responses and the figures, on standard output, and nothing else."""
+    """Standard output shows the question, setting, roles, all events, both responses and the figures. Nothing else."""
     server.on["text"] = lambda body: (
         "Ask 日本の上司 first. " * 9 if server.kinds().count("text") == 1 else "Wait a week."
     )
@@ -63,7 +63,7 @@ def test_question_from_standard_input(simulate: Run) -> None:
 
 
 def test_the_same_command_again_asks_for_nothing(simulate: Run, server: FakeServer) -> None:
-    """The scene is the same; only where its calls came from differs. Another seed is another scene."""
+    """The scene is the same, but its calls come from the record. Another seed gives another scene."""
     first = answer_of(simulate(ASKED, "--json"))
     requests = len(server.requests)
     again = answer_of(simulate(ASKED, "--json"))
@@ -78,7 +78,7 @@ def test_the_same_command_again_asks_for_nothing(simulate: Run, server: FakeServ
 
 
 def test_scenes_lists_and_shows(simulate: Run, cli: Run) -> None:
-    """Newest first; one scene is printed again as it was, by its id or the beginning of it."""
+    """The list is newest first. A scene prints again as it was, by its id or the beginning of its id."""
     printed = simulate(ASKED).stdout
     first = answer_of(simulate(ASKED, "--json"))
     second = answer_of(simulate("How do I [b]repair[/b] a bicycle? " * 9, "--json"))
@@ -99,7 +99,7 @@ def test_scenes_lists_and_shows(simulate: Run, cli: Run) -> None:
 
 
 def test_scenes_of_an_empty_record(cli: Run, tmp_path: Path) -> None:
-    """Looking at a record that is not there makes none."""
+    """Listing the scenes of a record that does not exist creates no file."""
     assert "there is no record" in complaint(cli("scenes"))
     assert not (tmp_path / "scenes.db").exists()
     Store(tmp_path / "scenes.db").__exit__()
@@ -111,7 +111,7 @@ def test_scenes_of_an_empty_record(cli: Run, tmp_path: Path) -> None:
 
 
 def test_key_comes_from_the_environment(simulate: Run, server: FakeServer) -> None:
-    """MATRIX_ALIGN_API_KEY goes before OPENAI_API_KEY; without either none is sent."""
+    """MATRIX_ALIGN_API_KEY comes before OPENAI_API_KEY. Without either, no key is sent."""
     keys = {"OPENAI_API_KEY": "key-of-openai"}
     assert simulate(ASKED, **keys, MATRIX_ALIGN_API_KEY="key-of-ours").returncode == 0
     assert simulate(ASKED, "--seed", "1", **keys).returncode == 0
@@ -121,7 +121,7 @@ def test_key_comes_from_the_environment(simulate: Run, server: FakeServer) -> No
 
 
 def test_key_is_never_printed_nor_stored(simulate: Run, server: FakeServer, tmp_path: Path) -> None:
-    """Not even where the server says it back, in its refusal or in the reason of its status."""
+    """This holds even if the server repeats the key in its refusal or in the reason of its status."""
     key = "key-0123456789"
     said = simulate(ASKED, MATRIX_ALIGN_API_KEY=key).stdout
     server.faults = [lambda request: error(403, f"{key} may not do this")]

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: one line that says what was got and what was wanted, and nothing is asked."""
+"""Mistakes on the command line: one line says what was got and what was wanted, and no call is made."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_bad_address(url: str, cli: Run) -> None:
 
 
 def test_nobody_listens(cli: Run, waits: Waits, tmp_path: Path) -> None:
-    """The one line names the address; where no call was answered no scene was played, and none is listed."""
+    """The line names the address. Since no call was answered, no scene was played, and none is listed."""
     assert "http://127.0.0.1:9/v1" in complaint(
         cli("simulate", ASKED, "--endpoint", "http://127.0.0.1:9", "--model", "any")
     )
@@ -77,7 +77,7 @@ def test_nobody_listens(cli: Run, waits: Waits, tmp_path: Path) -> None:
 
 
 def test_wrong_key_and_unknown_model(simulate: Run, server: FakeServer) -> None:
-    """The server's own words, and what to do."""
+    """The line gives the server's own words, and what to do."""
     server.key = "right"
     said = complaint(simulate(ASKED, MATRIX_ALIGN_API_KEY="wrong"))
     assert "401" in said
@@ -89,7 +89,7 @@ def test_wrong_key_and_unknown_model(simulate: Run, server: FakeServer) -> None:
 
 
 def test_model_that_fails(simulate: Run, cli: Run, server: FakeServer) -> None:
-    """Bad replies are the model's doing, not the person's: exit code 1. The scene so far is kept."""
+    """Bad replies are the model's fault, not the user's, so the exit code is 1. The scene so far is kept."""
     server.on["Plan"] = lambda body: {"steps": "I would rather not."}
     assert "no usable reply" in complaint(simulate(ASKED, "--json"), code=1)
     said = simulate(ASKED)
@@ -106,7 +106,7 @@ def test_model_that_fails(simulate: Run, cli: Run, server: FakeServer) -> None:
     "content", [None, b"", b"not a model" * 9, bytes(range(256)) * 99, b"GGUF", b"GGUF\x03\0\0\0" + b"\7" * 99]
 )
 def test_gguf_that_is_none(content: bytes | None, cli: Run, tmp_path: Path) -> None:
-    """Missing, empty, of random bytes, or cut off after its first ones."""
+    """The file is missing, empty, random bytes, or cut off after its first bytes."""
     file = tmp_path / "model.gguf"
     if content is not None:
         file.write_bytes(content)
@@ -124,7 +124,10 @@ def test_model_name_without_endpoint(cli: Run) -> None:
 
 
 def test_store_that_cant_be_used(simulate: Run, server: FakeServer, tmp_path: Path) -> None:
-    """Below a regular file, a folder, no database, of a newer version: nothing is asked, the file stays as it is."""
+    """The path is below a regular file, a folder, no database, or of a newer version.
+
+    No call is made, and the file does not change.
+    """
     text, folder, newer = tmp_path / "notes.txt", tmp_path / "folder", tmp_path / "newer.db"
     text.write_text("Buy bread, milk and a new bicycle pump.\n" * 100)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The command as a process of its own: ended at any point, its output closed, what it loads."""
+"""The command as a process of its own: ended at any point, with its output closed, and what it loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .fake import FakeServer
 
 
 def seeds(server: FakeServer) -> list[int]:
-    """The seeds of what was asked: each call of a scene has its own."""
+    """The seeds of the requests. Each call of a scene has its own seed."""
     return [body["seed"] for body in server.requests]
 
 
@@ -33,7 +33,7 @@ def committed(store: Path) -> set[int]:
 
 @pytest.fixture
 def listens() -> Iterator[None]:
-    """Processes started here take Ctrl-C, even where the tests run in the background and so ignore it."""
+    """Makes processes started here take Ctrl-C, even if the tests run in the background and so ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -44,7 +44,7 @@ def listens() -> Iterator[None]:
 def test_goes_on_where_it_was_ended(
     end: signal.Signals, request_number: int, simulate: Run, server: FakeServer, tmp_path: Path, listens: None
 ) -> None:
-    """Whenever it is killed or stopped, the same command repeats no completed call and finishes the scene."""
+    """Whenever the command is killed or stopped, running it again repeats no completed call and finishes the scene."""
     args = ("simulate", ASKED, *SMALL, "--endpoint", server.url, "--json")
     server.latency = 0.05
     processes: list[subprocess.Popen[str]] = []
@@ -74,7 +74,7 @@ def test_goes_on_where_it_was_ended(
 
 
 def test_reader_that_has_gone(server: FakeServer, tmp_path: Path) -> None:
-    """As under `| head`: no traceback, and the scene is kept."""
+    """As under `| head`, there is no traceback, and the scene is kept."""
     process = started(tmp_path, "simulate", ASKED, *SMALL, "--endpoint", server.url)
     assert process.stdout
     process.stdout.close()
@@ -96,7 +96,7 @@ def test_output_that_cant_be_written(tmp_path: Path) -> None:
 
 
 def test_a_process_of_its_own(cli_process: Run, server: FakeServer) -> None:
-    """Prints a scene and nothing else, and fails in one line, as a command run by `main` in another process does."""
+    """The command prints a scene and nothing else, and fails in one line, as one run by `main` does."""
     given = ("simulate", ASKED, *SMALL, "--endpoint", server.url, "--json")
     assert answer_of(cli_process(*given)).text
     assert "--colour" in complaint(cli_process(*given, "--colour", "red"))
@@ -110,7 +110,7 @@ def test_no_command_is_help(cli: Run) -> None:
 
 
 def loaded_by(code: str) -> tuple[str, set[str]]:
-    """What some Python code prints, and which of the heavy modules are loaded after it."""
+    """What some Python code prints, and which of the heavy modules it loads."""
     heavy = {"aiohttp", "pydantic", "rich", "gguf", "xllamacpp", "numpy", "sqlite3"}
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*({heavy} & set(sys.modules)))"],
@@ -124,7 +124,7 @@ def loaded_by(code: str) -> tuple[str, set[str]]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """Only for the help of one command, pydantic: typer itself uses it to read options."""
+    """Only the help of a single command loads pydantic, because typer uses it to read options."""
     assert loaded_by("import matrix_align.cli")[1] == set()
     for args in ("--help", "scenes --help", "simulate --help", "scenes show --help"):
         help, modules = loaded_by(f"from matrix_align.cli import main, sys; sys.argv[1:] = {args.split()}; main()")

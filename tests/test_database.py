@@ -1,4 +1,4 @@
-"""The record's file: opened, brought up to date, refused, shared by processes."""
+"""The record's file: opening it, bringing it up to date, refusing it, and sharing it between processes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_new_store_is_waited_for(path: Path) -> None:
-    """SQLite does not wait of itself where a file becomes WAL: the first two runs, started together, meet there."""
+    """SQLite itself does not wait while a file becomes WAL. Two first runs, started together, meet there."""
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     ending = threading.Timer(0.3, other.execute, ["COMMIT"])
@@ -169,12 +169,12 @@ def pending(store: Store, number: int, text: str = "Blue.") -> Coroutine[Any, An
 
 
 def keys(path: Path) -> list[str]:
-    """Those of the calls that another program finds in the file."""
+    """The keys of the calls that another program finds in the file."""
     return [key for (key,) in rows(path, "SELECT key FROM calls ORDER BY key")]
 
 
 def test_one_event_loop_after_another(path: Path) -> None:
-    """Also where the first is stopped while a call waits for its commit."""
+    """It also works if the first loop stops while a call waits for its commit."""
     stopped = asyncio.new_event_loop()
     with Store(path) as store:
         asyncio.run(pending(store, 1))
@@ -200,7 +200,7 @@ def test_event_loop_is_closed_while_calls_wait(path: Path) -> None:
 
 
 def test_cancelled_with_its_event_loop(path: Path) -> None:
-    """What asyncio.run does with tasks that are left; the next run finds their calls."""
+    """asyncio.run cancels the tasks that are left. The next run finds their calls."""
 
     async def leave(store: Store) -> None:
         leave.task = asyncio.create_task(pending(store, 1))  # type: ignore[attr-defined]
@@ -224,7 +224,7 @@ async def test_cancelled_caller_loses_no_call_and_keeps_nobody_waiting(path: Pat
 
 
 async def test_full_disk_is_said_and_nothing_that_was_paid_is_dropped(path: Path) -> None:
-    """A limit of SQLite's own stands for the disk, and fails in the same way."""
+    """A limit of SQLite's stands in for the disk. It fails in the same way."""
     with Store(path) as store:
         store._db.execute("PRAGMA max_page_count = 20")
         callers = [asyncio.create_task(pending(store, number, "x" * 40_000)) for number in range(4)]
@@ -240,7 +240,7 @@ async def test_full_disk_is_said_and_nothing_that_was_paid_is_dropped(path: Path
 
 
 async def test_lock_of_another_program_costs_no_call(path: Path) -> None:
-    """The callers are told; what they have paid for is written when the record is closed."""
+    """The callers get an error. The calls they paid for are written when the record is closed."""
     with Store(path) as store:
         store._db.execute("PRAGMA busy_timeout = 10")
         other = sqlite3.connect(path, isolation_level=None)
@@ -272,7 +272,7 @@ async def test_what_can_not_be_written_at_the_end_is_said(path: Path) -> None:
 
 
 def test_a_record_of_version_0_1_is_refused(path: Path) -> None:
-    """Its tables were others; nobody's calls are lost by it, as the file stays as it is."""
+    """That version had other tables. The file stays unchanged, so no calls are lost."""
     change(path, "CREATE TABLE migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
     change(path, "INSERT INTO migrations VALUES ('0003_scenes', '2026')")
     before = path.read_bytes()

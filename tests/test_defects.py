@@ -23,7 +23,7 @@ SPEAKING = {name: f"{name} says word-of-{name}." for name in NAMES}
 
 
 async def test_feasibility_verdict_never_blocks(server: FakeServer, model: Endpoint) -> None:
-    """Theirs is a tuple, and so always true. Here what is refused has no effect, and the scene does not go on."""
+    """Their verdict is a tuple, so it is always true. Here a refused action has no effect."""
     _, scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings={"climbs": REFUSED, "round": REFUSED})
     assert not server.prompts("Reaction")
     assert not any(event.verdict.observers or event.verdict.outcome for event in scene.events)
@@ -31,7 +31,7 @@ async def test_feasibility_verdict_never_blocks(server: FakeServer, model: Endpo
 
 
 async def test_verdict_is_resampled_until_yes(server: FakeServer, model: Endpoint) -> None:
-    """Each attempt is judged once; a no is final."""
+    """Each attempt is judged once. A refusal is final."""
     await staged(server, model, "Ann climbs.", reacts={"Guard": "Guard flies."}, rulings={"climbs": REFUSED})
     assert attempts(server) == ["Ann: Ann climbs.", "Ann: Ann goes round.", "Guard: Guard flies."]
     server.requests.clear()
@@ -40,7 +40,7 @@ async def test_verdict_is_resampled_until_yes(server: FakeServer, model: Endpoin
 
 
 async def test_first_step_reaches_nobody(server: FakeServer, model: Endpoint) -> None:
-    """All who observe the first step are asked about it, and can act on it."""
+    """All who observe the first step are asked about it, and can react to it."""
     _, scene = await staged(server, model, "Ann knocks-first.", "Ann waits.", reacts=SPEAKING)
     for name in NAMES:
         assert "knocks-first" in reactions_asked(server, name)[0]
@@ -48,7 +48,7 @@ async def test_first_step_reaches_nobody(server: FakeServer, model: Endpoint) ->
 
 
 async def test_only_the_first_of_several_messages_is_read(server: FakeServer, model: Endpoint) -> None:
-    """Both the ego and a role are shown everything that has reached them since they were last asked."""
+    """Both the ego and a role see everything that has reached them since their last turn."""
     await staged(server, model, "Ann knocks.", "Ann waits.", reacts=SPEAKING)
     for name in NAMES:
         assert f"word-of-{name}" in server.prompts("Choice")[0]
@@ -57,7 +57,7 @@ async def test_only_the_first_of_several_messages_is_read(server: FakeServer, mo
 
 
 async def test_ego_ignores_what_it_observes(server: FakeServer, model: Endpoint) -> None:
-    """What the ego decides after the reactions is what happens, not the step it had planned."""
+    """The ego does what it decides after the reactions, not the step it had planned."""
     _, scene = await staged(
         server,
         model,
@@ -72,7 +72,7 @@ async def test_ego_ignores_what_it_observes(server: FakeServer, model: Endpoint)
 
 @pytest.mark.parametrize("how", ["plan done", "nothing more", "plan stopped"])
 async def test_nothing_can_end_a_scene_early(server: FakeServer, model: Endpoint, how: str) -> None:
-    """The modulator ends it at the first of five steps, on the action or on a reaction to it."""
+    """The modulator ends the scene at the first of five steps, on the action or on a reaction to it."""
     steps = ("Ann knocks.", "Ann waits.", "Ann rings.", "Ann sits.", "Ann leaves.")
     ended = {"nods" if how == "plan stopped" else "knocks": {"ending": how}}
     _, scene = await staged(server, model, *steps, reacts={"Guard": "Guard nods."}, rulings=ended)
@@ -82,7 +82,7 @@ async def test_nothing_can_end_a_scene_early(server: FakeServer, model: Endpoint
 
 
 async def test_role_names_are_split_at_or(server: FakeServer, model: Endpoint) -> None:
-    """Doctor does not become Doct; a comma, an 'and' or a colon splits no name either."""
+    """'Doctor' does not become 'Doct'. A comma, an 'and' or a colon does not split a name either."""
     names = ("Doctor", "Orla or Victor", "Salt and Pepper, Ltd.", "Guard: night shift", "(Mentor)")
     _, scene = await staged(server, model, "Ann knocks.", names=names, reacts={name: f"{name} nods." for name in names})
     assert scene.set_up[1].names() == names
@@ -91,7 +91,7 @@ async def test_role_names_are_split_at_or(server: FakeServer, model: Endpoint) -
 
 
 async def test_first_role_and_last_step_are_lost(server: FakeServer, model: Endpoint) -> None:
-    """However roles and steps are numbered or laid out, all of them play."""
+    """Every role and every step plays, however they are numbered or laid out."""
     names = ("1. Guard", "Role 2: Bank", "- Door")
     steps = ("Step 1: Ann knocks.", "2. Ann waits.", "Finally, Ann leaves")
     _, scene = await staged(server, model, *steps, names=names, reacts={name: f"{name} nods." for name in names})
@@ -101,7 +101,7 @@ async def test_first_role_and_last_step_are_lost(server: FakeServer, model: Endp
 
 
 async def test_roles_of_one_name_overwrite_each_other(server: FakeServer, model: Endpoint) -> None:
-    """Each keeps its own place, also one named like the ego or only written otherwise."""
+    """Each role keeps its own place, even one named like the ego or spelled slightly differently."""
     _, scene = await staged(server, model, "Ann knocks.", names=("Guard", "Guard", "guard", "Ann", "Guard 2"))
     names = scene.set_up[1].names()
     assert len({"ann", *(name.casefold() for name in names)}) == 6
@@ -112,7 +112,7 @@ async def test_roles_of_one_name_overwrite_each_other(server: FakeServer, model:
 
 
 async def test_an_exception_in_one_role_hangs_everything(server: FakeServer, model: Endpoint) -> None:
-    """One role's call fails while the others' go on: the scene ends at once, with that error."""
+    """One role's call fails while the calls of others run. The scene ends at once, with that error."""
 
     async def refuse_bank(request: web.Request) -> web.Response | None:
         asked = text_of(await request.json())
@@ -132,7 +132,7 @@ async def test_an_exception_in_one_role_hangs_everything(server: FakeServer, mod
 
 
 async def test_question_and_answer_are_swapped_at_the_end(server: FakeServer, model: Endpoint) -> None:
-    """In the critique and in the revision, what stands as the question is the question."""
+    """In the critique and in the revision, the text marked as the question is the question."""
     await staged(server, model, "Ann knocks.")
     closing = server.prompts("text")[1]
     assert f"<question>\n{QUESTION}\n</question>" in closing
@@ -142,7 +142,10 @@ async def test_question_and_answer_are_swapped_at_the_end(server: FakeServer, mo
 
 
 async def test_all_calls_stand_one_after_the_other(server: FakeServer, model: Endpoint) -> None:
-    """Theirs: 118 to 184 calls at 5 roles x 5 steps, one at a time. No reaction is answered before all are asked."""
+    """Theirs makes 118 to 184 calls at 5 roles x 5 steps, one at a time.
+
+    Here all reactions are asked for before any is answered.
+    """
     gate = asyncio.Barrier(5)
 
     async def wait_for_all(request: web.Request) -> web.Response | None:

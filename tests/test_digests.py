@@ -1,4 +1,4 @@
-"""--digest, and what the command line says of a server: which weights it has, and what it does not take."""
+"""--digest, and what the command line reports about a server: its weights, and what it does not accept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lists(server: FakeServer, **fields: Any) -> None:
 
 
 def test_run_is_of_one_models_weights(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """A server that was started again with other weights goes on with no run of the old ones, unless one says so."""
+    """A server restarted with other weights continues no run of the old ones, unless the user says so."""
     lists(server, root="/models/base")
     run = ("generate", "--out", str(tmp_path / "run"), "--endpoint", server.url, "--json")
     first = cli(*run, str(questions), *SMALL, "--limit", "2")
@@ -45,7 +45,7 @@ def test_simulate_asks_new_weights_anew(cli: Cli, server: FakeServer) -> None:
 
 
 def test_digest_that_is_given(cli: Cli, server: FakeServer) -> None:
-    """The server is not asked for it: what is recorded is shown again while it is down."""
+    """The server is not asked for the digest, so a recorded scene shows again while the server is down."""
     lists(server, root="/base")
     command = ("simulate", "How do I ask for a raise?", *SMALL, "--model", "fake-model", "--digest", "mine", "--json")
     first = cli(*command, "--endpoint", server.url)
@@ -71,7 +71,7 @@ def test_run_of_a_server_needs_its_endpoint(cli: Cli, server: FakeServer, questi
 def test_endpoints_that_list_one_name_differently(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, given: tuple[str, ...]
 ) -> None:
-    """They may have other weights; if not, one says so."""
+    """They may have different weights. If they don't, the user can say so."""
     with fake_server() as second:
         lists(server, root="/base")
         lists(second, root="/tuned")
@@ -99,7 +99,7 @@ def test_server_that_does_not_tell(cli: Cli, server: FakeServer) -> None:
 
 
 def test_what_a_server_does_not_take_is_said_once(cli: Cli, server: FakeServer) -> None:
-    """On standard error, a line each; standard output holds the JSON alone."""
+    """Standard error has one line for each. Standard output holds only the JSON."""
     server.refuses = ("seed",)
     told = cli("simulate", "Why?", *SMALL, "--endpoint", server.url, "--json")
     assert told.stdout.startswith("{")

@@ -1,6 +1,6 @@
-"""The documents say what is so: generated parts, links, file names, commands, and Python that runs.
+"""The documents are true: generated parts, links, file names, commands, and Python that runs.
 
-`python -m tests.test_docs` renews the generated parts: the commands' help, the import floors, the list of modules.
+`python -m tests.test_docs` renews the generated parts: the commands' help, the import floors and the list of modules.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def commands() -> dict[str, set[str]]:
 
 
 def help_of_all() -> str:
-    """What each command says of itself on a terminal of 80 columns, of which it leaves two."""
+    """The help of each command on a terminal of 80 columns, with two columns left free."""
     runner, sections = CliRunner(), []
     for command in filter(None, commands()):
         shown = runner.invoke(app, [*command.split(), "--help"], prog_name="matrix-align", terminal_width=78)
@@ -82,7 +82,7 @@ def tree() -> str:
 
 
 def renewed(page: Path, text: str) -> str:
-    """`text` of `page` with its generated parts as they should be."""
+    """`text` of `page` with its generated parts up to date."""
     contents: dict[str, Callable[[], str]] = {
         "help": help_of_all,
         "floors": lambda: f"```\n{floors()}\n```",
@@ -105,7 +105,7 @@ def test_generated_parts_are_up_to_date(page: Path) -> None:
 
 
 def blocks(page: Path, kind: str) -> list[str]:
-    """The code blocks of a page that are marked with `kind`."""
+    """The code blocks of a page that have the mark `kind`."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
@@ -115,7 +115,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as GitHub makes addresses of them."""
+    """The headings of a page as GitHub turns them into anchors."""
     headings = re.findall(r"^#+ +(.+)$", prose(page), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -132,7 +132,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 @each_page_of_now
 def test_files_that_are_named_are_there(page: Path) -> None:
-    """Code, and whatever lies in a folder of ours: a file may be named without its first folders."""
+    """Checks code, and files in our folders. A file may be named without its first folders."""
     ours = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
     known = [f"/{path.relative_to(ROOT).as_posix()}" for path in ours]
     names = [name.rstrip("/") for name in re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", prose(page)) if is_ours(name)]
@@ -145,7 +145,7 @@ def is_ours(name: str) -> bool:
 
 @pytest.mark.parametrize("page", [ROOT / "docs/method.md", ROOT / "docs/architecture.md"], ids=lambda page: page.name)
 def test_names_in_the_code_are_in_the_code(page: Path) -> None:
-    """What these pages name as code, functions, classes and fields, stands somewhere in the package."""
+    """Functions, classes and fields that these pages name as code exist somewhere in the package."""
     words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))))
     names = re.findall(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:\([^`]*\))?`", prose(page))
     named = [name for name in names if not name.endswith((".py", ".sh", ".md"))]

@@ -50,7 +50,7 @@ ASKED = "How do I plan a birthday picnic for ten children?"
 
 @pytest.fixture
 def cli(cli_process: Run) -> Run:
-    """The engine writes past Python's streams, so each command is a process of its own."""
+    """Runs each command in a process of its own, because the engine does not write through Python's streams."""
     return cli_process
 
 
@@ -63,7 +63,10 @@ def refused(url: str) -> bool:
 
 
 def answer_of(cli: Run, *args: str, **env: str) -> Answer:
-    """A scene through the real command. Where the small model fails on a seed, one line says so; one in three goes."""
+    """A scene through the real command.
+
+    The small model may fail on some seeds, with one line that says so. One seed in three works.
+    """
     for seed in ("1", "2", "3"):
         done = cli("simulate", ASKED, *args, "--seed", seed, "--json", timeout=PATIENCE, **env)
         if done.returncode == 0:
@@ -104,8 +107,10 @@ def test_offline_with_weights_cached(cli: Run) -> None:
 
 
 class OneAtATime:
-    """A model asked for one reply at a time. Of several at once, the last bits depend on which the server takes first,
-    and with them now and then a word."""
+    """A model that is asked for one reply at a time.
+
+    With several at once, the last bits depend on which reply the server takes first, and now and then a word does too.
+    """
 
     def __init__(self, model: Model) -> None:
         self.name, self.digest = model.name, model.digest
@@ -119,7 +124,10 @@ class OneAtATime:
 
 @pytest.mark.embedded
 async def test_same_seed_same_scene(tmp_path: Path) -> None:
-    """Played twice, on servers and into records of their own: the same words, not one of them from the record."""
+    """Played twice, on two servers and into two records, the scene has the same words.
+
+    No call comes from the record.
+    """
     answers = []
     for name in ("one.db", "two.db"):
         with serve() as served, Store(tmp_path / name) as store:
@@ -152,7 +160,7 @@ def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
 
 @pytest.mark.embedded
 def test_sampler_of_the_bundled_model_is_put_on_no_other(tmp_path: Path) -> None:
-    """By the server's own word; the other model has the same weights and another file."""
+    """The server reports its sampler. The other model has the same weights in another file."""
     other = tmp_path / "other.gguf"
     other.symlink_to(default_weights())
     used = []
@@ -169,7 +177,7 @@ def test_sampler_of_the_bundled_model_is_put_on_no_other(tmp_path: Path) -> None
 
 @pytest.mark.embedded
 async def test_server_wants_its_key_and_serves_no_page() -> None:
-    """Only who has the key is answered; the server counts what it had cached; it ends with the block."""
+    """Only a client with the key gets an answer. The server counts cached tokens. It ends with the block."""
     with serve(slots=1) as served:
         root = served.url.removesuffix("/v1")
         assert urlsplit(root).hostname == "127.0.0.1"
@@ -194,7 +202,7 @@ def folders_of_states() -> list[Path]:
 
 @pytest.mark.embedded
 async def test_beginning_that_prompts_share_is_read_once() -> None:
-    """By the server's own counts: of eight prompts that begin as one before them did, only the ends are read."""
+    """By the server's own counts, of eight prompts with a shared beginning only the ends are read."""
     sampling = Sampling(temperature=0, max_tokens=16, seed=1)
     with serve() as served:
         async with Slotted(served) as model:
@@ -214,7 +222,7 @@ async def test_beginning_that_prompts_share_is_read_once() -> None:
 
 @pytest.mark.embedded
 async def test_cancelled_requests_leave_all_slots_usable() -> None:
-    """More than there are slots and files of states, cancelled at any moment of theirs."""
+    """There are more requests than slots and state files. They are cancelled at any moment."""
     sampling = Sampling(temperature=0, max_tokens=8, seed=1)
     with serve(slots=4) as served:
         async with Slotted(served) as model:
@@ -267,7 +275,7 @@ asyncio.run(main())
 @pytest.mark.embedded
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "SIGINT", "a crash of ours"])
 def test_server_ends_with_its_process(end: str) -> None:
-    """However the process ends, in the middle of a reply: nothing listens any more, and no child process is left."""
+    """The process may end in any way, even during a reply. Then nothing listens, and no child process is left."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", ENDED, end]
     with subprocess.Popen(command, text=True, start_new_session=True, stdout=pipe, stderr=pipe) as process:
@@ -288,14 +296,14 @@ def test_server_ends_with_its_process(end: str) -> None:
 
 @pytest.mark.embedded
 def test_server_that_is_stopped_at_once_ends() -> None:
-    """As where a run is refused after the model was opened. Before, one in eight waited for ever."""
+    """This happens if a run is refused after the model was opened. Before, one server in eight waited for ever."""
     code = "from matrix_align.llm.local import serve\nfor _ in range(8):\n    with serve(): pass"
     assert subprocess.run([sys.executable, "-c", code], timeout=HANG).returncode == 0
 
 
 @pytest.mark.embedded
 def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
-    """In the middle of a scene, with a reply being written: one line, and what was completed is kept."""
+    """Ctrl-C comes during a scene, while a reply is written. One line is printed, and completed calls are kept."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
     command = [sys.executable, "-m", "matrix_align", "simulate", ASKED, "--json", "--store", str(tmp_path / "one.db")]
     process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""How a reply ends: whole, cut by its length or its reasoning, or by a filter; from the server's word to the record."""
+"""How a reply ends: whole, cut at its length or in its reasoning, or by a filter. From the server to the record."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ async def test_every_word_for_an_end_is_understood(server: FakeServer, model: En
 
 
 async def test_word_of_the_model_behind_the_server(server: FakeServer, model: Endpoint) -> None:
-    """A router says 'stop' and passes on, beside it, what its own server said."""
+    """A router says 'stop', and also passes on the word of the server behind it."""
     server.on["text"] = lambda _: completion("Blue, beca", choice={"native_finish_reason": "SAFETY"})
     assert (await model.ask(ASKED, str, SAMPLING)).cut == "filter"
 
 
 @pytest.mark.parametrize("finish", ["content_filter", "SAFETY"])
 async def test_typed_reply_that_was_filtered_is_a_bad_one(server: FakeServer, model: Endpoint, finish: str) -> None:
-    """Whole JSON or not: it is not all that the model wanted to say."""
+    """Even if the JSON is whole, it is not everything the model wanted to say."""
     server.on["Pick"] = lambda _: completion(PICK, finish=finish)
     with pytest.raises(BadReply, match="content filter"):
         await model.ask(ASKED, Pick, SAMPLING)
@@ -104,7 +104,7 @@ async def test_record_keeps_how_a_reply_ended(server: FakeServer, model: Endpoin
 
 
 def thinking(server: FakeServer, needs: int) -> None:
-    """Reasoning takes `needs` tokens; what room there is after that has the answer."""
+    """Reasoning takes `needs` tokens. The answer gets the tokens that are left."""
 
     def answer(body: dict[str, Any]) -> Any:
         room = body["max_tokens"] - needs
@@ -117,7 +117,7 @@ def thinking(server: FakeServer, needs: int) -> None:
 
 @pytest.mark.parametrize("needs", [10, 64, 150])
 async def test_reasoning_does_not_eat_the_room_of_the_answer(server: FakeServer, model: Endpoint, needs: int) -> None:
-    """What max_tokens bounds is the answer; a model that reasons is given room for both from then on."""
+    """max_tokens limits the answer. Once a model is known to reason, it gets tokens for both."""
     thinking(server, needs)
     reply = await model.ask(ASKED, str, SAMPLING)
     assert (reply.value, reply.cut) == ("Blue.", "")
@@ -155,7 +155,10 @@ async def test_cut_answer_stands_where_there_is_no_more_room(server: FakeServer,
 
 
 async def test_room_that_a_prompt_leaves_not_is_not_its_fault(server: FakeServer, model: Endpoint) -> None:
-    """More room, learned with short prompts, does not fit a long one: it is asked with the room that was wanted."""
+    """A higher limit, learned from short prompts, does not fit a long prompt.
+
+    That prompt is asked again with the original limit.
+    """
     thinking(server, 10)
     await model.ask(ASKED, str, SAMPLING)
     server.on["text"] = lambda body: error(400, OVERFLOW) if body["max_tokens"] > 64 else "Blue."
@@ -215,7 +218,7 @@ async def test_question_about_the_marks_is_answered(server: FakeServer, model: E
 
 
 def test_people_are_told_what_was_cut(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """In the summary of a run, beside the answer, and by leaving out of a data set what a filter has cut."""
+    """The run's summary and the answer's display say so, and a filtered answer is left out of an export."""
 
     def answer(body: dict[str, Any]) -> Any:
         prompt = body["messages"][-1]["content"]

@@ -1,4 +1,4 @@
-"""The endpoint, over real HTTP: its address and key, what it reads of an answer, and calls at once."""
+"""The endpoint over real HTTP: its address and key, what it reads from an answer, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_body_without_an_answer_is_a_bad_reply(server: FakeServer, body: s
 
 
 async def test_as_many_calls_at_once_as_are_made(server: FakeServer) -> None:
-    """They only get an answer when all of them are there."""
+    """The server answers only when all calls have arrived."""
     meeting = asyncio.Barrier(120)
     server.faults = [lambda _: meeting.wait()] * 120
     async with Endpoint(server.url, "m", attempts=1, read=30) as model:
@@ -103,7 +103,7 @@ async def test_key_is_sent_and_a_wrong_one_is_told(server: FakeServer) -> None:
 
 @pytest.mark.parametrize("key", ["token", "seed", "max_tokens", "schema"])
 async def test_key_that_is_a_word_hides_nothing_from_us(server: FakeServer, key: str) -> None:
-    """What a server says is understood as it was sent; the key is hidden where it is shown, and there alone."""
+    """The server's words are classified as they were sent. The key is hidden only where they are shown."""
     words = "Unsupported parameter: 'max_tokens' is not supported with this token. Use 'max_completion_tokens' instead"
     server.key = key
     server.on["text"] = lambda body: error(400, words) if "max_tokens" in body else "Blue."
@@ -145,7 +145,7 @@ async def test_key_that_no_header_takes(server: FakeServer) -> None:
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/"])
 async def test_forms_of_the_address(server: FakeServer, ending: str) -> None:
-    """The model's name need not be given where there is only one."""
+    """The model's name may be left out if the server has only one."""
     async with Endpoint(server.url.removesuffix("/v1") + ending) as model:
         assert model.url == server.url
         assert await say(model)
@@ -174,7 +174,7 @@ async def test_unusable_address(url: str) -> None:
 
 @pytest.mark.parametrize("base", ["", "/v1", "/openai/deployments/gpt", "/v1/chat/completions"])
 async def test_query_of_the_address_stays_on_every_path(base: str) -> None:
-    """As Azure's `api-version`; without it nothing is answered there."""
+    """For example Azure's `api-version`. Without it, the server answers nothing."""
     async with recording(json.dumps({"data": [{"id": "only"}]}), json.dumps(SAID_BLUE)) as (url, asked):
         async with Endpoint(f"{url.removesuffix('/v1')}{base}?api-version=2024-10-21&b=c") as model:
             assert await say(model) == "Blue."
@@ -203,7 +203,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.parametrize("without_scheme", [False, True])
 async def test_proxy_of_the_environment(no_proxy: pytest.MonkeyPatch, without_scheme: bool) -> None:
-    """It is asked for servers elsewhere, but for those that NO_PROXY names."""
+    """The proxy is used for servers elsewhere, except those that NO_PROXY names."""
     async with recording(json.dumps(SAID_BLUE)) as (url, asked):
         proxy = url.removesuffix("/v1")
         no_proxy.setenv("HTTP_PROXY", proxy.removeprefix("http://") if without_scheme else proxy)
@@ -217,7 +217,7 @@ async def test_proxy_of_the_environment(no_proxy: pytest.MonkeyPatch, without_sc
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 async def test_no_proxy_to_this_machine(server: FakeServer, no_proxy: pytest.MonkeyPatch, host: str) -> None:
-    """What is served here is on the loopback, and a proxy elsewhere could not reach it."""
+    """A server here is on the loopback, and a proxy elsewhere could not reach it."""
     no_proxy.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     if host != "127.0.0.2":
         async with Endpoint(server.url.replace("127.0.0.1", host)) as model:

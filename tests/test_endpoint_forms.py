@@ -1,4 +1,4 @@
-"""The forms an endpoint asks in, which of them it gives up, and when a reply is asked for again."""
+"""The forms in which the endpoint asks, which of them it gives up, and when it asks for a reply again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_plain_reply_is_asked_for_without_a_form_and_may_be_cut(server: Fa
 async def test_lengths_in_a_schema_are_left_out_once_refused(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """For the call that was refused at once, for the reply type after ENOUGH of them; and that is said, once."""
+    """The refused call leaves them out at once, the reply type after ENOUGH refusals. One warning says so."""
     server.on["Pick"] = lambda body: error(400, "Invalid schema") if "maxLength" in json.dumps(body) else PICK
     assert [(await pick(model)).colour for _ in range(4)] == ["blue"] * 4
     schemas = [body["response_format"]["json_schema"]["schema"] for body in server.requests]
@@ -88,7 +88,7 @@ async def test_room_is_named_as_the_server_wants_it(server: FakeServer, model: E
 
 @pytest.mark.parametrize(("refused", "words"), [("response_format", "no response_format"), ("max_tokens", MAX_TOKENS)])
 async def test_first_calls_give_way_together(server: FakeServer, model: Endpoint, refused: str, words: str) -> None:
-    """Each of four was refused what the first to hear of it has given up meanwhile."""
+    """Each of four calls is refused a form that the first refused call has given up meanwhile."""
     meeting = asyncio.Barrier(4)
 
     async def refuse(request: web.Request) -> web.Response:
@@ -110,7 +110,7 @@ async def test_what_the_server_does_not_take_is_left_out(server: FakeServer, mod
 
 
 async def test_only_what_the_server_says_makes_it_step_down(server: FakeServer) -> None:
-    """Not our own words around it: the address or the model's name may hold 'schema' or 'seed'."""
+    """Our own words around it don't count: the address or the model's name may hold 'schema' or 'seed'."""
     server.on["Pick"] = lambda _: error(404, "no such model")
     await fault(Refused, server.url, pick, name="seed-schema-7b")
     assert len(server.requests) == 1
@@ -150,7 +150,7 @@ async def test_cut_reply_gets_more_room(server: FakeServer, model: Endpoint, ask
 
 
 async def test_more_room_than_there_is_makes_a_bad_reply(server: FakeServer) -> None:
-    """Not a context overflow: a shorter prompt is not what it takes."""
+    """It is not a context overflow, because a shorter prompt would not help."""
     server.on["Pick"] = turns(completion('{"colour": "bl', finish="length"), error(400, VLLM))
     assert "cut off" in str(await fault(BadReply, server.url, pick))
 
@@ -164,7 +164,7 @@ async def other(model: Model) -> int:
 
 
 def asked_by_schema(server: FakeServer, name: str) -> list[bool]:
-    """Of all requests for one reply type, in order, whether a schema was sent."""
+    """For all requests for one reply type, in order, whether a schema was sent."""
     asked = [("response_format" in body, body) for body in server.requests]
     return [schema for schema, body in asked if name == (kind(body) if schema else wanted_in_words(body))]
 
@@ -174,7 +174,7 @@ def wanted_in_words(body: dict[str, Any]) -> str:
 
 
 async def test_one_refusal_changes_nothing_for_good(server: FakeServer, model: Endpoint) -> None:
-    """A server that once could not build a grammar is asked by schema again, for this reply type and for others."""
+    """A server that once failed to build a grammar gets schemas again, for this reply type and for others."""
     server.on["text"] = lambda body: PICK if wanted_in_words(body) == "Pick" else {"number": 1}
     server.on["Other"] = lambda _: {"number": 1}
     server.on["Pick"] = turns(*(error(400, "grammar failed") for _ in range(2)), *[PICK] * 4)
@@ -185,7 +185,7 @@ async def test_one_refusal_changes_nothing_for_good(server: FakeServer, model: E
 
 
 async def test_replies_outweigh_refusals(server: FakeServer, model: Endpoint) -> None:
-    """A burst of refusals in the middle of a run does not take the schema from a type that was answered more often."""
+    """A reply type with more replies than refusals keeps its schema through a burst of refusals."""
     server.on["text"] = lambda _: PICK
     refusals = [error(400, "grammar failed") for _ in range(6)]
     server.on["Pick"] = turns(*[PICK] * 5, *refusals, PICK)
@@ -209,7 +209,7 @@ async def test_refusals_count_per_reply_type(server: FakeServer, model: Endpoint
 async def test_server_that_breaks_on_a_schema_is_asked_in_words(
     server: FakeServer, model: Endpoint, waits: Waits, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    """Plain calls are answered all the while; nothing but the schema can be it."""
+    """The server answers plain calls all the time, so only the schema can be the cause."""
     server.on["Pick"] = lambda _: error(status, "internal error")
     server.on["text"] = lambda body: PICK if "JSON schema" in str(body) else "Well."
     assert (await pick(model)).colour == "blue"
@@ -239,7 +239,7 @@ def kinds_of(server: FakeServer) -> list[str]:
 async def test_schema_that_is_passed_over(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server takes `response_format` and does nothing with it; the first call already ends well, in words."""
+    """The server accepts `response_format` and ignores it. Even the first call ends well, in words."""
     server.on["Pick"] = lambda _: "I would say blue."
     server.on["text"] = lambda _: PICK
     assert [(await pick(model)).colour for _ in range(3)] == ["blue"] * 3
@@ -251,7 +251,7 @@ async def test_schema_that_is_passed_over(
 async def test_reply_cut_while_the_model_reasoned_is_no_schema_passed_over(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The schema is heeded after the reasoning, which the server sends in the same text."""
+    """The model follows the schema after its reasoning, which the server sends in the same text."""
     whole = f"<think>Sea.</think>{json.dumps(PICK)}"
     server.on["Pick"] = turns(*(each for _ in range(3) for each in (completion("<think>Sea, s", "length"), whole)))
     assert [(await pick(model)).colour for _ in range(3)] == ["blue"] * 3
@@ -263,7 +263,7 @@ async def test_reply_cut_while_the_model_reasoned_is_no_schema_passed_over(
 async def test_refusal_is_no_schema_passed_over(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture, how: dict[str, Any]
 ) -> None:
-    """A harmful question brings many, and the schema is heeded for the next one."""
+    """A harmful question brings many refusals. The model follows the schema for the next one."""
     server.on["Pick"] = lambda _: completion("" if "refusal" in how else "No.", **how)
     with pytest.raises(BadReply):
         await pick(model)
@@ -280,7 +280,7 @@ async def test_wrong_json_is_no_schema_passed_over(server: FakeServer, model: En
 async def test_long_prompt_that_is_cut_by_the_server(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As Ollama does beyond num_ctx: fewer tokens were read than the characters can make. Said once."""
+    """Ollama cuts beyond num_ctx: it reads fewer tokens than the characters can make. One warning says so."""
     long = [Message(role="user", content="Which colour? " * 1000)]
     await model.ask(long, str, SAMPLING)
     assert not caplog.messages

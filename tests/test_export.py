@@ -1,4 +1,4 @@
-"""export: what a run becomes as training data, read back with `datasets` and taken by TRL."""
+"""export: the training data made from a run, read back with `datasets` and accepted by TRL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HELPFUL, HARMFUL = 12, 8
 
 @pytest.fixture
 async def run(server: FakeServer, tmp_path: Path) -> Path:
-    """Scenes of helpful and harmful questions; of every fourth the answer stays as it was."""
+    """Scenes of helpful and harmful questions. For every fourth, the answer stays the initial response."""
 
     def answers(body: dict[str, Any]) -> str:
         return f"Revised: {body['seed']}." if "<effects>" in str(body) else f"Initial: {body['seed']}."
@@ -55,7 +55,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def asked(row: Any) -> str:
-    """The question of a row about a question; of a simulation's row the prompt, which holds it or not."""
+    """The question that a row is about. For a simulation row, its prompt, which may hold the question."""
     return str((row.get("messages") or row.get("prompt"))[0]["content"])
 
 
@@ -92,7 +92,7 @@ def test_sharegpt(cli: Cli, run: Path, tmp_path: Path) -> None:
 
 
 def test_sharegpt_for_fastchat(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """Its trainer wants one JSON list, rows with an id, and turns of the two speakers alone."""
+    """FastChat's trainer wants one JSON list, rows with an id, and turns of only two speakers."""
     source = tmp_path / "one.jsonl"
     source.write_text('{"question": "How?", "system": "Be kind."}\n{"question": "Why?"}\n')
     made = ("generate", str(source), "--out", str(tmp_path / "run"), "--roles", "2", "--steps", "1")
@@ -105,7 +105,7 @@ def test_sharegpt_for_fastchat(cli: Cli, server: FakeServer, tmp_path: Path) -> 
 
 
 def test_mix_is_balanced_and_says_what_it_took(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """As many of each as the scarcest allows; simulation rows are the scenes' own calls."""
+    """The scarcest kind decides how many rows of each are taken. Simulation rows are the scenes' own calls."""
     out = ("--out", str(tmp_path / "mix.jsonl"), "--mix", "helpful=1,harmful=1,simulation=2")
     assert exported(cli, run, *out)["train"] == {"rows": 32, "helpful": 8, "harmful": 8, "simulation": 16}
     first = (tmp_path / "mix.jsonl").read_bytes()
@@ -118,7 +118,7 @@ def test_mix_is_balanced_and_says_what_it_took(cli: Cli, run: Path, tmp_path: Pa
 
 
 def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """No question has rows on both sides, its simulation's rows included."""
+    """No question has rows on both sides, not even simulation rows."""
     told = exported(cli, run, "--out", str(tmp_path / "a.jsonl"), "--mix", "helpful=1,simulation=9", "--test", "0.3")
     assert told["train"]["rows"] and told["test"]["rows"]
     sides = [
@@ -129,7 +129,7 @@ def test_split_is_by_question(cli: Cli, run: Path, tmp_path: Path) -> None:
 
 
 def test_a_test_file_of_an_earlier_export_goes(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """Its questions would be in the training file too; `tune` takes it by its name."""
+    """Its questions would also be in the training file, and `tune` would find it by its name."""
     out = ("--out", str(tmp_path / "a.jsonl"))
     assert exported(cli, run, *out, "--test", "0.5")["test"]["rows"]
     assert exported(cli, run, *out, "--test", "0.001") == {
@@ -175,7 +175,7 @@ def test_readme_of_somebody_else_is_kept(cli: Cli, run: Path, tmp_path: Path) ->
 
 
 def test_other_files_are_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """What is no export of ours is not overwritten, and an earlier test file does not stay beside a whole export."""
+    """Files that are not ours are not overwritten. An earlier test file does not stay beside an export without one."""
     (tmp_path / "mine.jsonl").write_text("mine")
     told = cli("export", str(run), "--out", str(tmp_path / "mine.jsonl"))
     assert told.returncode == 2 and "overwritten" in told.stderr
@@ -280,12 +280,12 @@ def test_datasets_reads_the_folder(cli: Cli, run: Path, tmp_path: Path, format: 
 
 
 def test_trl_formats_the_rows(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """TRL takes SFT and DPO rows for conversations, and lays a chat template over them."""
+    """TRL accepts SFT and DPO rows as conversations, and applies a chat template to them."""
     pytest.importorskip("trl")
     from trl.data_utils import apply_chat_template, is_conversational
 
     class Tokenizer:
-        """Just as much of one as TRL asks: the template is filled in by hand."""
+        """As much of a tokenizer as TRL needs. It fills in the template by hand."""
 
         def apply_chat_template(self, conversation: Any, **_: Any) -> str:
             said = "".join(f"<{turn['role']}>{turn['content']}" for turn in conversation)
@@ -300,7 +300,7 @@ def test_trl_formats_the_rows(cli: Cli, run: Path, tmp_path: Path) -> None:
 
 
 def test_mix_survives_the_limit_of_the_tuning(cli: Cli, run: Path, tmp_path: Path) -> None:
-    """What is too long for it is left out before the mix is made, and said; the tuning then drops nothing."""
+    """Rows too long for the tuning are left out, with a message, before the mix is made. The tuning then drops none."""
     base, mix = str(write(tmp_path / "base")), ("--mix", "helpful=1,simulation=1")
     everything = exported(cli, run, "--out", str(tmp_path / "all/sft.jsonl"), *mix)["train"]
     assert everything == {"rows": 24, "helpful": 12, "simulation": 12}
@@ -375,7 +375,7 @@ OF_0_1 = (
     ],
 )
 def test_a_card_is_ours_or_not(cli: Cli, run: Path, tmp_path: Path, readme: str, is_ours: bool) -> None:
-    """An export of version 0.1 is written anew; what lies beside any other README.md stays as it is."""
+    """An export of version 0.1 is written again. Beside any other README.md, the files stay as they are."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/README.md").write_text(readme)
     (tmp_path / "data/sft.jsonl").write_text("{}\n")
@@ -387,6 +387,6 @@ def test_a_card_is_ours_or_not(cli: Cli, run: Path, tmp_path: Path, readme: str,
 
 @pytest.mark.parametrize("name", ["yes", "a: b #1", "tö 'x' \"y\""])
 def test_a_card_names_any_file(cli: Cli, run: Path, tmp_path: Path, name: str) -> None:
-    """So that the same export again finds its own."""
+    """So the same export finds its own files again."""
     for _ in range(2):
         exported(cli, run, "--out", str(tmp_path / f"data/{name}.jsonl"))

@@ -1,7 +1,7 @@
 """10,000 bad replies and faults: every scene ends with an answer or one typed, recorded error, and memory stays flat.
 
-What an endpoint answers is drawn from seeded dice: mostly good or mostly bad, in every way a model or a server has of
-being bad. MATRIX_ALIGN_FAULTS is their number (10,000 if not set).
+Seeded dice decide what the endpoint answers: mostly good or mostly bad, in every way a model or a server can fail.
+MATRIX_ALIGN_FAULTS is the number of faults (10,000 if not set).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Bad = Callable[[Dice, str], Any]  # (dice, the good reply) → what is said inst
 
 
 def changed(dice: Dice, good: str, to: Callable[[Any], Any]) -> str:
-    """The good reply as JSON with one of its values changed; a plain one is just put through `to`."""
+    """The good reply as JSON with one of its values changed. A plain reply goes through `to`."""
     try:
         value = json.loads(good)
     except ValueError:
@@ -119,7 +119,7 @@ def chatter(dice: Dice, good: str) -> Any:
 
 
 def still_split(dice: Dice, good: str) -> Any:
-    """Reasoning in the text, in ways that leave the answer known, and in ways that do not."""
+    """Reasoning in the text, in forms that leave the answer known and in forms that don't."""
     known = [f"Hm, so yes.</think>{good}", f"<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>{good}"]
     known += [f"[THINK]Hm.[/THINK]{good}", f"analysisHm.assistantfinal{good}", f"{good}<|im_end|>"]
     lost = [
@@ -245,7 +245,7 @@ RARE = [slow, dripping, bomb]  # these take long: one bad answer in a hundred
 
 
 class Monkey:
-    """Stands before the fake endpoint and gives, to a `share` of the requests, a bad answer. `did` counts them."""
+    """Stands before the fake endpoint, and gives a bad answer to a `share` of the requests. `did` counts them."""
 
     def __init__(self, server: FakeServer, seed: int) -> None:
         self.share = 0.0
@@ -266,7 +266,7 @@ class Monkey:
 
 
 async def checked(server: FakeServer, store: Store, number: int) -> Answer:
-    """The last state of one answer against the monkey, checked against how it ended, and saved."""
+    """The last state of one answer, compared with what the monkey did and how it ended, and saved."""
     answer, raised = None, None
     async with Endpoint(server.url, server.name, attempts=3, read=READ) as endpoint:
         question = Question(text=f"How do I plan a picnic for {number} guests?")
@@ -292,7 +292,7 @@ async def checked(server: FakeServer, store: Store, number: int) -> Answer:
 
 
 def resident() -> int:
-    """MiB of memory this process holds now."""
+    """The memory of this process, in MiB."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -325,14 +325,14 @@ async def test_every_scene_ends(server: FakeServer, tmp_path: Path, monkeypatch:
 
 
 def failures(path: Path) -> Counter[str]:
-    """The recorded failures, as scenes name them."""
+    """The recorded failures, by the names that scenes give them."""
     with closing(sqlite3.connect(path)) as record:
         return Counter(f"{kind}: {message}" for kind, message in record.execute("SELECT error, message FROM failures"))
 
 
 @pytest.mark.parametrize("depth", [400, 480, 600, 900, 990, 5000])
 def test_deep_nesting_is_a_wrong_reply(depth: int) -> None:
-    """Whatever the depth, it fails as any other reply of a wrong form does."""
+    """At any depth, it fails like every other reply of a wrong form."""
     with pytest.raises(ValueError, match=r"setting|whole JSON"):
         parse('{"deep": ' + '{"a":' * depth + "1" + "}" * depth + "}", Situation)
 
@@ -349,7 +349,10 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_is_read_in_linear_time(flood: str) -> None:
-    """A megabyte of what small models repeat for ever is read at once, not in hours; in a process that can be ended."""
+    """Small models repeat one thing for ever.
+
+    A megabyte of it is read at once, not in hours. A process of its own can be killed.
+    """
     code = f"""
 from matrix_align.llm.completion import completion_of
 from matrix_align.llm.structured import parse

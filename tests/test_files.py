@@ -28,7 +28,7 @@ TEXTS = {
 
 
 def found(path: Path) -> list[str]:
-    """The questions of a file, and of a row that can't be used its line and why."""
+    """The questions of a file. For a row that can't be used, its line and the reason."""
     rows = []
     for row in questions_from(str(path)):
         if isinstance(row, SourceRow):
@@ -72,7 +72,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2
     ],
 )
 def test_files_that_are_something_else(tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    """They are refused as a whole, with the true reason in one line."""
+    """The whole file is refused, with the true reason in one line."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words) as raised:
         list(questions_from(str(tmp_path / name)))
@@ -109,13 +109,13 @@ OPEN = '"an open quote,x'
     ],
 )
 def test_a_quote_costs_its_own_line(tmp_path: Path, lines: list[str], wanted: list[str]) -> None:
-    """Records may span lines; one that never ends, or is otherwise no record, loses no other."""
+    """Records may span lines. A record that never ends, or is broken otherwise, loses no other record."""
     (tmp_path / "a.csv").write_text("\n".join(["question,note", *lines]) + "\n")
     assert found(tmp_path / "a.csv") == wanted
 
 
 def test_a_conversation_alone_in_a_json_file(tmp_path: Path) -> None:
-    """It is one row; a list under any other key is the rows."""
+    """It is one row. A list under any other key holds the rows."""
     turns = [
         {"role": "user", "content": "One?"},
         {"role": "assistant", "content": "a"},
@@ -135,7 +135,7 @@ XSTEST = """id,prompt,type,label,focus,note
 
 
 def test_xstest_says_which_are_harmful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a file by its contrasts; from the hub the same, and rows are placed by number."""
+    """A file marks harmful questions as contrasts, and so does the hub's copy. A row's place is its number."""
     (tmp_path / "xstest_prompts.csv").write_text(XSTEST)
     rows = list(questions_from(f"{tmp_path}/xstest_prompts.csv"))
     assert [row.category for row in rows if isinstance(row, SourceRow)] == ["helpful", "harmful"]
@@ -170,7 +170,7 @@ def test_any_bytes_are_rows_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 @given(st.lists(st.sampled_from(["question,n", "One?,1", '"', '"a', 'b"', "", ",", '"c",d', 'e"f,g']), max_size=12))
 def test_every_line_of_a_table_is_accounted_for(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
-    """Each row has a place of its own, in order, and a good line is never lost to a bad one before it."""
+    """Each row has a place of its own, in order. A bad line never loses a good line after it."""
     path = tmp_path_factory.mktemp("tables") / "a.csv"
     path.write_text("\n".join(["question,n", *lines, "Last?,1"]))
     places = [number for number, _ in raw_rows(path)]
@@ -179,7 +179,7 @@ def test_every_line_of_a_table_is_accounted_for(tmp_path_factory: pytest.TempPat
 
 
 def test_a_chat_log_alone_in_a_json_file(tmp_path: Path) -> None:
-    """A list of bare turns is one conversation. Turns with an id may be of many."""
+    """A list of bare turns is one conversation. Turns with an id may belong to several."""
     turns = [
         {"role": "user", "content": "One?"},
         {"role": "assistant", "content": "a"},

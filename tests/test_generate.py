@@ -32,7 +32,7 @@ SMALL = ("--roles", "2", "--steps", "1")
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """The run's inputs by what has become of them."""
+    """The number of the run's inputs in each state."""
     told = json.loads(done.stdout)
     found: dict[str, int] = told["inputs"]
     assert told["total"] == sum(found.values())
@@ -46,7 +46,7 @@ def rows(run: Path, statement: str) -> list[tuple[Any, ...]]:
 
 
 def asked_twice(server: FakeServer) -> list[str]:
-    """Requests that were made more than once."""
+    """Requests that were sent more than once."""
     return [
         text
         for text, times in Counter(json.dumps(body, sort_keys=True) for body in server.requests).items()
@@ -57,7 +57,7 @@ def asked_twice(server: FakeServer) -> list[str]:
 def test_every_question_has_a_scene_and_is_asked_once(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path
 ) -> None:
-    """And the same command again does nothing; more questions are added to what is there."""
+    """The same command again does nothing. Further questions are added to those of the run."""
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
     first = cli(*command)
     assert counts(first) == {"done": 12}
@@ -87,7 +87,7 @@ def test_other_settings_are_refused_with_the_difference(
 
 
 def test_goes_on_without_a_source(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """What was left waiting is played with the settings of run.toml."""
+    """Waiting questions are played with the settings of run.toml."""
     out = ("--out", str(tmp_path / "run"), "--endpoint", server.url, "--json")
     stopped = cli("generate", str(questions), *out, *SMALL, "--max-tokens", "2000", "--concurrency", "2")
     assert counts(stopped)["waiting"] > 0
@@ -100,7 +100,7 @@ def test_goes_on_without_a_source(cli: Cli, server: FakeServer, questions: Path,
 
 
 def test_every_input_is_counted(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """Done, failed by reason, bad rows and duplicates; each with its place."""
+    """Done, failed by reason, bad rows and duplicates are counted, each with its place."""
     source = tmp_path / "mixed.jsonl"
     lines = ['{"question": "One?"}', "{", '{"question": "One?"}', '{"question": "Fails?"}', '{"question": ""}']
     source.write_text("\n".join(lines))
@@ -114,7 +114,7 @@ def test_every_input_is_counted(cli: Cli, server: FakeServer, tmp_path: Path) ->
 def test_failures_are_kept_and_played_again_alone(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path
 ) -> None:
-    """With their trace; the calls they rest on are not asked again."""
+    """Failures are kept with their trace. The calls they rest on are not made again."""
     server.on["Critique"] = lambda body: error(400, "not today") if "number 3?" in str(body) else server.default(body)
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
     assert counts(cli(*command)) == {"done": 11, "failed: Refused": 1}
@@ -133,7 +133,7 @@ def test_failures_are_kept_and_played_again_alone(
 def test_limit_and_shuffle(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    """So many questions and no more, the same ones each time."""
+    """The limit takes exactly so many questions, the same ones each time."""
     played = []
     for name in ("one", "two"):
         command = (
@@ -154,7 +154,10 @@ def test_limit_and_shuffle(
 
 
 def test_a_shuffled_limit_counts_questions(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """Not rows: sources repeat their questions. It takes from each source, whatever its length and wherever it lies."""
+    """It counts questions, not rows, because sources repeat questions.
+
+    It takes from each source, whatever its length and place.
+    """
     played = []
     for folder in (tmp_path / "here", tmp_path / "there"):
         folder.mkdir()
@@ -229,7 +232,7 @@ def started(*args: str) -> Iterator[subprocess.Popen[str]]:
 def test_killed_again_and_again(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:
-    """In the end every question has exactly one scene, and no call in the record was made again."""
+    """In the end every question has exactly one scene, and no recorded call was made twice."""
     server.latency = 0.02
     out = tmp_path / "run"
     command = ("generate", str(questions), "--out", str(out), "--endpoint", server.url, *SMALL)
@@ -265,7 +268,7 @@ def recorded(run: Path) -> set[str]:
 
 
 def test_ctrl_c_lets_the_calls_under_way_end(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Nothing that was paid for is lost: every request that was made is in the record."""
+    """Nothing paid for is lost: every request that was sent is in the record."""
     server.latency = 0.3
     out = tmp_path / "run"
     with started("generate", str(questions), "--out", str(out), "--endpoint", server.url, *SMALL) as process:
@@ -279,7 +282,7 @@ def test_ctrl_c_lets_the_calls_under_way_end(server: FakeServer, questions: Path
 
 
 def test_server_restarted_in_between(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """A server that drops every connection for a while costs time, and nothing else."""
+    """A server that drops every connection for a while costs only time."""
     server.latency = 0.01
 
     def gone(request: Any) -> Any:
@@ -298,7 +301,7 @@ def test_server_restarted_in_between(server: FakeServer, questions: Path, tmp_pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_full_disk(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """One line; and once there is room, the same command goes on from what was written."""
+    """The command fails in one line. Once there is space, the same command continues from the record."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], capture_output=True).returncode:
@@ -328,7 +331,7 @@ def test_two_at_work_on_one_run(cli: Cli, server: FakeServer, questions: Path, t
 
 
 def test_run_without_a_call_takes_other_settings(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """A slip in the first command costs nothing."""
+    """A mistake in the first command costs nothing."""
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, "--limit", "1")
     server.faults = [lambda request: error(404, "no such model")] * 1000
     assert cli(*command, "--model", "slip").returncode == 2
@@ -340,7 +343,7 @@ def test_run_without_a_call_takes_other_settings(cli: Cli, server: FakeServer, q
 
 
 async def test_reply_that_is_cut_is_no_scene(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """A fault of one scene stays its own."""
+    """The fault of one scene affects no other scene."""
     server.on["Plan"] = lambda body: completion("{", "length") if "number 2?" in str(body) else server.default(body)
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model") as endpoint:

@@ -1,4 +1,4 @@
-"""Which model a server serves: names in every form of list, and what tells weights of one name apart."""
+"""Which model a server serves: names in every form of list, and what distinguishes weights of the same name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_list_of_any_form_is_read(body: Any) -> None:
 
 
 async def digest(server: FakeServer, entry: Any, name: str | None = "m") -> str:
-    """The digest of a server that says this of its model `m`."""
+    """The digest for a server that lists these fields for its model `m`."""
     server.listed = {"data": [{"id": "other", "root": "/other"}, {"id": "m", "object": "model", **entry}]}
     async with Endpoint(server.url, name, attempts=1) as model:
         assert bool(model.digest) == bool(model.identified_by)
@@ -123,13 +123,13 @@ async def test_what_does_not_identify_weights_is_left_out(server: FakeServer, be
 
 
 async def test_time_of_a_start_is_left_out_where_more_is_known(server: FakeServer) -> None:
-    """Some servers tell since when they run; started again with the same weights, they are the same model."""
+    """Some servers list when they started. After a restart with the same weights, they are the same model."""
     started = {**VLLM, "created": 1700000000}
     assert await digest(server, started) == await digest(server, {**VLLM, "created": 1700009999})
 
 
 async def test_clock_of_the_server_is_asked_not_only_ours(server: FakeServer) -> None:
-    """A server whose clock is an hour off tells the time of its answer all the same."""
+    """The time is recognised as the answer's own even if the server's clock is an hour off."""
     digests = []
     for behind in (3600, 3500):
         then = time.time() - behind
@@ -174,7 +174,7 @@ async def test_server_without_a_list_is_taken_as_it_is_named(server: FakeServer,
 
 @pytest.mark.parametrize(("listed", "kind"), [(503, Overloaded), (429, Overloaded)])
 async def test_server_that_is_away_is_not_one_without_a_list(server: FakeServer, listed: int, kind: Any) -> None:
-    """Taken for one, it would be another model than it was yesterday."""
+    """Otherwise its model would count as another one than yesterday."""
     server.listed = error(listed, "starting")
     with pytest.raises(kind, match="starting"):
         async with Endpoint(server.url, "m", attempts=1):
@@ -185,7 +185,7 @@ async def test_server_that_is_away_is_not_one_without_a_list(server: FakeServer,
 
 
 async def test_server_that_hangs_is_not_waited_for_as_a_model_is(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply may take ten minutes; who has mistaken the address should hear of it sooner."""
+    """A reply may take ten minutes. A user who mistyped the address should hear of it sooner."""
     monkeypatch.setattr(endpoint, "LIST", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match=r"within 0\.2 s"):
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
@@ -194,7 +194,7 @@ async def test_server_that_hangs_is_not_waited_for_as_a_model_is(waits: Waits, m
 
 
 async def test_record_tells_weights_of_one_name_apart(server: FakeServer, tmp_path: Path) -> None:
-    """The server was started again with other weights: the old ones' answers are not the new ones'."""
+    """After a restart with other weights, the old answers are not used for the new weights."""
     answers = []
     with Store(tmp_path / "record.db") as store:
         for root, text in (("/base", "Blue."), ("/tuned", "Red."), ("/base", "Never asked.")):
@@ -209,7 +209,7 @@ BASE, TUNED = ({"data": [{"id": "m", "root": root}]} for root in ("/base", "/tun
 
 
 def comes_back_as(server: FakeServer, listed: Any, broken: Any) -> Any:
-    """A fault: the server breaks, and lists this from then on."""
+    """A fault: the server breaks, and from then on its list shows `listed`."""
 
     def fault(request: web.Request) -> Any:
         server.listed = listed
@@ -235,7 +235,7 @@ async def test_server_that_comes_back_with_other_weights(server: FakeServer, wai
 
 
 def test_names_that_are_no_text(simulate: Cli, server: FakeServer) -> None:
-    """Bytes of a command line that are no UTF-8 arrive as lone surrogates, which no JSON and no hash takes."""
+    """Bytes of a command line that are not UTF-8 arrive as lone surrogates. Neither JSON nor a hash accepts them."""
     done = simulate("How?", "--model", "m\udcff", "--digest", "d\udcff")
     assert (done.returncode, {body["model"] for body in server.requests}) == (0, {"m\ufffd"}), done.stderr
 

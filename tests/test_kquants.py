@@ -33,7 +33,7 @@ TIE = 1.0  # standard deviation of all logits; the likeliest is some three above
 
 
 def adapted(base: bases.Base, folder: Path) -> Any:
-    """The base with a random LoRA that changes much, which is saved in `folder` as PEFT does."""
+    """The base with a random LoRA that changes much. Saves the LoRA in `folder` as PEFT does."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -89,7 +89,10 @@ def test_text_is_that_of_transformers(architecture: str, tmp_path: Path) -> None
 
 
 def test_merged_gguf_is_a_base_as_it_is(tmp_path: Path) -> None:
-    """The next round's, with its name. The adapter that lies beside it is in it already, and is not put on it again."""
+    """It is the next round's base, under its own name.
+
+    The adapter beside it is merged already, and is not applied again.
+    """
     import torch
 
     path = tiny_gguf.write(tmp_path / "small.gguf", "qwen2")
@@ -108,7 +111,7 @@ def test_merged_gguf_is_a_base_as_it_is(tmp_path: Path) -> None:
 
 
 def test_small_updates_are_merged_too(tmp_path: Path) -> None:
-    """Such as are far below a step of Q8_0, which rounding to the nearest would lose."""
+    """They are far below one step of Q8_0, so rounding to the nearest would lose them."""
     chance, tensor = numpy.random.default_rng(1), "blk.1.attn_q.weight"
 
     def merged(base: Path, name: str, a: Any, b: Any) -> tuple[dict[str, Any], Path]:

@@ -1,4 +1,4 @@
-"""Commands that end when the process that launched them does, however that ends, with everything they have started."""
+"""Commands that end together with the process that launched them, and with everything they have started."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def _leave_nothing(tmp_path: Path) -> Iterator[None]:
 
 
 def started(folder: Path) -> list[int]:
-    """The processes, when all of them run."""
+    """The processes, once all of them run."""
     wait_until(lambda: all((folder / kind).exists() for kind in KINDS))
     return [int((folder / kind).read_text()) for kind in KINDS]
 
 
 def alive(processes: Sequence[int]) -> list[int]:
-    """Those that run; a zombie does not."""
+    """The processes that still run. A zombie does not count."""
     found = []
     for pid in processes:
         with suppress(psutil.NoSuchProcess):
@@ -85,7 +85,7 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_all_end_with_their_launcher(end: signal.Signals, server: Callable[[str], list[str]], tmp_path: Path) -> None:
-    """Also after a SIGKILL, which leaves the launcher nothing to do."""
+    """This holds even after SIGKILL, when the launcher can do nothing."""
     with subprocess.Popen([sys.executable, "-c", LAUNCHES, *server("hears")], stderr=subprocess.DEVNULL) as launcher:
         processes = started(tmp_path)
         launcher.send_signal(end)
@@ -93,7 +93,7 @@ def test_all_end_with_their_launcher(end: signal.Signals, server: Callable[[str]
 
 
 def test_all_end_with_the_block(server: Callable[[str], list[str]], tmp_path: Path) -> None:
-    """Which returns when they have ended."""
+    """The block returns once they have ended."""
     with pytest.raises(KeyError), launched(server("hears")) as process:
         processes = started(tmp_path)
         assert alive(processes) == processes and process.poll() is None
@@ -111,7 +111,7 @@ def test_deaf_server_is_killed(
 
 
 def test_server_that_ends_by_itself(server: Callable[[str], list[str]], tmp_path: Path) -> None:
-    """Its status is told, and what it has left running ends too."""
+    """Its status is reported, and what it left running ends too."""
     with launched(server("hears")) as process:
         first, *rest = started(tmp_path)
         os.kill(first, signal.SIGKILL)

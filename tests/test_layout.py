@@ -1,4 +1,4 @@
-"""The shape of the code: imports go one way, files stay short, the public names are these, every prompt is in use."""
+"""The shape of the code: imports go one way, files stay short, public names are fixed, and every prompt is used."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PUBLIC = {
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_go_one_way(path: Path) -> None:
-    """Nothing imports from a floor above its own, and nothing the package's public names."""
+    """No module imports from a floor above its own, or from the package's public names."""
     floor = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -76,7 +76,7 @@ def test_scenes_and_methods_see_no_network_and_no_store(path: Path) -> None:
 
 
 def test_public_names() -> None:
-    """They are these, each can be had from where it lives, and importing the package alone loads none of them."""
+    """Each can be imported from its module, and importing the package alone loads none of them."""
     homes = {name: f"matrix_align.{home}" for home, names in PUBLIC.items() for name in names.split()}
     assert sorted(matrix_align.__all__) == sorted([*homes, "METHODS"])
     assert {name: getattr(matrix_align, name).__module__ for name in homes} == homes
@@ -94,7 +94,7 @@ def test_files_are_short(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", PROMPTS.templates)
 def test_prompt_is_a_template(kind: str) -> None:
-    """Its placeholders are well formed, and filling them in leaves none."""
+    """Its placeholders are well formed. Filling them in leaves none."""
     template = PROMPTS.templates[kind]
     assert template.is_valid()
     filled = PROMPTS.render(kind, **dict.fromkeys(template.get_identifiers(), "a cup of tea"))
@@ -104,7 +104,7 @@ def test_prompt_is_a_template(kind: str) -> None:
 async def test_every_prompt_is_rendered_by_a_scene(
     server: FakeServer, model: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scene that takes every turn fills in every prompt, and leaves no placeholder in what is asked."""
+    """A scene that takes every turn fills in every prompt, and sends no placeholder."""
     used = set()
     render = Prompts.render
 

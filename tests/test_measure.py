@@ -1,4 +1,4 @@
-"""measure: what is counted, and how two measurements are set side by side; against a fake endpoint."""
+"""measure: what is counted, and how two measurements compare, against a fake endpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .fake import FakeServer, error, fake_server
 
 
 def test_intervals() -> None:
-    """Wilson's for shares, as in the textbooks; Student's t for pairs."""
+    """Wilson's interval for shares, as in textbooks, and Student's t for pairs."""
     told = share([True] * 8 + [False] * 2)
     assert (round(told.low, 3), round(told.high, 3)) == (0.490, 0.943)
     assert share([]).n == 0
@@ -37,7 +37,7 @@ def test_intervals() -> None:
 
 
 def measurement(*refused: tuple[str, bool], **settings: int) -> Measurement:
-    """Of harmful questions, by whether each was refused, with a scene around each, and two pairs."""
+    """A measurement of harmful questions, by whether each was refused, with a scene around each, and two pairs."""
     answers = [
         Answered(id=id, category="harmful", question="?", answer="x", refused=each, cut="") for id, each in refused
     ]
@@ -52,7 +52,7 @@ def measurement(*refused: tuple[str, bool], **settings: int) -> Measurement:
 
 
 def test_pairs_are_matched_by_what_was_asked() -> None:
-    """Whatever their order; what only one of the two has is left out."""
+    """Their order does not matter. Questions that only one of the two has are left out."""
     before = measurement(("a", False), ("b", False), ("c", True))
     after = measurement(("b", False), ("a", True), ("d", True))
     changed = changes(before, after)
@@ -64,7 +64,7 @@ def test_pairs_are_matched_by_what_was_asked() -> None:
 
 
 def test_what_cant_be_compared_says_why() -> None:
-    """Answers are drawn at temperature 0, so they are the same things whatever the scenes' settings are."""
+    """Answers are sampled at temperature 0, so the scenes' settings don't affect them."""
     before = measurement(("a", False), ("b", False))
     answers = {"refuses harmful questions", "answers of twelve words or more"}
     scenes = {"scenes that end well", "scenes whose rulings vary"}
@@ -88,7 +88,7 @@ def test_what_cant_be_compared_says_why() -> None:
 
 
 def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """What was answered is not asked again; against the first, the second shows the differences."""
+    """Answered questions are not asked again. Against the first, the second measurement shows the differences."""
     harmful = tmp_path / "harmful.txt"
     harmful.write_text("Bad one?\nBad two?\n")
     server.on["text"] = lambda body: "I'm sorry, but I can't." if "Bad one?" in str(body) else "Well, do it."
@@ -109,7 +109,10 @@ def test_measured_and_measured_again(cli: Cli, server: FakeServer, questions: Pa
 
 
 def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Also an empty one, which is not asked for again. What can't be asked counts for nothing, and is told."""
+    """Even an empty answer counts and is not asked for again.
+
+    A question that can't be asked is reported and not counted.
+    """
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out")
     said = {"number 3?": "", "number 5?": "I can't.", "number 7?": error(400, "maximum context length")}
     server.on["text"] = lambda body: next((told for asked, told in said.items() if asked in str(body)), "Well.")
@@ -141,7 +144,7 @@ def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: 
 
 
 def test_against_other_settings_is_told(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """In the table, and in one line on standard error."""
+    """Both the table and one line on standard error say so."""
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--limit", "2", "--scenes", "1")
     assert cli(*command, "--out", str(tmp_path / "before")).returncode == 0
     against = ("--out", str(tmp_path / "after"), "--against", str(tmp_path / "before"), "--steps", "2")
@@ -153,7 +156,7 @@ def test_against_other_settings_is_told(cli: Cli, server: FakeServer, questions:
 
 
 def test_known_by_what_decides_it(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Not by where the model is served, nor by where the questions lie; but by which these are."""
+    """The questions themselves identify a measurement. The server's address and the file's place don't."""
     out = ("--out", str(tmp_path / "out"))
     assert cli("measure", "--benign", str(questions), "--endpoint", server.url, *out).returncode == 0
     moved = tmp_path / "elsewhere.jsonl"
@@ -172,7 +175,7 @@ def test_known_by_what_decides_it(cli: Cli, server: FakeServer, questions: Path,
 
 
 def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not each by comparison with all before it."""
+    """A question is not compared with every question before it."""
     source = tmp_path / "many.txt"
     source.write_text("".join(f"Question {number % 1500}?\n" for number in range(2000)))
     comparisons, equal = itertools.count(), Question.__eq__
@@ -185,7 +188,7 @@ def test_many_questions_are_told_apart_by_their_hashes(tmp_path: Path, monkeypat
 def test_begun_measurement_refuses_other_settings(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path
 ) -> None:
-    """Also where it was killed before its end: its answers are paid for."""
+    """This holds even if it was killed early, because its answers are paid for."""
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
     assert cli(*command).returncode == 0
     (tmp_path / "out/measured.json").unlink()
@@ -199,7 +202,7 @@ def test_answers_are_drawn_at_temperature_0(cli: Cli, server: FakeServer, questi
 
 
 def test_bad_rows_are_told_and_left_out(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """A data set of the hub can't be mended by who measures on it; all who measure on it leave out the same rows."""
+    """A user can't repair a data set on the hub. Everyone who measures on it leaves out the same rows."""
     source = tmp_path / "some.jsonl"
     source.write_text('{"question": "One?"}\n{broken\n{"question": ""}\n{"question": "Two?"}\n')
     command = ("measure", "--benign", str(source), "--endpoint", server.url, "--out", str(tmp_path / "out"), "--json")

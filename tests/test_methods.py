@@ -1,4 +1,4 @@
-"""Methods: what is the same for all of them, and that one's words are no concern of another's answers."""
+"""Methods: what all of them share, and that the prompts of one don't affect the answers of another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = ("--roles", "1", "--steps", "1")
 
 
 async def polite(question: Question, caller: Caller, settings: NoSettings) -> AsyncIterator[Draft]:
-    """A method of two calls, as somebody may add one."""
+    """A method of two calls, such as a user might add."""
     first = await caller.ask(Request("initial", str, lambda _: question.messages()))
     yield Draft(initial=first)
     task = [*question.messages(), Message(role="assistant", content=first), Message(role="user", content="Politely?")]
@@ -47,7 +47,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_new_method_leaves_old_runs_resumable(
     cli: Run, server: FakeServer, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its prompts are no part of what decides another method's answers; a change of its own is seen."""
+    """Its prompts don't decide another method's answers. A change to its own prompts is noticed."""
     questions = tmp_path / "questions.txt"
     questions.write_text("One?\nTwo?\n")
     old = ("generate", str(questions), "--out", str(tmp_path / "old"), "--endpoint", server.url, *SMALL)
@@ -83,7 +83,7 @@ def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, t
 
 
 def test_a_failed_answer_keeps_what_it_had(cli: Run, server: FakeServer, tmp_path: Path) -> None:
-    """Of any method: its calls are kept beside the error."""
+    """For every method, the calls are kept beside the error."""
     source = tmp_path / "questions.txt"
     source.write_text("One?\n")
     server.on["text"] = lambda body: error(400, "not today")
@@ -95,7 +95,7 @@ def test_a_failed_answer_keeps_what_it_had(cli: Run, server: FakeServer, tmp_pat
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_setting_has_the_name_of_another(name: str) -> None:
-    """`Setup.flat` puts both into one table, and an option of the command line has one meaning."""
+    """`Setup.flat` puts both into one table, and an option of the command line has only one meaning."""
     assert not METHODS[name].settings.model_fields.keys() & Sampling.model_fields.keys()
 
 

@@ -1,4 +1,4 @@
-"""The modulator's five powers, each seen in what is really sent to the model, and what a memory holds."""
+"""The modulator's five powers, each seen in the requests to the model, and what a memory holds."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ REFUSED = {"feasible": False, "reason": "The wall is too high."}
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """What one request says."""
+    """The text of one request."""
     return "\n".join(message["content"] for message in body["messages"])
 
 
 def attempt(body: dict[str, Any]) -> str:
-    """What a request for a verdict is about: 'Ann: Ann knocks.'"""
+    """The attempt that a request for a verdict is about: 'Ann: Ann knocks.'"""
     return str(re.findall(r"<attempt>\n(.*)\n</attempt>", text_of(body))[-1])
 
 
 def who(body: dict[str, Any]) -> str:
-    """Who is asked for a reaction."""
+    """The role that a request asks for a reaction."""
     return str(re.findall(r"<you>\n(.+?), (?:person|institution|object)\n", text_of(body))[-1])
 
 
@@ -48,10 +48,10 @@ async def staged(
     rulings: Mapping[str, Mapping[str, Any]] | None = None,
     chooses: Callable[[str], str] = lambda planned: planned or "Ann goes round.",
 ) -> tuple[Answer, Scene]:
-    """The scene of Ann, who plans `steps`, and of the others, who do as `reacts` says or let all pass.
+    """The scene of Ann, who plans `steps`, and of the others, who react as `reacts` says or do nothing.
 
-    `rulings` changes the verdict on each attempt that holds these words: without, all goes well and all observe it.
-    `chooses` is what Ann does, given the planned step, or '' after a refusal.
+    `rulings` changes the verdict on each attempt that holds these words. All other attempts succeed, and everyone
+    observes them. `chooses` is what Ann does, given the planned step, or '' after a refusal.
     """
     situation = {"setting": "A landing at night.", "ego": "Ann", "who": "a tired nurse"}
     server.on["Situation"] = lambda _: situation | {"motive": "the-motive", "goal": "the-goal"}
@@ -93,7 +93,7 @@ def reactions_asked(server: FakeServer, name: str) -> list[str]:
 
 
 async def test_what_is_infeasible_did_not_happen(server: FakeServer, model: Endpoint) -> None:
-    """Whatever the verdict says besides, a refused reaction does nothing, and only its actor and the modulator know."""
+    """Whatever else the verdict says, a refused reaction has no effect. Only its actor and the modulator know of it."""
     claims = {"outcome": "lands-outside", "observers": ["Ann", "Bank"], "harm": "hurts-Bank", "ending": "plan stopped"}
     _, scene = await staged(
         server,
@@ -116,7 +116,7 @@ async def test_what_is_infeasible_did_not_happen(server: FakeServer, model: Endp
 
 
 async def test_refused_ego_action_reaches_nobody(server: FakeServer, model: Endpoint) -> None:
-    """Nobody is asked to react to it; the others' memory holds what Ann did instead."""
+    """Nobody is asked to react to it. The others' memory holds what Ann did instead."""
     _, scene = await staged(server, model, "Ann climbs-over.", rulings={"climbs-over": REFUSED})
     assert [event.action for event in scene.events] == ["Ann climbs-over.", "Ann goes round."]
     assert len(server.prompts("Reaction")) == len(NAMES)
@@ -124,7 +124,7 @@ async def test_refused_ego_action_reaches_nobody(server: FakeServer, model: Endp
 
 
 async def test_refused_once_then_retried_with_the_reason(server: FakeServer, model: Endpoint) -> None:
-    """The first refusal of a scene is retried, knowing why; the second ends the scene, saying why."""
+    """The first refusal of a scene is retried, with its reason. The second ends the scene, with its reason."""
     no = {"climbs": REFUSED, "flies": {"feasible": False, "reason": "Nobody can fly."}}
     answer, scene = await staged(server, model, "Ann climbs.", "Ann waits.", "Ann flies.", "Ann sings.", rulings=no)
     assert attempts(server) == ["Ann: Ann climbs.", "Ann: Ann goes round.", "Ann: Ann waits.", "Ann: Ann flies."]
@@ -136,7 +136,7 @@ async def test_refused_once_then_retried_with_the_reason(server: FakeServer, mod
 
 
 async def test_refused_twice_in_a_row(server: FakeServer, model: Endpoint) -> None:
-    """When the other way is refused too, the plan is stopped, and the critique and revision still come."""
+    """If the other way is refused too, the plan stops. The critique and the revision still follow."""
     no = {"climbs": REFUSED, "goes round": {"feasible": False, "reason": "The gate is locked."}}
     _, scene = await staged(server, model, "Ann climbs.", "Ann waits.", rulings=no)
     assert len(scene.events) == 2
@@ -149,7 +149,7 @@ async def test_refused_twice_in_a_row(server: FakeServer, model: Endpoint) -> No
 
 
 async def test_observers_are_exactly_those_named(server: FakeServer, model: Endpoint) -> None:
-    """Named twice is once there; who is not named is not asked, and never learns of it."""
+    """A role named twice observes once. A role not named is not asked, and never learns of the event."""
     rulings = {"step-one": {"observers": ["Guard", "Guard"]}, "guards-word": {"observers": ["Bank"]}}
     answer, scene = await staged(
         server,
@@ -173,7 +173,7 @@ async def test_observers_are_exactly_those_named(server: FakeServer, model: Endp
 
 
 async def test_only_others_of_the_cast_can_observe(server: FakeServer, model: Endpoint) -> None:
-    """The schema names everyone but the actor; another name is no reply."""
+    """The schema names everyone but the actor. A reply with another name is rejected."""
     await staged(server, model, "Ann knocks.", reacts={"Guard": "Guard nods."})
     for body in server.requests:
         if kind(body) == "Verdict":
@@ -185,7 +185,7 @@ async def test_only_others_of_the_cast_can_observe(server: FakeServer, model: En
 
 
 async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None:
-    """A role knows its own duty and stake, and neither the question, the answer, the goal nor others' duties."""
+    """A role knows its own duty and stake. It knows neither the question, the answer, the goal nor others' duties."""
     reacts = {name: f"{name} says word-of-{name}." for name in NAMES}
     await staged(server, model, "Ann knocks.", "Ann waits.", "Ann leaves.", reacts=reacts)
     for name in NAMES:
@@ -204,7 +204,7 @@ async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None
 
 
 async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: Endpoint) -> None:
-    """Of two reactions Ann observes one: her next step knows of that one alone, and is hers to change."""
+    """Ann observes one of two reactions. Her next step knows only of that one, and she may change it."""
     _, scene = await staged(
         server,
         model,
@@ -228,7 +228,7 @@ async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: 
 
 
 async def test_harm_is_named_per_event(server: FakeServer, model: Endpoint) -> None:
-    """It stands at its event and in the modulator's record, and in nobody's memory."""
+    """Harm is noted at its event and in the modulator's record, and in no role's memory."""
     harmed = {"harm": "Bank loses-sleep."}
     _, scene = await staged(server, model, "Ann knocks.", "Ann shouts.", "Ann leaves.", rulings={"shouts": harmed})
     assert [event.verdict.harm for event in scene.events] == ["", "Bank loses-sleep.", ""]
@@ -238,7 +238,7 @@ async def test_harm_is_named_per_event(server: FakeServer, model: Endpoint) -> N
 
 
 async def test_old_harm_reaches_the_critique(server: FakeServer, model: Endpoint) -> None:
-    """At the paper's size, with lines of usual length, the first event's harm is not forgotten when it shrinks."""
+    """At the paper's size, with lines of usual length, shortening does not lose the first event's harm."""
     names = ("Guard", "Bank", "Door", "Phone", "Friend")
     said = "goes on for quite some time about the noise of last night, and then about the week before."
     reacts = {name: f"{name} {said}" for name in names}
@@ -271,7 +271,10 @@ async def test_old_harm_reaches_the_critique(server: FakeServer, model: Endpoint
 async def test_endings(
     server: FakeServer, model: Endpoint, rulings: dict[str, Any], how: str, why: str, acted: int
 ) -> None:
-    """The scene ends when the modulator says so, and the closing words know how; else with the plan's last step."""
+    """The scene ends when the modulator says so, and the ending says how.
+
+    Otherwise it ends with the plan's last step.
+    """
     reacts = {"Guard": "Guard nods.", "Door": "Door shuts."}
     _, scene = await staged(server, model, "Ann knocks.", "Ann waits.", "Ann leaves.", reacts=reacts, rulings=rulings)
     assert scene.ending and (scene.ending.how, scene.ending.why) == (how, why)
@@ -280,7 +283,7 @@ async def test_endings(
 
 
 async def test_nothing_more_waits_for_nobody(server: FakeServer, model: Endpoint) -> None:
-    """Where nothing can follow, nobody is asked, though all observed it."""
+    """If nothing can follow, nobody is asked, even if all observed the event."""
     _, scene = await staged(server, model, "Ann knocks.", "Ann waits.", rulings={"knocks": {"ending": "nothing more"}})
     assert scene.events[0].verdict.observers == NAMES
     assert not server.prompts("Reaction")
@@ -313,7 +316,7 @@ READERS = st.sampled_from([(observed, observed_briefly), (ruled, ruled_briefly)]
 @settings(max_examples=200, deadline=None)
 @given(HISTORIES, st.integers(0, 8000), READERS)
 def test_recall_is_bounded_and_in_order(events: list[Event], limit: int, reader: tuple[Told, Told]) -> None:
-    """Within the limit, the newest event in full and last, the others in order with none left out between."""
+    """Within the limit, the newest event is last and in full. The others are in order, without gaps."""
     text = recall(events, limit, *reader)
     if not events:
         assert text == "(nothing yet)"
@@ -332,7 +335,7 @@ def test_recall_is_bounded_and_in_order(events: list[Event], limit: int, reader:
 @settings(max_examples=100, deadline=None)
 @given(HISTORIES, st.integers(6000, 8000), READERS)
 def test_recall_only_grows_while_there_is_room(events: list[Event], limit: int, reader: tuple[Told, Told]) -> None:
-    """A new event is a new line after the same text, unless it would not fit: the server's prefix cache holds."""
+    """A new event is a new line after the same text, until it would not fit. So the server's prefix cache holds."""
     for count in range(1, len(events)):
         before, added = recall(events[:count], limit, *reader), reader[0](events[count])
         if len(before) + len(added) + 2 <= limit:
@@ -340,7 +343,7 @@ def test_recall_only_grows_while_there_is_room(events: list[Event], limit: int, 
 
 
 def test_recall_shrinks_by_blocks() -> None:
-    """Over a long scene with a full memory, most new events leave what stands before them as it is."""
+    """In a long scene with a full memory, most new events leave the text before them unchanged."""
     verdict = Verdict(reason="r", feasible=True, outcome="o" * 110, observers=(), harm="", ending="goes on")
     events = [Event(step=1, actor="Ann", action="a" * 110, number=n, verdict=verdict) for n in range(1, 201)]
     texts = [recall(events[:count], 6000, observed, observed_briefly) for count in range(1, 201)]
@@ -350,7 +353,7 @@ def test_recall_shrinks_by_blocks() -> None:
 
 
 async def test_memory_is_bounded_in_the_scene(server: FakeServer, model: Endpoint) -> None:
-    """A role that has seen far more than fits is asked with the newest events and a bounded prompt."""
+    """A role that has seen more than fits is asked with the newest events and a bounded prompt."""
     long = "and then " * 12
     names = ("Guard", "Bank", "Door", "Phone", "Friend", "Baker")
     steps = [f"Ann walks to house {n} {long}" for n in range(1, 9)]

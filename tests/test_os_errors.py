@@ -1,4 +1,4 @@
-"""What the operating system refuses: one line that says what failed, and standard output is blamed for itself alone."""
+"""Errors of the operating system: one line says what failed. Standard output is blamed only for its own errors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_reader_that_has_left(path: Path, options: tuple[str, ...], unbuffered: 
 def test_any_other_error_is_not_the_output(
     cli: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, wanted: str
 ) -> None:
-    """Whatever part of a command meets it."""
+    """This holds whatever part of the command meets the error."""
     app = typer.Typer()
 
     @app.command()
@@ -85,7 +85,7 @@ def test_any_other_error_is_not_the_output(
 def test_full_disk_under_the_record(
     cli: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A limit of SQLite's own stands for the disk. Once there is room the same command goes on from there."""
+    """A limit of SQLite's stands in for the disk. Once there is space, the same command continues."""
     opened = database._opened_to_write
 
     def small(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Prompts that a server has no room for: the way round is taken again in a run, and looked for anew by `simulate`."""
+"""Prompts too long for the server: a run repeats the shortening it found, and `simulate` looks for it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def size(body: dict[str, Any]) -> int:
 
 
 def with_room(server: FakeServer, room: int, critiques: int = 1000) -> None:
-    """The server reads at most so many characters, and gives so many critiques; then it is out of order."""
+    """A server that reads at most so many characters, and gives so many critiques. Then it is out of order."""
 
     def answer(body: dict[str, Any]) -> Any:
         if size(body) > room:
@@ -34,7 +34,10 @@ def with_room(server: FakeServer, room: int, critiques: int = 1000) -> None:
 
 
 def test_run_goes_on_the_same_way_round(server: FakeServer, cli: Run, tmp_path: Path) -> None:
-    """Though the server has more room by then: the scene's calls are recorded, and none is paid for twice."""
+    """Even if the server accepts longer prompts by then, the scene's calls come from the record.
+
+    None is paid for twice.
+    """
     (tmp_path / "questions.txt").write_text("How do I plant a tree?\n")
     generate = ("generate", str(tmp_path / "questions.txt"), "--out", str(tmp_path / "run"), "--endpoint", server.url)
     with_room(server, ROOM, critiques=0)
@@ -49,7 +52,10 @@ def test_run_goes_on_the_same_way_round(server: FakeServer, cli: Run, tmp_path: 
 
 
 def test_retry_failed_asks_again_what_did_not_fit(server: FakeServer, cli: Run, tmp_path: Path) -> None:
-    """Nothing fits at first, so no prompt can be shortened and the answer fails; then the server has more room."""
+    """At first nothing fits, so no prompt can be shortened and the answer fails.
+
+    Then the server accepts longer prompts.
+    """
     (tmp_path / "questions.txt").write_text("How do I plant a tree?\n")
     generate = ("generate", str(tmp_path / "questions.txt"), "--out", str(tmp_path / "run"), "--endpoint", server.url)
     with_room(server, 1)
@@ -61,7 +67,10 @@ def test_retry_failed_asks_again_what_did_not_fit(server: FakeServer, cli: Run, 
 
 
 def test_simulate_tries_again(server: FakeServer, cli: Run) -> None:
-    """With more room than before, the same command asks with whole prompts; with no more, it finds its calls."""
+    """If the server accepts longer prompts now, the same command sends whole ones.
+
+    If not, it finds its calls in the record.
+    """
     simulate = ("simulate", "How do I plant a tree?", *SCENE, "--endpoint", server.url, "--json")
     with_room(server, ROOM)
     first = cli(*simulate)

@@ -1,6 +1,6 @@
-"""How many scenes a server is given at once, and what its calls leave in the account when they end early.
+"""How many scenes a server gets at once, and what calls that end early leave in the account.
 
-The seconds of a call are what the stand-in says they are: no clock decides.
+The stand-in decides how many seconds a call takes, so no clock matters.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Seconds = Callable[[int, int], float]  # for a reply of so many tokens, with so 
 
 
 class Clockwork:
-    """An endpoint whose replies have lengths drawn from a seed, and take the seconds it is told."""
+    """An endpoint whose replies have lengths drawn from a seed. They take the seconds that it is given."""
 
     url, name, digest, pushed_back = "http://clockwork/v1", "m", "", 0
 
@@ -60,7 +60,7 @@ class Clockwork:
 
 
 async def limits(endpoint: Clockwork, kinds: list[type[BaseModel]], rounds: int = 40) -> list[int]:
-    """The limit after each round of as many calls as it allows, of kinds that come one after the other."""
+    """The limit after each round. A round has as many calls as the limit allows, and the kinds of call alternate."""
     server, found = Server(cast(Endpoint, endpoint), Tally()), []
     for number in range(rounds):
         kind = kinds[number * len(kinds) // rounds]
@@ -75,21 +75,24 @@ async def limits(endpoint: Clockwork, kinds: list[type[BaseModel]], rounds: int 
     ids=["by the token", "by the call", "none"],
 )
 async def test_kind_of_call_is_not_taken_for_load(seconds: Seconds) -> None:
-    """A server of one pace, however many it is given: short replies, then long ones, and the limit never falls."""
+    """The server's pace does not depend on the load.
+
+    Short replies come first, then long ones, and the limit never falls.
+    """
     found = await limits(Clockwork(seconds), [Choice, Verdict, Critique])
     assert found == sorted(found)
     assert found[-1] == MOST
 
 
 async def test_load_is_found() -> None:
-    """A server that generates 40 replies at once as quickly as one, and no more tokens a second beyond that."""
+    """The server generates 40 replies at once as quickly as one. Beyond that, it makes no more tokens a second."""
     found = await limits(Clockwork(lambda tokens, in_flight: 0.02 * tokens * max(1, in_flight / 40)), [Verdict])
     assert max(found) < 130
     assert all(40 < limit < 130 for limit in found[10:]), "about where a reply takes twice as long as at its quickest"
 
 
 async def test_load_that_comes_later_is_found() -> None:
-    """Others use the server too: it is three times as slow, whatever it is given."""
+    """Others use the server too, so it is three times as slow at any load."""
     slower = 1.0
     endpoint = Clockwork(lambda tokens, in_flight: 0.02 * tokens * slower)
     server = Server(cast(Endpoint, endpoint), Tally())
@@ -118,7 +121,7 @@ async def test_fixed_limit_stays() -> None:
 
 
 class Held:
-    """An endpoint that answers when it is let to, or fails."""
+    """An endpoint that answers when it is allowed to, or fails."""
 
     url, name, digest, pushed_back = "http://held/v1", "m", "", 0
 
@@ -141,7 +144,7 @@ class Held:
 
 @pytest.mark.parametrize("one_by_one", [True, False])
 async def test_cancelled_calls_leave_the_account_right(one_by_one: bool) -> None:
-    """None is counted as in flight or as made; those that wait behind them get their turn."""
+    """No cancelled call counts as in flight or as made. Calls that wait behind them get their turn."""
     held, tally = Held(), Tally()
     server = Server(cast(Endpoint, held), tally, one_by_one=asyncio.Lock() if one_by_one else None)
     callers = [asyncio.create_task(server.ask(ASKED, str, SAMPLING)) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Preference accuracy: what of a dialogue counts, and that it is exact; on a model of 300 tokens."""
+"""Preference accuracy: which part of a dialogue counts, and that the result is exact, on a model of 300 tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALTERNATING = "{% if messages[0]['role'] == messages[1]['role'] %}{{ raise_excep
 
 
 def dialogues(path: Path, *rows: tuple[str, str, str]) -> Path:
-    """Rows as HH-RLHF has them: what stands before, and the two replies."""
+    """Rows in HH-RLHF's form: the dialogue before, and the two replies."""
     lines = [
         {name: f"{before}\n\nAssistant: {reply}" for name, reply in (("chosen", one), ("rejected", other))}
         for before, one, other in rows
@@ -47,7 +47,7 @@ LATER = "\n\nHuman: How so?\n\nAssistant: Well, one day.\n\nHuman: And then?"
 
 @pytest.mark.parametrize("template", [tiny.TEMPLATE, THINKING])
 def test_only_the_reply_counts(base: Path, tmp_path: Path, template: str) -> None:
-    """Nothing of the template before it or behind it, whichever the model's is."""
+    """Nothing that the template writes before or after the reply counts, for any model's template."""
     tokenizer = bases.tokenizer(bases.named(str(base)))
     tokenizer.chat_template = template
     path = dialogues(tmp_path / "hh.jsonl", (ASKED, "I can't say.", "i"), (LATER, "Überall…", "<|im_end|> is a sign."))
@@ -60,7 +60,10 @@ def test_only_the_reply_counts(base: Path, tmp_path: Path, template: str) -> Non
 
 
 def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
-    """They are told by file and line, and so is what the template refuses; pairs too long, or twice, are counted."""
+    """They are reported by file and line, and so are rows that the template refuses.
+
+    Pairs that are too long or repeated are counted.
+    """
     tokenizer = bases.tokenizer(bases.named(str(base)))
     path = dialogues(tmp_path / "hh.jsonl", (ASKED, "Yes.", "No."), (ASKED, "Yes.", "No."), (ASKED, "x" * 3000, "No."))
     with open(path, "a") as file:
@@ -89,7 +92,7 @@ def test_rows_that_are_no_pairs(base: Path, tmp_path: Path) -> None:
 
 
 def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
-    """In batches as one by one, of dialogues of any length; margins are kept, and calculated once."""
+    """Batches give the same result as single pairs, for dialogues of any length. Margins are kept and computed once."""
     import torch
 
     rows = [(before, "yes " * n + "!", "No " + "." * (9 - n)) for n in range(1, 8) for before in (ASKED, LATER)]
@@ -115,7 +118,7 @@ def test_preference_is_exact(base: Path, tmp_path: Path) -> None:
 
 
 def test_adapter_counts_whole(base: Path, tmp_path: Path, cli: Cli) -> None:
-    """The command's margins with an adapter are those of the weights that it is merged into."""
+    """With an adapter, the command's margins are those of the merged weights."""
     from peft import LoraConfig, get_peft_model
 
     named, adapter = bases.named(str(base)), tmp_path / "adapter"

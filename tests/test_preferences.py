@@ -1,4 +1,4 @@
-"""Where a row becomes a preference: the shapes that people have, and rows that are none."""
+"""How a row becomes a preference: the shapes that people use, and rows that are no preference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The slots of the embedded server, on a stand-in whose slots are held as llama.cpp holds them."""
+"""The slots of the embedded server, tested on a stand-in that keeps slots as llama.cpp does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAGES = ("restore", "completion", "save")
 
 @dataclass
 class Llama:
-    """What each slot has read, and each file holds. Requests of the stage `hold` wait, and `holds` counts them."""
+    """What each slot has read, and what each file holds. Requests at the stage `hold` wait, and `holds` counts them."""
 
     url: str = ""
     read: dict[int, str] = field(default_factory=dict)
@@ -90,13 +90,13 @@ def served(server: Llama, slots: int) -> Served:
 
 
 def prompts() -> Iterator[list[Message]]:
-    """One after another, of which no two begin alike."""
+    """Prompts of which no two begin alike."""
     for number in itertools.count():
         yield [Message(role="user", content=f"{number} is the number. " * 40)]
 
 
 def whole(slots: Slots, server: Llama) -> None:
-    """All slots are free, no file is lost or used twice, and what is noted of slots and files is what they hold."""
+    """Checks that all slots are free, no file is lost or used twice, and the notes on slots and files are true."""
     assert slots.free == set(slots.held)
     assert sorted([*slots.unused, *slots.saved.values()]) == list(range(KEPT))
     for slot, text in slots.held.items():
@@ -107,7 +107,7 @@ def whole(slots: Slots, server: Llama) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_cancelled_requests_break_nothing(stage: str) -> None:
-    """More than there are slots, and more than there are files, each cancelled at one stage; then all goes on."""
+    """There are more requests than slots and files, each cancelled at one stage. Afterwards everything works."""
     each, count = prompts(), 4
     async with llama() as server, Slotted(served(server, count)) as model:
         shown = [next(each) for _ in range(count)]
@@ -129,7 +129,7 @@ async def test_cancelled_requests_break_nothing(stage: str) -> None:
 
 
 async def test_waiting_callers_are_cancelled() -> None:
-    """Those that have no slot yet leave nothing behind, and those behind them get their turn."""
+    """Callers without a slot leave nothing behind. Callers behind them get their turn."""
     each = prompts()
     async with llama() as server, Slotted(served(server, 2)) as model:
         server.hold = "completion"
@@ -145,7 +145,7 @@ async def test_waiting_callers_are_cancelled() -> None:
 
 
 def test_one_event_loop_after_another() -> None:
-    """More requests than slots in each. The first ends as one that is broken off: with a slot and a file in use."""
+    """Each loop has more requests than slots. The first loop is broken off, with a slot and a file in use."""
     slots = Slots(2)
 
     async def many(broken_off: bool) -> None:
@@ -163,7 +163,7 @@ def test_one_event_loop_after_another() -> None:
 
 
 async def test_more_requests_than_files_at_once() -> None:
-    """Each finds a slot, and no file is left to save its state into."""
+    """Each request gets a slot, and no file is left to save its state to."""
     each = prompts()
     async with llama() as server, Slotted(served(server, KEPT + 4)) as model:
         server.hold = "save"
@@ -176,7 +176,7 @@ async def test_more_requests_than_files_at_once() -> None:
 
 
 async def test_saved_state_is_restored() -> None:
-    """A prompt begins as an earlier one did, whose slot has read another since: it gets the state of that."""
+    """A prompt begins like an earlier one whose slot has since read another. Its state is restored."""
     each = prompts()
     async with llama() as server, Slotted(served(server, 1)) as model:
         first = next(each)
@@ -196,7 +196,7 @@ def test_shared_beginning(head: str, one: str, other: str) -> None:
 
 
 async def test_every_request_says_whether_it_is_the_adapters(server: FakeServer, waits: Waits) -> None:
-    """Also the one that tries a schema again on which the server broke: without it the tuned model would answer."""
+    """So does a request that retries a schema on which the server broke. Otherwise the tuned model would answer."""
     server.faults = [lambda _: error(500, "broken")] * 5 + [lambda _: None]  # then a chat of one token is answered
     with_adapter = Served(server.url, "key", "m", "d", 2, adapter="a")
     async with Slotted(with_adapter, tuned=False) as model:

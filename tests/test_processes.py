@@ -1,4 +1,4 @@
-"""Two processes at once: on one record they share what is paid for, on one run the second is refused."""
+"""Two processes at once: they share the paid calls of one record, and a second one on the same run is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HANG = 300  # seconds
 
 
 class Gate:
-    """Holds the first requests of a fake server until it is opened."""
+    """Holds the first requests to a fake server until it is opened."""
 
     def __init__(self, server: FakeServer, requests: int = 1000) -> None:
         self.waiting = threading.Semaphore(0)
@@ -65,7 +65,10 @@ def started(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 def test_two_runs_in_one_folder(
     server: FakeServer, started: Callable[..., subprocess.Popen[str]], questions: Path, tmp_path: Path
 ) -> None:
-    """The second has other settings, and nothing is paid for yet: it still leaves the first one's run.toml alone."""
+    """The second run has other settings, and nothing is paid for yet.
+
+    It still does not touch the first one's run.toml.
+    """
     gate, out = Gate(server), tmp_path / "run"
     generate = ("generate", str(questions), "--limit", "2", "--roles", "2", "--out", str(out), "--endpoint", server.url)
     first = started(*generate, "--steps", "1")
@@ -84,7 +87,7 @@ def test_two_runs_in_one_folder(
 def test_two_scenes_in_one_record(
     server: FakeServer, started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """The same scene twice at once: both are whole, and rest on the same calls."""
+    """The same scene is played twice at once. Both are complete, and use the same calls."""
     gate = Gate(server, requests=2)
     simulate = ("simulate", "How do I plant a tree?", "--roles", "2", "--steps", "1", "--json")
     both = [started(*simulate, "--endpoint", server.url) for _ in range(2)]
@@ -102,7 +105,7 @@ def test_two_scenes_in_one_record(
 
 
 def test_run_is_let_go(tmp_path: Path) -> None:
-    """When it is closed, and when it could not be opened."""
+    """The run is released when it is closed, and when it could not be opened."""
     with Run(tmp_path, matrix(steps=1), "m"), pytest.raises(InputError, match="another process"):
         Run(tmp_path, matrix(steps=1), "m")
     (tmp_path / "run.toml").write_text("not = toml = at all")
@@ -123,7 +126,7 @@ def test_run_can_not_be_made(tmp_path: Path) -> None:
 def test_every_folder_of_ours_is_one_process_s(
     cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, command: str
 ) -> None:
-    """Two that measure would pay for everything twice, and two that tune would mix their checkpoints."""
+    """Two processes that measure would pay twice, and two that tune would mix their checkpoints."""
     out, base = tmp_path / "out", write(tmp_path / "base")
     words = {
         "generate": (str(questions), "--endpoint", server.url),

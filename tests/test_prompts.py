@@ -1,4 +1,4 @@
-"""Prompts: what is filled in is data, and no data can forge a tag."""
+"""Prompts: filled-in text is data, and no data can forge a tag."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORGED = [
 
 
 def as_read(text: str) -> str:
-    """The text as a model may read it: without what is invisible, wide letters and brackets as plain ones."""
+    """The text as a model may read it: without invisible characters, with wide letters and brackets as plain ones."""
     visible = "".join(sign for sign in text if unicodedata.category(sign) not in ("Cf", "Mn"))
     return unicodedata.normalize("NFKC", visible).casefold()
 
@@ -63,14 +63,14 @@ def test_no_data_forges_a_tag(text: str) -> None:
 
 @given(st.lists(st.sampled_from([*filter(str.isascii, FORGED), *TAGS, "<", "/", " ", "A", "-"])).map("".join))
 def test_plain_text_is_treated_as_any_other(text: str) -> None:
-    """It has a shorter way of its own."""
+    """Plain text takes a shorter path through the code."""
     other = PROMPTS.render("opening", question=f"{text} é", answer="So.")
     assert PROMPTS.render("opening", question=f"{text} e", answer="So.") == other.replace("é", "e")
 
 
 @given(st.text())
 def test_other_text_stays_as_it_is(text: str) -> None:
-    """A question about HTML, mathematics or arrows is not touched."""
+    """A question about HTML, mathematics or arrows is not changed."""
     if not tags_in(text):
         assert PROMPTS.render("opening", question=text, answer="").count(text) >= 1
 

@@ -1,4 +1,4 @@
-"""What a folder was made with: written once, compared from then on."""
+"""The settings with which a folder was made: written once, then compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ names = st.text(min_size=1, max_size=8)
 
 @given(st.dictionaries(names, st.dictionaries(names, values, max_size=4), max_size=3))
 def test_what_is_written_is_what_is_compared(tmp_path_factory: pytest.TempPathFactory, tables: dict[str, Any]) -> None:
-    """A setting without a value is one that is not set: TOML has no null."""
+    """A setting without a value counts as not set, because TOML has no null."""
     path = tmp_path_factory.mktemp("made") / "run.toml"
     settle(path, tables, "A note.", "run")
     settle(path, tables, "A note.", "run")

@@ -1,4 +1,4 @@
-"""export --push: what reaches the hub, on a fake one over real HTTP."""
+"""export --push: what reaches the hub, here a fake one over real HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def push(cli_process: Cli, run: Path, hub: FakeHub, tmp_path: Path) -> Cli:
-    """Exports into a folder of its own and pushes that. The client's own storage service is off: a fake has none."""
+    """Exports into a new folder and pushes it. Switches off the client's own storage service, which the fake lacks."""
     of_hub = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_of_a_test", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)}
 
     def pushed(name: str, file: str = "sft.jsonl", *more: str) -> subprocess.CompletedProcess[str]:
@@ -47,8 +47,9 @@ def push(cli_process: Cli, run: Path, hub: FakeHub, tmp_path: Path) -> Cli:
 
 @pytest.mark.parametrize("file", ["sft [1].jsonl", "sft.parquet"])
 def test_it_is_there(push: Cli, hub: FakeHub, tmp_path: Path, file: str) -> None:
-    """The files of this export and the data card as they are on the disk, in a private data set; nothing else that
-    lies beside them. The key is sent.
+    """A private data set holds this export's files and data card as they are on the disk.
+
+    It holds nothing else that lies beside them. The key is sent.
     """
     folder = tmp_path / "data"
     folder.mkdir()
@@ -63,7 +64,7 @@ def test_it_is_there(push: Cli, hub: FakeHub, tmp_path: Path, file: str) -> None
 
 
 def test_once_more(push: Cli, hub: FakeHub, tmp_path: Path) -> None:
-    """A data set that is there, and has been made public since, takes the new files and stays public."""
+    """A data set that exists and was made public gets the new files and stays public."""
     hub.files["me/tree"], hub.private["me/tree"] = {"README.md": b"old", "other.txt": b"kept"}, False
     assert push("me/tree").returncode == 0
     kept = hub.files["me/tree"]
@@ -82,7 +83,7 @@ def test_once_more(push: Cli, hub: FakeHub, tmp_path: Path) -> None:
 def test_refused(
     push: Cli, hub: FakeHub, tmp_path: Path, refuses: tuple[int, str] | None, name: str, words: str
 ) -> None:
-    """One line with the hub's reason, and the files are where they were written."""
+    """One line gives the hub's reason. The files stay where they were written."""
     hub.refuses = refuses
     done = push(name)
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Where a row becomes a question: every shape in which people keep them, and what is no question."""
+"""How a row becomes a question: every shape that people use, and what is no question."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TURNS = [
 
 
 def asked(row: object, column: str | None = None) -> tuple[Any, ...]:
-    """The question as (system, turn, turn, …), each turn with its speaker's first letter."""
+    """The question as (system, turn, turn, …). Each turn begins with its speaker's first letter."""
     question = question_of(row, column)
     return (question.system, *(f"{turn.role[0]} {turn.content}" for turn in question.history), f"u {question.text}")
 
@@ -39,7 +39,7 @@ def documented(section: str) -> list[str]:
 
 @pytest.mark.parametrize("line", documented("Questions"))
 def test_page_lists_questions(line: str) -> None:
-    """Each example is one question, and nothing of the answer or of the marks is left in it."""
+    """Each example is one question. It holds nothing of the answer or of the marks."""
     system, *turns = asked(json.loads(line))
     assert system in (None, "Be brief.")
     sky, summary = "u Why is the sky blue?", "u Sum this up.\n\nThe sky "
@@ -103,7 +103,7 @@ def test_system_prompt_in_a_dialogue(text: str) -> None:
 
 
 def test_alpaca_prompt() -> None:
-    """The words that stand before every row are no part of the question."""
+    """The words before every row are no part of the question."""
     head = "Below is an instruction that describes a task, paired with an input. Write a response.\n\n"
     text = f"{head}### Instruction:\nSum this up.\n\n### Input:\nIt rains.\n\n### Response:\nRain."
     assert asked({"text": text}) == (None, "u Sum this up.\n\nIt rains.")

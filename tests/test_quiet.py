@@ -1,4 +1,4 @@
-"""quiet(): what of the libraries' output a person sees while they work, and that all is as before afterwards."""
+"""quiet(): which library output a user sees while the libraries work, and that everything is restored afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def state() -> dict[str, Any]:
 
 @pytest.mark.parametrize("ends_badly", [False, True])
 def test_all_is_as_before(ends_badly: bool) -> None:
-    """Levels, handlers, progress bars, warnings; after an error too, and one inside another."""
+    """Levels, handlers, progress bars and warnings are restored, also after an error and when nested."""
     before = state()
     try:
         with quiet():
@@ -58,7 +58,7 @@ def test_bars_that_were_off_stay_off() -> None:
 
 
 def test_what_matters_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Once, in one line with the library's name, whichever way it warns; advice to developers is not."""
+    """A warning is shown once, on one line with the library's name, however it comes. Advice to developers is not."""
     with quiet():
         for _ in range(2):
             logging.getLogger("trl.trainer.sft_trainer").warning("The loss\nis %s.", "nan")

@@ -1,4 +1,4 @@
-"""--engine ray: the same run on a cluster of two nodes, on this machine, one of which dies."""
+"""--engine ray: the same run on a cluster of two nodes on this machine, one of which dies."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 @pytest.fixture
 def cluster(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
-    """Two nodes of two cores each; the first is the head, which a run can't lose. A run leaves nothing behind that
-    would still report to them once they are gone.
+    """Two nodes of two cores each. The first is the head, which a run can't lose.
+
+    A run leaves nothing behind that would still report to the nodes once they are gone.
     """
     import ray
     from ray.cluster_utils import Cluster
@@ -76,7 +77,7 @@ def test_node_that_dies(cluster: Any, server: FakeServer, tmp_path: Path) -> Non
 
 @pytest.mark.filterwarnings("ignore")
 def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> None:
-    """A wrong key stops the run and fails no scene; a server that is asked too much for a while costs time alone."""
+    """A wrong key stops the run and fails no scene. A server that is overloaded for a while costs only time."""
     from matrix_align.generate.ray import generate_on_ray
 
     source = tmp_path / "questions.txt"
@@ -94,7 +95,7 @@ def test_faults_of_servers(cluster: Any, server: FakeServer, tmp_path: Path) -> 
 
 
 def test_ray_needs_an_endpoint(cli: Cli, tmp_path: Path) -> None:
-    """And says so before a model is started here or a run is made."""
+    """The command says so before it starts a model or makes a run."""
     source = tmp_path / "one.txt"
     source.write_text("One?\n")
     told = cli("generate", str(source), "--out", str(tmp_path / "run"), "--engine", "ray")

@@ -1,4 +1,4 @@
-"""A record that is only read: it takes no lock, changes nothing, and may lie where nothing can be written."""
+"""A record that is only read: reading takes no lock, changes nothing, and works where nothing can be written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print("saved", flush=True)
 
 @pytest.fixture
 def shelf() -> Iterator[Path]:
-    """A folder that holds a record and can't be written, not even by root, who gives up its rights meanwhile."""
+    """A folder with a record that nobody can write, not even root, which gives up its rights for the test."""
     if sys.platform == "win32":
         pytest.skip("a folder's mode means nothing here")
     folder = Path(tempfile.mkdtemp(prefix="shelf-"))
@@ -69,7 +69,7 @@ def test_folder_that_can_not_be_written(shelf: Path) -> None:
 
 
 def test_log_that_can_not_be_read_is_not_passed_over(shelf: Path) -> None:
-    """Without it the newest rows would be missing, and nobody told."""
+    """Without the log, the newest rows would be missing, and nobody would know."""
     user = os.geteuid()
     os.seteuid(os.getuid())
     log = shelf / "scenes.db-wal"
@@ -89,7 +89,7 @@ def test_nothing_is_made_by_looking(path: Path) -> None:
 
 
 def test_writer_at_work(path: Path, store: Store) -> None:
-    """In the middle of a transaction, with the write lock taken."""
+    """The writer is in the middle of a transaction and holds the write lock."""
     store.save(answer())
     with store.transaction() as db:
         db.execute("DELETE FROM answers")
@@ -150,7 +150,7 @@ def test_file_that_is_no_record(path: Path, content: bytes) -> None:
 
 
 async def test_holds_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any version, so that an older one is not taken for empty."""
+    """It works for a record of any version, so that an older one is not taken for empty."""
     sqlite3.connect(path).close()  # as where a process was killed when it had just made the file
     assert not holds_calls(path)
     with monkeypatch.context() as older:

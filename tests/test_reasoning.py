@@ -75,7 +75,7 @@ UNOPENED += ["Use `<think>`, or not.</think>Blue.", "The user wants <think> tags
 
 @pytest.mark.parametrize("text", UNOPENED)
 def test_closing_mark_alone_ends_the_reasoning(text: str) -> None:
-    """The chat template has opened it."""
+    """The chat template has written the opening mark."""
     assert (part(text).answer, part(text).stray) == ("Blue.", "")
 
 
@@ -171,5 +171,5 @@ for part_ in parts:
 
 
 def test_long_runs_of_one_thing_are_no_trap() -> None:
-    """Nothing takes time by the square of a length. In a process of its own: one regular expression can't be ended."""
+    """No time grows with the square of a length. A process of its own can be killed; a regular expression can't."""
     subprocess.run([sys.executable, "-c", LONG_RUNS], check=True, timeout=120)
