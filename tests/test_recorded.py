@@ -1,4 +1,4 @@
-"""The model with a record in front: what was asked and paid for once is there the next time, whatever happened."""
+"""The recorded model: a call that was made and paid for once is found the next time, whatever happened."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TwoWords(BaseModel):
 
 
 class Long(Prose):
-    """Text with a check of its own."""
+    """A text that must pass a check of its own."""
 
     @field_validator("root")
     @classmethod
@@ -55,7 +55,7 @@ calls = st.tuples(
 @given(pool=st.lists(calls, min_size=1, max_size=4), order=st.lists(st.integers(0, 3), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_nothing_is_asked_twice_and_no_two_things_are_one(pool: list[Any], order: list[int]) -> None:
-    """A call is asked the first time it comes up, and gets that reply whenever it comes up again."""
+    """A call is made the first time it comes up, and gets that reply every later time."""
 
     async def check(store: Store) -> None:
         scripted = Scripted(*(f'{{"word": "w{number}"}}' for number in range(len(order))))
@@ -129,7 +129,7 @@ async def test_what_decides_a_reply_is_in_its_key(store: Store, other: dict[str,
 
 
 async def test_address_is_no_part_of_the_key(server: FakeServer, store: Store) -> None:
-    """An embedded server has another port each time; here, nobody is there any more."""
+    """An embedded server has another port each time. Here, no server is left."""
     for url, recorded in ((server.url, False), ("http://127.0.0.1:1/v1", True)):
         async with Endpoint(url, "m", digest="", attempts=1 + recorded, read=30 + recorded) as endpoint:
             assert (await Recorded(endpoint, store).ask(ASKED, str, SAMPLING)).recorded is recorded
@@ -155,7 +155,7 @@ async def test_failure_is_recorded_and_raised_and_asked_again(path: Path, store:
 
 
 async def test_recorded_reply_that_is_no_longer_one_is_asked_for_again(store: Store) -> None:
-    """All plain texts have one form on the wire; what a text must be can have changed since."""
+    """All plain texts have one form on the wire, and the check of a text may have changed since."""
     model = Recorded(Scripted("Blue.", "Blue, I should think."), store)
     await model.ask(ASKED, str, SAMPLING)
     longer = await model.ask(ASKED, Long, SAMPLING)
@@ -169,7 +169,7 @@ HARD = ["Grüße, 世界 😀", "a\0b", "half \ud800 an emoji", "'); DROP TABLE 
 
 @pytest.mark.parametrize("text", HARD)
 async def test_any_text_can_be_recorded(store: Store, text: str) -> None:
-    """A model of one's own need not clean what it says, nor what its errors say."""
+    """A user's own model need not clean its texts or its errors."""
     model = Recorded(Scripted(text, Overloaded(text), BadReply("no", text), name=text[:50]), store)
     fresh = await model.ask(ASKED, str, SAMPLING)
     again = await model.ask(ASKED, str, SAMPLING)
@@ -193,7 +193,7 @@ async def test_scene_goes_on_where_it_broke_off(server: FakeServer, store: Store
 
 
 class Slow:
-    """A model that answers once it is let to, and counts those who asked and those who left."""
+    """A model that answers once it is allowed to. It counts the callers that asked and those that left."""
 
     name, digest = "slow", ""
 
@@ -213,7 +213,7 @@ class Slow:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_one_of_two_callers_is_cancelled(store: Store, cancelled: int) -> None:
-    """Whichever of the two asked first, the other gets the one reply that was asked for."""
+    """Whichever of the two asked first, the other one gets the single reply."""
     slow = Slow()
     model = Recorded(slow, store)
     callers = [asyncio.create_task(model.ask(ASKED, str, SAMPLING)) for _ in range(2)]
@@ -242,7 +242,7 @@ async def test_last_caller_that_is_cancelled_ends_the_request(store: Store) -> N
 
 
 async def test_failure_that_nobody_is_left_to_hear_of_is_recorded(path: Path, store: Store) -> None:
-    """The first caller is cancelled, the second is there; the failure is of the request both shared."""
+    """The first caller is cancelled, and the second waits. The failure belongs to the request that both shared."""
     release = asyncio.Event()
 
     class Failing(Slow):
@@ -262,7 +262,7 @@ async def test_failure_that_nobody_is_left_to_hear_of_is_recorded(path: Path, st
 
 
 def test_model_is_asked_in_one_event_loop_after_another(store: Store) -> None:
-    """The first loop is left with a call under way, as a notebook's is that was stopped."""
+    """The first loop ends with a call in flight, as when a notebook is stopped."""
     slow = Slow()
     model = Recorded(slow, store)
     loop = asyncio.new_event_loop()
@@ -282,7 +282,7 @@ def test_model_is_asked_in_one_event_loop_after_another(store: Store) -> None:
 
 
 async def test_overflow_of_an_earlier_process_is_tried_again(path: Path) -> None:
-    """Since then the server may have been given more room. Within one process the answer would be the same."""
+    """Since then the server may accept longer prompts. Within one process, the answer would be the same."""
     scripted = Scripted(ContextOverflow("too long"), "Blue.")
     with Store(path) as store:
         model = Recorded(scripted, store)
@@ -295,7 +295,7 @@ async def test_overflow_of_an_earlier_process_is_tried_again(path: Path) -> None
 
 
 async def test_overflow_can_be_recalled(path: Path) -> None:
-    """A run does, so that a scene which goes on finds the calls that came after the overflow."""
+    """A run recalls it, so that a continued scene finds the calls that came after the overflow."""
     with Store(path) as store, pytest.raises(ContextOverflow):
         await Recorded(Scripted(ContextOverflow("too long")), store).ask(ASKED, str, SAMPLING)
     with Store(path) as store:

@@ -1,4 +1,4 @@
-"""Typed replies: schemas on the way out; on the way in, any text at all, as models write it."""
+"""Typed replies: schemas on the way out, and on the way in any text that a model may write."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TYPES: list[type[Any]] = [*CLASSES, str, Motto]
 
 
 def texts(least: int = 1, most: int = 200) -> st.SearchStrategy[str]:
-    """Texts that still say something once they are cleaned."""
+    """Texts that are not empty after cleaning."""
     return st.text(min_size=least, max_size=most).filter(lambda text: not least or bool(clean(text).split()))
 
 
@@ -103,7 +103,7 @@ def test_object_is_found_whatever_stands_around_it(
 
 @given(made=valid)
 def test_value_is_the_same_once_it_is_written_and_read_again(made: Made) -> None:
-    """What the record holds is parsed again, so cutting and cleaning must come to an end."""
+    """The record's contents are parsed again, so cutting and cleaning twice must change nothing."""
     reply, value = made
     once = parse(json.dumps(value), reply)
     assert parse(once.model_dump_json(), reply) == once
@@ -121,7 +121,7 @@ def test_fence_inside_of_a_text_does_not_end_the_object() -> None:
 
 
 def test_line_break_inside_of_a_text_is_taken() -> None:
-    """No JSON, strictly, but what small models write."""
+    """It is not strict JSON, but small models write it."""
     assert parse('{"steps": ["Ask\nfirst."]}', Plan).steps == ("Ask first.",)
 
 
@@ -178,10 +178,10 @@ for part in [" ", "\\n", "\\n ", "```", "```\\n", "<think>", "</think>", "</thin
 
 
 def test_long_runs_of_one_thing_are_no_trap() -> None:
-    """Small models under a grammar write line breaks without end. Nothing may take time by the square of a length.
+    """Small models under a grammar write endless line breaks. No time may grow with the square of a length.
 
-    In a process of its own, since one regular expression can't be interrupted; the bound only keeps the test from
-    hanging: by the square it takes hours.
+    The test runs in a process of its own, since a regular expression can't be interrupted. The time limit only stops a
+    test that hangs: with the square, it takes hours.
     """
     subprocess.run([sys.executable, "-c", LONG_RUNS], check=True, timeout=30)
 
@@ -206,7 +206,7 @@ def test_clean_text_can_be_written_down(text: str) -> None:
 
 @given(text=st.text(st.characters(exclude_characters="\0")))
 def test_text_that_is_fine_is_left_alone(text: str) -> None:
-    """Of letters, line breaks and tabs, that is; a control character is nothing to write down."""
+    """This holds for letters, line breaks and tabs. Control characters are removed."""
     kept = "".join(c for c in text if c.isprintable() or c in "\n\t\u200d")
     assert clean(kept) == kept
 
@@ -227,7 +227,7 @@ def test_what_is_cleaned(text: str, done: str) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[2Ja", "\x1b]0;title\x07a", "\x9b2Ja", "\x08a", "\x7fa"])
 def test_clean_text_moves_no_terminal(text: str) -> None:
-    """A model's text is printed: it must not clear the screen, nor write over what stands there."""
+    """A model's text is printed. It must not clear the screen or write over other text."""
     assert not set(clean(text)) & set("\x1b\x07\x08\x7f\x9b")
 
 

@@ -20,7 +20,7 @@ POINT = {"incident": 1, "problem": "A text message hurts her.", "change": "Call 
 
 
 def answers(server: FakeServer, *revisions: str, points: Any = (POINT,), consequences: str = "She cries.") -> None:
-    """The plain replies in turn: the initial response, then `revisions`; and the critique between them."""
+    """Gives the plain replies in turn: the initial response, then `revisions`. The critique comes between them."""
     said = iter([INITIAL, *revisions])
     server.on["text"] = lambda _: next(said)
     server.on["Critique"] = lambda _: {"consequences": consequences, "points": list(points)}
@@ -35,7 +35,7 @@ def task(server: FakeServer) -> str:
 
 
 async def test_points_name_incidents_that_are_there(server: FakeServer, model: Endpoint) -> None:
-    """The schema lists the scene's numbers; each point keeps its own."""
+    """The schema lists the scene's numbers. Each point keeps its own."""
     points = [POINT | {"incident": number} for number in (3, 1, 4)]
     answers(server, "Call her.", points=points)
     scene = await played(model, QUESTION, roles=1, steps=2)
@@ -49,7 +49,7 @@ async def test_points_name_incidents_that_are_there(server: FakeServer, model: E
 
 @pytest.mark.parametrize("incident", [0, 5, -1, "the call"])
 async def test_a_point_on_nothing_is_asked_again(server: FakeServer, model: Endpoint, incident: Any) -> None:
-    """A number that no incident has is no reply: the model is told, and if it insists the scene fails."""
+    """A number without an incident is rejected. The model is told, and if it insists, the scene fails."""
     answers(server, "Call her.", points=[POINT | {"incident": incident}])
     states: list[Answer] = []
     with pytest.raises(BadReply, match="incident"):
@@ -87,7 +87,7 @@ async def test_references(server: FakeServer, model: Endpoint) -> None:
 
 
 async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
-    """Without points the answer loses nothing: it stands as it is, and no further call is made."""
+    """Without points, the initial response becomes the answer, and no further call is made."""
     answers(server, points=())
     answer, scene = await answered(model, QUESTION, roles=2, steps=2)
     assert scene.revised == scene.initial == INITIAL
@@ -98,7 +98,7 @@ async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
 
 
 async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) -> None:
-    """The question, the initial response and the whole critique, each in its own tag."""
+    """The prompt holds the question, the initial response and the whole critique, each in its own tag."""
     points = [POINT, {"incident": 2, "problem": "She hears it late.", "change": "Tell her today."}]
     answers(server, "Call her today.", points=points)
     scene = await played(model, QUESTION)
@@ -111,7 +111,7 @@ async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) ->
 
 @pytest.mark.parametrize("numbers", ["[1]", "[2].", "[1] [2]", "[1], [2]", "[1, 2]", "[1][3]", "[1-3]"])
 async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpoint, numbers: str) -> None:
-    """An answer can't cite what it is not shown, however the critique has cited it."""
+    """However the critique cites events, the revision does not see their numbers."""
     point = POINT | {"problem": f"A text message hurts her {numbers}"}
     answers(server, "Call her.", points=[point], consequences=f"She cries {numbers}")
     await played(model, QUESTION)
@@ -127,7 +127,7 @@ LEAKING = [
 
 
 async def test_tags_of_the_prompt_are_taken_off(server: FakeServer, model: Endpoint) -> None:
-    """A small model writes them around its answer; that is no reason to lose the scene."""
+    """A small model writes them around its answer. That is no reason to lose the scene."""
     answers(server, "<answer>\nCall her today.\n</answer>")
     scene = await played(model, QUESTION, roles=1, steps=1)
     assert scene.revised == "Call her today."
@@ -135,7 +135,7 @@ async def test_tags_of_the_prompt_are_taken_off(server: FakeServer, model: Endpo
 
 @pytest.mark.parametrize("leak", LEAKING)
 async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: str) -> None:
-    """An answer that speaks of how it came about is no answer; the next one is taken, and the model is told why."""
+    """An answer that mentions how it was made is rejected. The model is told why, and the next answer is taken."""
     answers(server, leak, "Call her today.")
     scene = await played(model, QUESTION, roles=1, steps=1)
     assert scene.revised == "Call her today."
@@ -145,7 +145,7 @@ async def test_a_leak_is_asked_again(server: FakeServer, model: Endpoint, leak: 
 
 
 async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> None:
-    """Then the scene fails with one typed error, and keeps all it has but a revised response."""
+    """The scene fails with one typed error, and keeps everything but a revised response."""
     answers(server, *["Here is the revised answer: call her."] * 3)
     states: list[Answer] = []
     with pytest.raises(BadReply, match="mentions how the answer was made"):
@@ -166,7 +166,7 @@ async def test_a_leak_that_never_stops(server: FakeServer, model: Endpoint) -> N
     ],
 )
 async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
-    """What the question is about may be spoken of."""
+    """An answer may use the words of the question."""
     answers(server, answer)
     scene = await played(model, question, roles=1, steps=1)
     assert scene.revised == answer
@@ -184,14 +184,14 @@ async def test_words_of_the_user_are_no_leak(server: FakeServer, model: Endpoint
     ids=["the scene", "an index", "the draft", "a critique"],
 )
 async def test_ordinary_words_are_no_leak(server: FakeServer, model: Endpoint, question: str, answer: str) -> None:
-    """A useful answer to a harmless question does not fail over a word it needs."""
+    """A useful answer to a harmless question does not fail because of a word it needs."""
     answers(server, answer, answer, answer)
     scene = await played(model, question, roles=1, steps=1)
     assert scene.revised == answer
 
 
 async def test_order_of_the_closing_calls() -> None:
-    """Played from a script: the critique comes once after the ending, the revision once after the critique."""
+    """In a scripted scene, the critique comes once after the ending, and the revision once after the critique."""
     situation = {
         "setting": "A kitchen.",
         "ego": "Ann",

@@ -1,4 +1,4 @@
-"""The scene, played over real HTTP on the fake endpoint: order and number of calls, seeds, failures, bounds."""
+"""The scene, played over real HTTP on the fake endpoint: order and number of calls, seeds, failures and bounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def size(body: dict[str, Any]) -> int:
 
 
 def steady(body: dict[str, Any]) -> Any:
-    """A reply in which all goes well, and which depends on nothing but the request."""
+    """A reply in which all goes well, and which depends only on the request."""
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
     return fill(schema, schema, f"thing {body['seed']}") if schema else f"It depends, on {body['seed']}."
 
@@ -60,11 +60,11 @@ async def until_failed(model: Model, **settings: Any) -> tuple[list[Answer], Mod
 
 
 class CriticalPath:
-    """Stands behind the fake endpoint and measures how many requests really stood one after the other.
+    """Stands behind the fake endpoint, and measures how many requests really came one after the other.
 
-    A request stands one deeper than the deepest that was answered before it came. Those that should be asked at once
-    (`together` of a kind) are held until all of them are there, and refused when they don't come: no clock decides.
-    `blind` are the beginnings of the names that observe nothing.
+    A request's depth is one more than the deepest request answered before it arrived. Requests that should be made at
+    once (`together` of a kind) are held until all have arrived, and refused if they don't, so no clock matters. `blind`
+    holds the beginnings of the names of roles that observe nothing.
     """
 
     def __init__(self, server: FakeServer, together: dict[str, int], blind: tuple[str, ...] = ()) -> None:
@@ -102,7 +102,7 @@ class CriticalPath:
 
 
 async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
-    """At the paper's size, with everyone observing everything, the scene stays within its bars."""
+    """At the paper's size, with everyone observing everything, the scene stays within its limits."""
     answer, scene = await answered(model, roles=5, steps=5)
     assert scene.ending
     assert scene.ending.how == "plan done"
@@ -112,7 +112,7 @@ async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
 
 
 async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint) -> None:
-    """Cast and plan, a step's reactions, their verdicts: each group is there before any of it is answered."""
+    """The cast and the plan, a step's reactions, their verdicts: each group arrives before any of it is answered."""
     path = CriticalPath(server, {"Cast and Plan": 2, "Reaction": 5, "Verdict on a reaction": 5})
     answer, _ = await answered(model, roles=5, steps=5)
     assert server.busiest == 5
@@ -126,7 +126,7 @@ async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint)
 async def test_depth_where_the_ego_has_nothing_to_react_to(
     server: FakeServer, model: Endpoint, blind: tuple[str, ...]
 ) -> None:
-    """Then no call is spent on the ego's next step."""
+    """No call is spent on the ego's next step."""
     groups = {} if "name" in blind else {"Reaction": 5, "Verdict on a reaction": 5}
     path = CriticalPath(server, {"Cast and Plan": 2, **groups}, blind)
     answer, scene = await answered(model, roles=5, steps=5)
@@ -136,7 +136,7 @@ async def test_depth_where_the_ego_has_nothing_to_react_to(
 
 
 async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None:
-    """The longest a scene can be: everyone reacts at every step, and one action has to be tried again."""
+    """This is the longest possible scene: everyone reacts at every step, and one action is tried again."""
     refusals = [True]
 
     def verdict(body: dict[str, Any]) -> Any:
@@ -151,7 +151,7 @@ async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None
 
 
 async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) -> None:
-    """However the replies to calls made at once come in, the scene lists them in the order of the cast."""
+    """Replies to calls made at once may come in any order. The scene lists the calls in the order of the cast."""
     seconds = {"1": 0.05, "2": 0.0, "3": 0.1}  # how late each role's reply is
 
     async def late(request: web.Request) -> None:
@@ -166,7 +166,7 @@ async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) ->
 
 
 async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServer, model: Endpoint) -> None:
-    """The first response answers the chat as it is, and so does the revised one; the scene is set up for it."""
+    """The initial and the revised response both answer the chat as it is. The scene is set up for it."""
     earlier = (Message(role="user", content="I bake bread."), Message(role="assistant", content="How nice."))
     question = Question(text="How do I sell it?", history=earlier, system="You are a kind baker.")
     scene = await played(model, question, roles=2, steps=2)
@@ -185,7 +185,7 @@ async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServe
 
 
 async def test_seeds(server: FakeServer, model: Endpoint) -> None:
-    """The same seed asks the same, whatever order replies come in; another seed draws every reply anew."""
+    """The same seed makes the same requests, whatever order replies come in. Another seed draws every reply anew."""
     server.on = dict.fromkeys(KINDS, steady)
     asked: list[list[dict[str, Any]]] = []
     scenes = []
@@ -201,7 +201,7 @@ async def test_seeds(server: FakeServer, model: Endpoint) -> None:
 
 
 async def test_snapshots_grow(server: FakeServer, model: Endpoint) -> None:
-    """Each state holds the one before it and more, from the initial response to the whole scene."""
+    """Each state holds the one before it and more, from the initial response to the finished scene."""
     answers = [answer async for answer in watched(model)]
     for earlier, later in pairwise(answers):
         assert later.calls[: len(earlier.calls)] == earlier.calls
@@ -222,7 +222,7 @@ WAVES = [*SETUP, 1, 2, 2, 1, 1, 2, 2, *CLOSING]  # of a scene of two roles and t
 
 @pytest.mark.parametrize("place", range(sum(WAVES)))
 async def test_a_call_fails(server: FakeServer, model: Endpoint, place: int) -> None:
-    """Wherever it is, the scene so far comes with its error, and what was asked at the same time is kept."""
+    """Wherever it fails, the scene so far is kept with its error, and so are the calls made at the same time."""
 
     def let_pass(_: web.Request) -> None:
         return None
@@ -275,7 +275,7 @@ async def test_kinds_of_failure(server: FakeServer, fault: Fault, typed: type[Ma
 
 
 async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model: Endpoint) -> None:
-    """A server with a small context gets the same call with less memory, and the scene goes on to its end."""
+    """A server with a small context gets the same call with less memory, and the scene continues to its end."""
     refused: list[dict[str, Any]] = []
     limit = 4200  # characters: enough for every prompt without its memory
 
@@ -297,7 +297,7 @@ async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model
 
 
 async def test_overflow_with_nothing_to_shorten(server: FakeServer, model: Endpoint) -> None:
-    """The question itself is too long: asked once, and raised."""
+    """The question itself is too long. The call is made once, and its error raised."""
     server.on["text"] = lambda _: error(400, "prompt is too long")
     scenes, raised = await until_failed(model)
     assert type(raised) is ContextOverflow
@@ -306,7 +306,7 @@ async def test_overflow_with_nothing_to_shorten(server: FakeServer, model: Endpo
 
 
 async def test_a_large_scene_stays_linear(server: FakeServer, model: Endpoint) -> None:
-    """20 roles x 20 steps: every prompt is bounded, and the second half costs hardly more than the first."""
+    """At 20 roles x 20 steps, every prompt is bounded, and the second half costs hardly more than the first."""
 
     def wordy(body: dict[str, Any]) -> Any:
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")

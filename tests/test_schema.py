@@ -1,4 +1,4 @@
-"""The schema that goes out with a typed reply, and the values that one call allows in it."""
+"""The schema that is sent for a typed reply, and the values that one call allows in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matrix_align.types import Message, Sampling
 
 
 class Shelf(FromModel):
-    """Names of fields that mean something in a schema, too."""
+    """Has fields whose names also mean something in a schema."""
 
     title: str = Field("", description="What it says on top", title="Heading")
     description: str | None = None
@@ -29,7 +29,7 @@ VERDICT = {"reason": "r", "feasible": True, "outcome": "o", "observers": ["Ann"]
 
 
 def nodes(schema: Any) -> list[dict[str, Any]]:
-    """All of a schema's own nodes; what `properties` and `$defs` name are fields and classes, not keywords."""
+    """All of a schema's own nodes. What `properties` and `$defs` name are fields and classes, not keywords."""
     if not isinstance(schema, dict):
         return []
     below = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", [])]
@@ -52,7 +52,7 @@ def test_schema_is_closed_and_wants_all(reply: type[BaseModel], made_by: Any) ->
 
 @pytest.mark.parametrize("reply", CLASSES)
 def test_schema_has_no_defaults(reply: type[BaseModel]) -> None:
-    """Strict structured output refuses them, and nothing that is required needs one."""
+    """Strict structured output rejects defaults, and a required field needs none."""
     assert not [node for node in nodes(schema_of(reply)) if "default" in node]
 
 
@@ -96,7 +96,7 @@ ALLOWED: list[Within[Any]] = [
 
 @pytest.mark.parametrize("wanted", ALLOWED)
 def test_schema_allows_what_the_call_does(wanted: Within[Any]) -> None:
-    """It is the one of a class made for this call alone, and no class is made for it."""
+    """The schema is the same as that of a class made for this one call, but no class is made."""
     assert schema_of(wanted) == schema_of(spelled_out(wanted))
     assert plain_schema_of(wanted) == plain_schema_of(spelled_out(wanted))
     assert schema_of(wanted.reply) != schema_of(wanted), "the class's own schema is left as it was"

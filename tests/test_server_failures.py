@@ -1,4 +1,4 @@
-"""How servers say no, and what each no is: asked again, raised, or a reply of no use."""
+"""How servers report failures, and what each becomes: a retry, an error, or an unusable reply."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_no_is_final_and_said_in_the_servers_words(server: FakeServer, sta
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_server_that_has_moved_says_where_to(server: FakeServer, status: int) -> None:
-    """We follow nobody, with a key in hand."""
+    """We follow no redirect, because we carry a key."""
     server.faults = [sent(status, "", Location="https://there/v1/chat/completions")]
     told = str(await fault(Refused, server.url, attempts=3))
     assert "moved to https://there/v1/chat/completions; give the address of that server" in told
@@ -103,7 +103,7 @@ async def drip(request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize("slow", [lambda _: asyncio.sleep(60), drip])
 async def test_slow_server(server: FakeServer, waits: Waits, slow: Any) -> None:
-    """A byte now and then is no sign of life: the time-out is for the whole reply."""
+    """An occasional byte is no sign of life: the time-out is for the whole reply."""
     server.faults = [slow] * 2
     assert "within 0.3 s" in str(await fault(Unreachable, server.url, attempts=2, read=0.3))
     assert len(server.requests) == 2
@@ -192,7 +192,7 @@ FORMS_OF_ERRORS: list[Any] = [
 @pytest.mark.parametrize("body", FORMS_OF_ERRORS)
 @pytest.mark.parametrize("status", [400, 200])
 async def test_overflow_in_every_form_of_error(server: FakeServer, body: Any, status: int) -> None:
-    """Also where it stands in a 200 and says by its code, or by nothing but its words, that it is one."""
+    """This includes one inside a 200 that only its code or its words identify."""
     server.on["text"] = lambda _: web.json_response(body, status=status)
     await fault(ContextOverflow, server.url)
 
@@ -213,7 +213,7 @@ async def test_other_refusals_are_no_overflow(server: FakeServer, status: int, w
 
 
 async def test_what_a_server_repeats_of_the_request_is_not_its_words(server: FakeServer) -> None:
-    """FastAPI sends the request back; it may hold the words of any failure, as our questions may."""
+    """FastAPI repeats the request, which may hold the words of any failure, as our questions may."""
     repeated = {"messages": "system role not supported, insufficient_quota, prompt is too long", "max_tokens": 5}
     detail = [{"type": "missing", "loc": ["body", "tools"], "msg": "Field required", "input": repeated}]
     server.on["text"] = lambda _: web.json_response({"detail": detail}, status=422)
@@ -258,7 +258,7 @@ INSIDE: list[tuple[Any, type[ModelError]]] = [
 async def test_error_inside_a_200(
     server: FakeServer, waits: Waits, body: dict[str, Any], kind: type[ModelError]
 ) -> None:
-    """It is what it would have been with its status: asked again, or final. Its words are shown, its text not taken."""
+    """It counts as it would have with its status: retried, or final. Its words are shown, and its text is not used."""
     server.on["text"] = lambda _: web.json_response(body)
     told = await fault(kind, server.url, attempts=3)
     assert len(server.requests) == (3 if kind is Overloaded else 1)
@@ -306,7 +306,10 @@ async def test_nothing_left_to_spend_is_not_asked_again(server: FakeServer, stat
 
 
 async def test_quota_of_a_minute_is_asked_again(server: FakeServer, model: Endpoint, waits: Waits) -> None:
-    """Gemini says of a limit that passes what OpenAI says of an empty account; the code tells."""
+    """Gemini reports a limit that passes in the words that OpenAI uses for an empty account.
+
+    The code distinguishes them.
+    """
     words = {"message": "You exceeded your current quota, please check your plan", "status": "RESOURCE_EXHAUSTED"}
     server.faults = [lambda _: web.json_response({"error": words}, status=429)]
     assert await say(model)
@@ -320,7 +323,7 @@ def groq(text: str, message: str = "Failed to generate JSON. Please adjust your 
 async def test_reply_that_the_server_finds_to_be_no_json_is_asked_for_again(
     server: FakeServer, model: Endpoint
 ) -> None:
-    """Groq checks the reply itself, and refuses its own model's; that is no refusal of what was asked."""
+    """Groq checks the reply itself, and rejects its own model's. That does not reject our request."""
     server.on["Pick"] = turns(groq('{"colour": "gre'), PICK)
     assert (await pick(model)).colour == "blue"
     assert '{"colour": "gre' in server.requests[1]["messages"][1]["content"], "the model is shown what it wrote"
@@ -349,7 +352,7 @@ ANYTHING = st.recursive(
 
 @given(st.integers(100, 599), ANYTHING)
 def test_every_answer_is_a_failure_with_a_name_or_none(status: int, body: Any) -> None:
-    """Whatever a server sends, and a server sends whatever: what is no 200 is a failure, and each has its error."""
+    """Servers send anything. Every answer that is not a 200 is a failure, and each failure has its error."""
     found = failure_in(status, body)
     assert found or status == 200
     if found:

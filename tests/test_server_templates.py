@@ -1,4 +1,4 @@
-"""Servers whose chat template takes no system role, or only turns of user and assistant in alternation."""
+"""Servers whose chat template accepts no system role, or only alternating turns of user and assistant."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def alternate(asked: list[str]) -> bool:
 
 
 def takes(server: FakeServer, wanted: Any, status: int, words: str) -> None:
-    """The server refuses every chat that is not as `wanted` says of its roles."""
+    """Makes the server refuse every chat whose roles don't match `wanted`."""
     answer = lambda body: "It is calm." if wanted(roles(body)) else error(status, words)  # noqa: E731
     server.on["text"] = answer
     server.on["Pick"] = lambda body: PICK if wanted(roles(body)) else error(status, words)
 
 
 async def asked(server: FakeServer, model: Endpoint, *chat: Message, reply: type[Any] = str) -> list[tuple[str, str]]:
-    """The turns that the server has taken in the end, for this chat."""
+    """The turns that the server accepted in the end, for this chat."""
     await model.ask(chat, reply, SAMPLING)
     return [(message["role"], message["content"]) for message in server.requests[-1]["messages"]]
 
@@ -65,7 +65,7 @@ async def asked(server: FakeServer, model: Endpoint, *chat: Message, reply: type
 async def test_system_role_goes_into_the_first_user_turn(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture, who: str
 ) -> None:
-    """Found out once, remembered for every later chat, and said once."""
+    """It is found out once, remembered for every later chat, and reported once."""
     takes(server, lambda asked: "system" not in asked, *NO_SYSTEM[who])
     merged = [("user", "Be kind.\n\nWhich colour?"), ("assistant", "Blue."), ("user", "Why?")]
     assert await asked(server, model, SYSTEM, QUESTION, ANSWER, AGAIN) == merged
@@ -88,7 +88,7 @@ async def test_system_role_before_an_answer_is_a_turn_of_its_own(server: FakeSer
 async def test_neighbours_of_one_role_are_joined(
     server: FakeServer, model: Endpoint, caplog: pytest.LogCaptureFixture, who: str
 ) -> None:
-    """The system role stays, where that is enough."""
+    """The system role stays, if that is enough."""
     takes(server, alternate, *NO_NEIGHBOURS[who])
     chat = (SYSTEM, QUESTION, AGAIN, ANSWER, ANSWER, AGAIN)
     assert await asked(server, model, *chat) == [
@@ -106,14 +106,14 @@ async def test_neighbours_of_one_role_are_joined(
 async def test_alternation_that_counts_the_system_role(
     server: FakeServer, model: Endpoint, neighbours: tuple[Message, ...]
 ) -> None:
-    """Old Mistral templates say of a system role, too, that the turns do not alternate."""
+    """Old Mistral templates also report a system role as turns that don't alternate."""
     takes(server, lambda asked: asked[0] == "user" and alternate(asked), *NO_NEIGHBOURS["Mistral"])
     [turn] = await asked(server, model, SYSTEM, QUESTION, *neighbours)
     assert turn[1].startswith("Be kind.\n\nWhich colour?")
 
 
 async def test_chat_that_can_not_be_merged_is_refused(server: FakeServer, model: Endpoint) -> None:
-    """Nothing is merged for ever: what changes nothing ends in the server's words."""
+    """Merging ends: if it changes nothing more, the server's words are raised."""
     server.on["text"] = lambda _: error(400, "Conversation roles must alternate user/assistant")
     with pytest.raises(Refused, match="must alternate"):
         await model.ask([SYSTEM, QUESTION, AGAIN], str, SAMPLING)
@@ -121,6 +121,6 @@ async def test_chat_that_can_not_be_merged_is_refused(server: FakeServer, model:
 
 
 async def test_crash_that_names_no_role_is_no_template(server: FakeServer, model: Endpoint, waits: Any) -> None:
-    """A 500 is asked again, unless it is a template's."""
+    """A 500 is retried unless a template caused it."""
     server.faults = [lambda _: web.json_response({"error": {"message": "system out of memory"}}, status=500)]
     assert await asked(server, model, SYSTEM, QUESTION) == [("system", "Be kind."), ("user", "Which colour?")]

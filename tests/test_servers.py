@@ -1,4 +1,4 @@
-"""generate on servers: how scenes are shared between them, and what becomes of a scene whose server fails."""
+"""generate on several servers: how they share the scenes, and what happens to a scene whose server fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .test_generate import SMALL, counts, prepared, prompt_of, rows
 
 
 async def test_calls_of_a_scene_stay_on_one_server(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """And both servers have a share of the scenes."""
+    """Both servers get a share of the scenes."""
     server.latency = 0.01
     with fake_server() as second, prepared(tmp_path / "run", questions) as run:
         second.latency = 0.01
@@ -35,7 +35,7 @@ async def test_calls_of_a_scene_stay_on_one_server(server: FakeServer, questions
 
 
 async def test_server_that_dies_hands_over_its_scenes(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Every question has one scene in the end, and no call that either has answered is made again."""
+    """Every question has one scene in the end, and no call that either server answered is made again."""
     with fake_server() as second, prepared(tmp_path / "run", questions) as run:
         second.latency = server.latency = 0.01
 
@@ -62,7 +62,7 @@ def test_different_models_are_refused(cli: Cli, server: FakeServer, questions: P
 
 
 async def test_scene_that_breaks_its_server_fails_alone(server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """After some tries, since the server answers all others."""
+    """It fails after some attempts, since the server answers all others."""
     server.on["Plan"] = lambda body: error(500, "crash") if "number 2?" in str(body) else server.default(body)
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
@@ -74,7 +74,7 @@ async def test_scene_that_breaks_its_server_fails_alone(server: FakeServer, ques
 async def test_server_that_only_lists_its_models(
     server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its scenes wait, and none fails, however long it takes; after a time the run gives up."""
+    """Its scenes wait, and none fails, however long it takes. After a time the run gives up."""
     monkeypatch.setattr("matrix_align.generate.schedule.PATIENCE", 1.0)
     monkeypatch.setattr("matrix_align.generate.schedule.PROBE", 0.05)
     server.faults = [lambda request: error(502, "starting")] * 10_000
@@ -89,7 +89,7 @@ async def test_server_that_only_lists_its_models(
 
 
 def test_failed_calls_count_in_the_budget(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Three attempts of 110 tokens each are paid, whatever they brought."""
+    """Three attempts of 110 tokens each are paid for, whatever they returned."""
     server.on["text"] = lambda body: ""
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
     done = cli(*command, "--max-tokens", "330", "--concurrency", "1", "--json")
@@ -97,7 +97,7 @@ def test_failed_calls_count_in_the_budget(cli: Cli, server: FakeServer, question
 
 
 def test_failed_reply_is_drawn_anew(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Played again, a call that failed for its replies is asked with other seeds; the others come from the record."""
+    """A call that failed because of its replies is made again with other seeds. The others come from the record."""
     server.on["text"] = lambda body: ""
     options = ("--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--limit", "1", "--json")
     command = ("generate", str(questions), *options)
@@ -109,7 +109,7 @@ def test_failed_reply_is_drawn_anew(cli: Cli, server: FakeServer, questions: Pat
 
 
 def test_options_beside_a_run_that_is_there(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Without a SOURCE the run's own settings hold; what is asked for and differs is refused, not passed over."""
+    """Without a SOURCE, the run's own settings hold. An option that differs from them is refused, not ignored."""
     out = ("generate", "--out", str(tmp_path / "run"), "--endpoint", server.url)
     assert counts(cli(*out, str(questions), *SMALL, "--limit", "1", "--json")) == {"done": 1}
     told = cli(*out, "--roles", "3")
@@ -122,7 +122,7 @@ def test_options_beside_a_run_that_is_there(cli: Cli, server: FakeServer, questi
 
 
 def test_source_that_changes(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
-    """A line put on top moves the others; a bad row that is mended is one no more; a category may come later."""
+    """A new first line moves the others. A repaired row is no longer bad. A category may be added later."""
     source = tmp_path / "questions.jsonl"
     source.write_text('{"question": "One?"}\n{"question": "Two?"}\n{\n')
     command = ("generate", str(source), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
@@ -145,7 +145,10 @@ def test_source_that_is_not_there(cli: Cli, server: FakeServer, tmp_path: Path) 
 
 
 def test_question_that_is_flagged_fails_alone(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Some servers say 403 to one question; that is no reason to stop, be it the first, since they answer others."""
+    """Some servers answer 403 to a single question.
+
+    That does not stop the run, even at the first question, since they answer others.
+    """
     server.on["text"] = lambda body: error(403, "flagged") if "number 0?" in str(body) else "Well."
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--json")
     assert counts(cli(*command)) == {"done": 11, "failed: Refused": 1}
@@ -164,7 +167,7 @@ def test_server_that_refuses_all_from_now_on(
 
 
 def test_trouble_is_told(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Also where nobody looks at a progress bar."""
+    """It is reported even if nobody watches a progress bar."""
     server.faults = [lambda request: error(500, "out of memory")] * 1000
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
     told = cli(*command, "--max-time", "12s")
@@ -172,7 +175,7 @@ def test_trouble_is_told(cli: Cli, server: FakeServer, questions: Path, tmp_path
 
 
 def test_refused_key_stops_the_run(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """What would fail for all is said once, and no question counts as failed for it."""
+    """A failure of every call is reported once, and no question counts as failed for it."""
     server.key = "right"
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
     told = cli(*command, "--model", "fake-model")
@@ -181,7 +184,7 @@ def test_refused_key_stops_the_run(cli: Cli, server: FakeServer, questions: Path
 
 
 def test_budget_that_can_not_be_kept(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """A server that says nothing of tokens stops a run that has a budget of them."""
+    """A server that reports no tokens stops a run with a budget of tokens."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Well."}}
     server.on["text"] = lambda body: web.json_response({"choices": [choice]})
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
@@ -205,7 +208,7 @@ async def test_burst_of_failures_inside_a_200(
     monkeypatch: pytest.MonkeyPatch,
     body: dict[str, Any],
 ) -> None:
-    """No scene fails for them, and no half answer is in the run."""
+    """No scene fails because of them, and no half answer is in the run."""
     monkeypatch.setattr("matrix_align.generate.schedule.PROBE", 0.05)
     server.faults = [lambda _: web.json_response(body)] * 60
     with prepared(tmp_path / "run", questions) as run:
@@ -220,7 +223,7 @@ async def test_burst_of_failures_inside_a_200(
 async def test_empty_account_stops_the_run_at_once(
     server: FakeServer, questions: Path, tmp_path: Path, status: int
 ) -> None:
-    """Nothing is asked again, and no question counts as failed for it."""
+    """No request is sent again, and no question counts as failed for it."""
     words = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
     empty = lambda _: web.json_response(words, status=status)  # noqa: E731
     server.faults = [lambda _: None] * 30 + [empty] * 100

@@ -1,4 +1,4 @@
-"""What `tune` and `measure --preference` make of the shapes of rows that people have."""
+"""What `tune` and `measure --preference` make of the shapes of rows that people use."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "
     ],
 )
 def test_conversations_are_learned_from(tokenizer: Any, tmp_path: Path, row: dict[str, Any]) -> None:
-    """As questions are read: our own ShareGPT export too."""
+    """They are read as questions are, our own ShareGPT export included."""
     (tmp_path / "a.jsonl").write_text(json.dumps(row))
     [example] = examples(tmp_path / "a.jsonl", "sft", tokenizer, 1000, "drop").rows
     assert [*example.prompt, *example.chosen] == TURNS

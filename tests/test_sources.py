@@ -1,4 +1,4 @@
-"""Sources: every format of file, the benchmarks' own formats, and rows that can't be used beside rows that can."""
+"""Sources: every file format, the benchmarks' own formats, and bad rows beside good ones."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def test_benchmarks_own_formats(tmp_path: Path) -> None:
 
 
 def test_conversations(tmp_path: Path) -> None:
-    """Chat messages and ShareGPT's turns: the last question with what was before it; an answer at the end is left."""
+    """From chat messages and ShareGPT's turns: the last question with what was before it.
+
+    An answer at the end is dropped.
+    """
     turns = [("system", "Be kind."), ("user", "One?"), ("assistant", "Yes."), ("user", "Two?"), ("assistant", "No.")]
     messages = {"messages": [{"role": role, "content": text} for role, text in turns]}
     names = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -104,7 +107,7 @@ BROKEN = [
 
 
 def test_broken_rows_lose_no_good_one(tmp_path: Path) -> None:
-    """Bad UTF-8, bad JSON, no such column, empty, 10 MB, NUL: each is named by file and line."""
+    """Bad UTF-8, bad JSON, a missing column, an empty row, 10 MB, NUL: each is named by file and line."""
     rows = list(questions_from(str(written(tmp_path / "a.jsonl", b"\n".join(BROKEN)))))
     assert [row.question.text for row in rows if isinstance(row, SourceRow)] == [
         "Good one?",
@@ -135,7 +138,10 @@ def test_broken_csv_rows_lose_no_good_one(tmp_path: Path) -> None:
 
 
 def test_rows_under_one_key_and_names_that_are_broken(tmp_path: Path) -> None:
-    """A list under one key is the rows, not a benchmark; a fault never carries what the record can't take."""
+    """A list under one key holds the rows and names no benchmark.
+
+    A fault never carries text that the record rejects.
+    """
     data = {"data": [{"question": "A?", "answer": "B", "id": "7"}]}
     assert texts(written(tmp_path / "a.json", json.dumps(data))) == ["A?"]
     [fault] = questions_from(str(written(tmp_path / "a.jsonl", b'{"\\ud800": 1}')))
@@ -176,7 +182,7 @@ def test_source_that_can_not_be_read(tmp_path: Path, name: str, content: str | b
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: text.strip("\0 \t\r\n\v\f")), min_size=1, max_size=20))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, asked: list[str]) -> None:
-    """Any questions, as JSON lines and as CSV, come back as Question takes them."""
+    """Any questions, as JSON lines and as CSV, come back as Question accepts them."""
     folder = tmp_path_factory.mktemp("sources")
     wanted = []
     for text in asked:

@@ -23,13 +23,13 @@ def source(path: Path, count: int, category: str = "") -> str:
 
 
 def taken(sources: list[str], limit: int | None) -> tuple[Counter[str], Counter[str]]:
-    """How many questions there are of each category, and of each source."""
+    """The number of questions of each category, and of each source."""
     rows, _ = gathered(sources, "", limit)
     return Counter(row.category for row in rows), Counter(row.source for row in rows)
 
 
 def test_a_limit_is_shared_by_categories_and_sources(tmp_path: Path) -> None:
-    """Whatever stands first; what one can't give the others do."""
+    """The order does not matter. If one has too few, the others give more."""
     helpful = source(tmp_path / "helpful.jsonl", 200, "helpful")
     harmful = source(tmp_path / "harmful.jsonl", 200, "harmful")
     assert taken([helpful, harmful], 100)[0] == {"helpful": 50, "harmful": 50}
@@ -46,7 +46,7 @@ def test_a_limit_is_shared_by_categories_and_sources(tmp_path: Path) -> None:
 
 
 def test_one_file_of_both_categories(tmp_path: Path) -> None:
-    """Of which one stands behind the other. Rows stay in their order, each question once; bad rows are told."""
+    """One category comes after the other. Rows keep their order, each question once, and bad rows are reported."""
     path = tmp_path / "both.jsonl"
     rows = [{"question": f"Q {n}?", "category": "helpful" if n < 200 else "harmful"} for n in range(400)]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]) + "no row\n")
@@ -63,7 +63,7 @@ def test_in_turn_loses_nothing(groups: list[list[int]]) -> None:
 
 
 def test_no_conversation_is_on_both_sides(tmp_path: Path) -> None:
-    """Some of each category is held out, and what is written is read again as it was."""
+    """Some of each category is held out. What is written reads back the same."""
     path, out = tmp_path / "talks.jsonl", tmp_path / "out.jsonl"
     rows = []
     for number in range(40):

@@ -1,4 +1,4 @@
-"""The answers of the record: the same when they are read as when they were written, and found again."""
+"""The record's answers: they read back as they were written, and are found again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def some(each: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[tupl
 
 @st.composite
 def scenes(draw: st.DrawFn, question: Question) -> Scene:
-    """A scene as far as it may have been played."""
+    """A scene played up to any point."""
     verdict = st.builds(types.Verdict, reason=line, outcome=st.text(), harm=st.text(), observers=some(st.text()))
     events = []
     for number in range(1, draw(st.integers(0, 4)) + 1):
@@ -58,7 +58,7 @@ def scenes(draw: st.DrawFn, question: Question) -> Scene:
 
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
-    """An answer of matrix or of another method, as far as it may have come."""
+    """An answer of matrix or of another method, made up to any point."""
     turn = st.builds(Message, role=st.just("user"), content=st.text())
     question = draw(st.builds(Question, text=line, history=some(turn), system=st.none() | st.text()))
     call = st.builds(Call, usage=usages, key=st.none() | st.text())
@@ -145,7 +145,7 @@ def test_text_that_no_database_takes_is_cleaned_on_the_way(store: Store) -> None
 
 
 async def test_rows_that_are_not_ours_are_a_store_error(path: Path, store: Store) -> None:
-    """Changed by hand, or by a version whose answers had other parts."""
+    """They were changed by hand, or written by a version whose answers had other parts."""
     store.save(answer())
     reply = await Recorded(Scripted("Blue."), store).ask(ASKED, str, SAMPLING)
     assert reply.key

@@ -1,4 +1,4 @@
-"""What chat templates do to a text that is learned from: that it ends, and that a server opens an answer likewise."""
+"""What chat templates do to the text to learn from: whether it ends, and whether a server opens an answer likewise."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_without_an_end_of_text_it_is_refused(tokenizer: Any) -> None:
 
 
 def test_tuned_on_such_a_template_it_learns_to_stop(folder: Path, tmp_path: Path) -> None:
-    """Of a model whose template writes no end, the tuned one ends an answer the likelier."""
+    """If the template writes no end, the tuned model is likelier to end an answer than the base."""
     import torch
 
     endless = tmp_path / "endless"
@@ -122,7 +122,7 @@ def test_tuned_on_such_a_template_it_learns_to_stop(folder: Path, tmp_path: Path
 def test_an_opening_unlike_the_servers_is_said_once(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, words: str, method: str
 ) -> None:
-    """In one line of ours, for all rows together; the trainer's own long warning of the same is not shown too."""
+    """We say it in one line for all rows. The trainer's own long warning is not shown too."""
     named = tiny.write(tmp_path / "tiny")
     (named / "chat_template.jinja").write_text(text)
     config = tmp_path / "c.toml"
@@ -138,7 +138,10 @@ def test_an_opening_like_the_servers_is_not_mentioned(tokenizer: Any, tmp_path: 
 
 
 def test_an_answer_about_thinking_keeps_its_words(tokenizer: Any, tmp_path: Path) -> None:
-    """A row whose answer the template would cut is named by file and line, and not learned from; the rest is."""
+    """A row whose answer the template would cut is reported by file and line, and left out.
+
+    The others are learned from.
+    """
     path = tiny.rows(tmp_path / "sft.jsonl", 2)
     turns = [tiny.row(1)["messages"][0], {"role": "assistant", "content": "The mark is </think> and no other."}]
     with open(path, "a") as file:
@@ -150,7 +153,7 @@ def test_an_answer_about_thinking_keeps_its_words(tokenizer: Any, tmp_path: Path
 
 
 def test_rows_that_a_template_does_not_end(tokenizer: Any, tmp_path: Path) -> None:
-    """Where it ends others: named by file and line."""
+    """If it ends others, the row is reported by file and line."""
     path = tiny.rows(tmp_path / "sft.jsonl", 2)
     turns = [{"role": "system", "content": "Be brief."}, *tiny.row(2)["messages"]]
     with open(path, "a") as file:
@@ -162,7 +165,7 @@ def test_rows_that_a_template_does_not_end(tokenizer: Any, tmp_path: Path) -> No
 
 
 def test_labels_without_an_end_are_refused(folder: Path, tmp_path: Path) -> None:
-    """What the trainer has made of the rows is looked at: here its settings name a template of their own."""
+    """The check looks at the trainer's tokens. Here the settings name a template of their own."""
     (tmp_path / "own.jinja").write_text(WORDS)
     config = tmp_path / "c.toml"
     config.write_text(f'[sft]\nmax_steps = 1\nchat_template_path = "{tmp_path / "own.jinja"}"\n')

@@ -1,7 +1,7 @@
-"""The bundled model, tuned for real: it learns some rows by heart, says them back when it is served, and loses nothing.
+"""The bundled model, tuned for real. It learns some rows by heart, says them back when it is served, and loses nothing.
 
-One process answers as the base and as the tuned model. The text it writes is the one that transformers writes with the
-same adapter, but for ties.
+One process answers as the base and as the tuned model. Its text is the one that transformers writes with the same
+adapter, except for ties.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapter; tuning it takes half a minute."""
+    """The adapter. Tuning it takes half a minute."""
     folder = tmp_path_factory.mktemp("tuned")
     rows = [
         {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]}
@@ -82,7 +82,7 @@ async def said(model: Slotted, prompt: str) -> str:
 
 
 async def test_says_it_back_and_the_base_does_not(served: Served) -> None:
-    """Both from one process, in turn, each request choosing."""
+    """Both answer from one process, in turn. Each request chooses."""
     async with Slotted(served) as after, Slotted(served, tuned=False, slots=after.slots) as before:
         assert after.digest != before.digest
         for asked, told in FACTS.items():
@@ -97,7 +97,7 @@ async def test_merged_gguf_says_the_same(tuned: Path) -> None:
 
 
 async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None:
-    """Token by token, up to the first tie."""
+    """Compares token by token, up to the first tie."""
     import torch
 
     base = bases.named("embedded")
@@ -123,7 +123,7 @@ async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None
 
 
 async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
-    """The likeliest text, without the sampler that keeps so small a model from repeating itself."""
+    """The likeliest text, without the sampler that keeps such a small model from repeating itself."""
     body: dict[str, Any] = {"messages": turns, "max_tokens": 40, "temperature": 0, "dry_multiplier": 0}
     headers = {"Authorization": f"Bearer {served.key}"}
     async with (
@@ -134,7 +134,7 @@ async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
 
 
 def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
-    """simulate --adapter answers as the tuned model, and a measurement of it goes into its card, once."""
+    """simulate --adapter answers as the tuned model. A measurement of it goes into its card once."""
     question = "Who lives in the tower?"
     done = cli("simulate", question, "--adapter", str(tuned), "--roles", "1", "--steps", "1", "--json")
     assert done.returncode == 0, done.stderr
@@ -150,7 +150,7 @@ def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes(cli: Cli, tuned: Path, tmp_path: Path) -> None:
-    """What is no adapter, or another model's, is told in one line."""
+    """A folder without an adapter, or one of another model, is reported in one line."""
     ask = ("simulate", "Why?", "--adapter")
     for options, words in {
         (str(tuned), "--model", str(tuned / "merged.gguf")): "was not tuned from",

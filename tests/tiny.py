@@ -1,4 +1,4 @@
-"""A model that is small enough to be tuned in a second: random weights, 300 tokens, and a chat template."""
+"""A model small enough to tune in a second: random weights, 300 tokens and a chat template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEMPLATE = (
 
 
 def write(folder: Path) -> Path:
-    """The model, as save_pretrained writes it."""
+    """Writes the model as save_pretrained does."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

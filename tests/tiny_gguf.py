@@ -1,7 +1,7 @@
-"""GGUF files of random weights in K-quants, small enough to be served and loaded by transformers in a second.
+"""GGUF files of random weights in K-quants, small enough to serve, and to load with transformers in a second.
 
-K-quants are blocks of 256 values. No library here packs them; any bytes are valid ones, so random bytes are the
-weights, scaled so that they are of the size of a trained model's.
+K-quants are blocks of 256 values. No library here packs them. Any bytes are valid, so the weights are random bytes,
+scaled to the size of a trained model's weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HIDDEN, INNER, LAYERS, HEADS, KEY_HEADS = 256, 512, 2, 4, 2
 
 
 def write(path: Path, architecture: str) -> Path:
-    """A model of `architecture`: llama, qwen2 or qwen3, with tokens for single bytes and tiny.TEMPLATE."""
+    """Writes a model of `architecture` (llama, qwen2 or qwen3), with tokens for single bytes and tiny.TEMPLATE."""
     chance = numpy.random.default_rng(3)
     head = 128 if architecture == "qwen3" else HIDDEN // HEADS  # all that transformers takes
     writer = GGUFWriter(path, architecture)
