@@ -29,7 +29,7 @@ def distributions(model: Any, texts: list[list[int]]) -> list[Any]:
 def main(folder: Path, data: Path) -> None:
     import torch
 
-    base, merged = bases.named(bases.EMBEDDED), bases.named(str(folder / "merged.gguf"))
+    base, merged = bases.named("embedded"), bases.named(str(folder / "merged.gguf"))
     tokenizer = bases.tokenizer(base)
     texts = [
         tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True)["input_ids"][:LONGEST]

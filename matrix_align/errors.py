@@ -10,7 +10,7 @@
     │   ├── Overloaded        429, 5xx and similar, after every retry
     │   └── BadReply          the model's replies do not have the form that was asked for
     ├── ClusterError          Ray can't be started or reached, or it broke
-    ├── EmbeddedError         the bundled weights or the local server are not available
+    ├── EmbeddedError         weights can't be fetched, or the local server does not start
     └── StoreError            the record can't be opened, read or written
 
 A message is one line: what was got, what was wanted, what to do next. `exit_code` is the exit status of the command
@@ -112,7 +112,7 @@ class ClusterError(MatrixAlignError):
 
 
 class EmbeddedError(MatrixAlignError):
-    """The bundled weights can't be fetched or read, or the local server does not start."""
+    """Weights can't be fetched or kept, or the local server does not start."""
 
 
 class StoreError(MatrixAlignError):

@@ -34,8 +34,9 @@ def tables_in(path: Path) -> Tables:
     return found
 
 
-def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) -> None:
-    """Writes `mine` to the file, or compares it with the tables that are there.
+def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False, beside: Tables | None = None) -> None:
+    """Writes `mine` to the file, or compares it with the tables that are there. What is `beside` is written, and never
+    compared.
 
     `note` becomes the file's first line. `what` says in one word what the folder holds. Raises InputError with the
     differences, unless the folder is `empty` of any work; then `mine` replaces what was there.
@@ -50,7 +51,8 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.part")
-        set_ones = {part: {name: v for name, v in fields.items() if v is not None} for part, fields in mine.items()}
+        tables = {part: {**fields, **(beside or {}).get(part, {})} for part, fields in mine.items()}
+        set_ones = {part: {name: v for name, v in fields.items() if v is not None} for part, fields in tables.items()}
         unfinished.write_text(f"# {note}\n\n{tomli_w.dumps(set_ones)}", encoding="utf-8")  # TOML has no null
         unfinished.replace(path)  # so that the file is complete or absent
     except OSError as error:

@@ -20,7 +20,7 @@ OFFLINE = {
 
 def default_weights() -> Path:
     """The weights in the user's cache, whatever cache the test has chosen. Fetches them if they are missing."""
-    code = "from matrix_align.llm.weights import weights; print(weights())"
+    code = "from matrix_align.llm.weights import weights_of; print(weights_of().path)"
     env = {name: value for name, value in os.environ.items() if name != "MATRIX_ALIGN_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())

@@ -35,10 +35,10 @@ from matrix_align import (
     Store,
     Usage,
 )
+from matrix_align.llm.builtin import SMALL
 from matrix_align.llm.local import serve
 from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
-from matrix_align.llm.weights import NAME, SAMPLER
 
 from .conftest import HANG, Run, answered, complaint
 from .embedded import OFFLINE, PATIENCE, default_weights
@@ -103,7 +103,10 @@ def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
 @pytest.mark.embedded
 def test_offline_with_weights_cached(cli: Run) -> None:
     default_weights()
-    assert answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model == NAME
+    assert (
+        answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model
+        == "SmolLM2-135M-Instruct"
+    )
 
 
 class OneAtATime:
@@ -164,14 +167,14 @@ def test_sampler_of_the_bundled_model_is_put_on_no_other(tmp_path: Path) -> None
     other = tmp_path / "other.gguf"
     other.symlink_to(default_weights())
     used = []
-    for gguf in (None, other):
-        with serve(gguf, slots=1) as served:
+    for name in ("embedded", other):
+        with serve(name, slots=1) as served:
             props = Request(
                 f"{served.url.removesuffix('/v1')}/props", headers={"Authorization": f"Bearer {served.key}"}
             )
             with urlopen(props, timeout=60) as answer:
                 used.append(json.load(answer)["default_generation_settings"]["params"])
-    assert {name: round(used[0][name], 3) for name in SAMPLER} == SAMPLER
+    assert {name: round(used[0][name], 3) for name in SMALL.sampler} == SMALL.sampler
     assert used[1]["dry_multiplier"] == 0
 
 

@@ -16,6 +16,7 @@ from .generate import generate
 from .iterate import iterate
 from .log import show_log
 from .measure import measure
+from .models import models
 from .scenes import scenes
 from .simulate import simulate
 from .tune import tune
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (simulate, generate, export, tune, measure, iterate):
+for command in (simulate, generate, export, tune, measure, iterate, models):
     app.command()(command)
 app.add_typer(scenes, name="scenes")
 

@@ -129,7 +129,8 @@ def generate(
         async with AsyncExitStack() as stack:
             rows = [questions_from(source, column, category) for source in sources or ()]  # type: ignore[arg-type]
             endpoints = await _opened(stack, endpoint or [], model, adapter, digest)
-            run = stack.enter_context(Run(out, setup, endpoints[0].name, endpoints[0].digest))
+            first = endpoints[0]
+            run = stack.enter_context(Run(out, setup, first.name, first.digest, first.source))
             if rows and (changed := run.inputs.take(rows, limit, shuffle)):
                 console.print(f"{changed:,} questions of the run have another category now")
             again = run.inputs.retry_failed() if retry_failed else 0

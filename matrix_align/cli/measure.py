@@ -87,9 +87,10 @@ def measure(
     compared = None
     if preference:
         from ..evals.preference import read_pairs
+        from ..llm.builtin import EMBEDDED
         from ..tuning import base as bases
 
-        weights = bases.named(base or model or bases.EMBEDDED)
+        weights = bases.named(base or model or EMBEDDED)
         compared = Compared(read_pairs(preference, bases.tokenizer(weights), limit), weights)
         for line in compared.pairs.told():
             typer.echo(line, err=True)

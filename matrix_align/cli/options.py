@@ -38,7 +38,11 @@ Roles = Annotated[
 ]
 Steps = Annotated[int, typer.Option(help="Number of steps in the plan, 1 to 20.")]
 ModelName = Annotated[
-    str | None, typer.Option(help="Name of the model on the server. Without --endpoint: a GGUF file.")
+    str | None,
+    typer.Option(
+        help="Name of the model on the server. Without --endpoint: a name that `models` lists, "
+        "hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], or a GGUF file."
+    ),
 ]
 Digest = Annotated[
     str | None,
@@ -48,7 +52,8 @@ Digest = Annotated[
 ]
 Adapter = Annotated[Path | None, typer.Option(help="Folder that `tune` made from the same model. Not with --endpoint.")]
 Base = Annotated[
-    str, typer.Option(help="Model to tune: embedded, a GGUF file, a folder of weights, or a name on the hub.")
+    str,
+    typer.Option(help="Model to tune: what --model takes, a folder of weights, or a name on the hub such as a/b."),
 ]
 Seed = Annotated[int, typer.Option(help="A different seed gives a different answer.")]
 Temperature = Annotated[

@@ -24,8 +24,10 @@ NOTE = "How the answers of this run are made. `matrix-align generate --out` with
 class Run:
     """An open run. Use as a context manager. Raises InputError and StoreError."""
 
-    def __init__(self, folder: Path, setup: Setup, model: str = "", digest: str = "") -> None:
-        """Opens the run in `folder`, or makes a new one there."""
+    def __init__(self, folder: Path, setup: Setup, model: str = "", digest: str = "", source: str = "") -> None:
+        """Opens the run in `folder`, or makes a new one there. `source` says where the weights came from; the same ones
+        may come from elsewhere.
+        """
         self.folder = folder
         self.setup = setup
         mine = {"model": {"name": clean(model), "digest": digest}, **setup.tables()}
@@ -34,7 +36,8 @@ class Run:
         try:
             self.described(folder)  # refuses a run of another version
             empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change
-            provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty)
+            beside = {"model": {"source": source}} if source else None
+            provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty, beside)
             self.store = self._closing.enter_context(Store(folder / "record.db"))
             self.store.recall_overflows()  # so that a resumed answer finds the calls that followed them
             self.inputs = Inputs(self.store)

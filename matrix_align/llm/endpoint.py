@@ -57,6 +57,7 @@ class Endpoint:
         self._http = Connection(url, key, attempts=attempts, connect=connect, read=read)
         self.name = clean(model or "")  # a command line can hold characters that JSON can't
         self.digest = clean(digest or "")
+        self.source = ""  # where weights that are served here were fetched
         self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
         self._told_digest = digest is not None
         self._checked_at = 0  # the connection's count of breaks when the weights were last checked

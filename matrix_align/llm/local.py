@@ -1,4 +1,4 @@
-"""A llama.cpp server on the loopback, for machines without another server. Serves a GGUF file or the bundled weights.
+"""A llama.cpp server on the loopback, for machines without another server. Serves weights by their name.
 
 The server runs inside this process, so it ends with it in every case. It is an ordinary endpoint.
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import EmbeddedError, InputError
+from .builtin import EMBEDDED
 from .gguf import base_of, sha256
-from .weights import NAME, SAMPLER, SHA256, weights
+from .weights import weights_of
 
 SLOTS = 8  # replies written at once; on a CPU, more than 8 are slower overall
 SLOT_CONTEXT = 4096  # tokens of prompt and reply
@@ -27,7 +28,10 @@ SLOT_CONTEXT = 4096  # tokens of prompt and reply
 
 @dataclass(frozen=True)
 class Served:
-    """A model that is being served: its address, key and weights. `adapter` is the digest of a LoRA on top of them."""
+    """A model that is being served: its address, key and weights; `source` says where they were fetched, if they were.
+
+    `adapter` is the digest of a LoRA on top of the weights.
+    """
 
     url: str
     key: str
@@ -35,11 +39,12 @@ class Served:
     digest: str
     slots: int
     adapter: str = ""
+    source: str = ""
 
 
 @contextmanager
-def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = None) -> Iterator[Served]:
-    """A llama.cpp server with the bundled weights, or those of a GGUF file, until the block ends.
+def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None = None) -> Iterator[Served]:
+    """A llama.cpp server with the weights that `model` names (see names.py), until the block ends.
 
     `adapter` is the GGUF file of a LoRA, which each request turns on or off (see prefix_cache.py).
 
@@ -49,10 +54,8 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
 
     Raises InputError for a file that is no GGUF, and EmbeddedError if the weights or the server can't be had.
     """
-    if gguf is None:
-        path, name, digest = weights(), NAME, f"{SHA256}:Q8_0"
-    else:
-        path, name, digest = gguf, gguf.stem, _digest(gguf)
+    weights = weights_of(str(model))
+    path = weights.path
 
     # The server's threads wait for each other some 50,000 times a second. By default they spin for milliseconds first,
     # so two servers on the same cores hardly move. This short spin costs a single server nothing. The library reads the
@@ -62,7 +65,7 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
 
     params, key = CommonParams(), secrets.token_urlsafe(24)
     params.model.path = str(path)
-    params.model_alias = {name}
+    params.model_alias = {weights.name}
     params.n_parallel = slots
     params.n_ctx = slots * SLOT_CONTEXT
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
@@ -72,34 +75,31 @@ def serve(gguf: Path | None = None, slots: int = SLOTS, adapter: Path | None = N
     params.cache_ram_mib = 256  # of prompts no slot holds any more
     lora = ""
     if adapter:
-        lora = _digest(adapter)
-        if (base := base_of(adapter)) and base != (sha256(path) if gguf is None else digest):
-            raise InputError(
-                f"{adapter} was not tuned from {gguf or name}; give --model the file that it was tuned from"
-            )
+        lora = weights_of(str(adapter)).digest
+        if (base := base_of(adapter)) and base != weights.digest and base != sha256(path):
+            raise InputError(f"{adapter} was not tuned from {model}; give --model the one that it was tuned from")
         params.lora_adapters = [CommonAdapterLoraInfo(str(adapter), 1.0)]
     states = _states()
     params.slot_save_path, params.endpoint_slots = f"{states}/", True
     params.verbosity = 0
-    if gguf is None:
-        for setting, value in SAMPLER.items():
-            setattr(params.sampling, setting, value)
+    for setting, value in weights.sampler.items():
+        setattr(params.sampling, setting, value)
     try:
         server = Server(params)
     except RuntimeError as error:
         shutil.rmtree(states, ignore_errors=True)
-        if gguf is not None or adapter:
-            what = f"{gguf or name} with {adapter}" if adapter else str(gguf)
+        if not weights.source or adapter:
+            what = f"{model} with {adapter}" if adapter else str(model)
             wanted = "was it tuned from this model?" if adapter else "is it a whole GGUF file of a language model?"
             raise InputError(f"llama.cpp can't load {what} ({error}): {wanted}") from None
         raise EmbeddedError(
-            f"the embedded server does not start ({error}); delete {path} if it is damaged, it is fetched again"
+            f"llama.cpp can't serve {model} ({error}); delete {path.resolve()} if it is damaged, it is fetched again"
         ) from None
     runs = False
     try:
         _await_loop(server.listening_address, key)
         runs = True
-        yield Served(f"{server.listening_address}/v1", key, name, digest, slots, lora)
+        yield Served(f"{server.listening_address}/v1", key, weights.name, weights.digest, slots, lora, weights.source)
     finally:
         if not runs:  # Ctrl-C came in between
             with suppress(EmbeddedError):
@@ -145,13 +145,3 @@ def _runs(pid: int) -> bool:
 def _cores() -> int:
     """The number of cores this process may use: the share of a container or batch system, not the whole machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _digest(gguf: Path) -> str:
-    try:
-        with open(gguf, "rb") as file:
-            if file.read(4) != b"GGUF":
-                raise InputError(f"{gguf} is no GGUF file; --model takes one, or a name together with --endpoint")
-        return sha256(gguf)
-    except OSError as error:
-        raise InputError(f"can't read {gguf}: {error.strerror}") from None

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from .builtin import EMBEDDED
 from .dialect import log
 from .endpoint import Endpoint
 from .local import serve
@@ -27,7 +28,7 @@ def key() -> str | None:
 async def open_model(
     endpoint: str | None, model: str | None, adapter: Path | None = None, digest: str | None = None
 ) -> AsyncIterator[Endpoint]:
-    """The model `model` at the URL `endpoint`. Without a URL: the GGUF file `model` or the embedded model, served here.
+    """The model `model` at the URL `endpoint`. Without a URL: the weights that `model` names, served here.
 
     `adapter` is the folder that `tune` made from the model served here. `digest` says which weights a server has;
     without it the server's list of models is asked. Raises InputError for names that do not fit.
@@ -41,7 +42,7 @@ async def open_model(
         return
     if digest is not None:
         raise InputError("--digest goes with --endpoint; the weights of a file served here are read")
-    with serve(gguf(model), adapter=lora(adapter)) as served:
+    with serve(model or EMBEDDED, adapter=lora(adapter)) as served:
         async with Slotted(served) as here:
             yield here
 
@@ -54,13 +55,6 @@ def identity(model: Endpoint, given: bool) -> str:
         fields = ", ".join(model.identified_by)
         return f"{model.name} at {model.url}: its weights are known by what the server lists ({fields}): {model.digest}"
     return f"{model.name} at {model.url}: the server does not tell which weights these are; --digest can"
-
-
-def gguf(model: str | None) -> Path | None:
-    """The GGUF file that `--model` names; None is the bundled model."""
-    if model and not model.endswith(".gguf"):
-        raise InputError(f"--model {model} is no .gguf file; to name a model on a server give --endpoint URL too")
-    return Path(model) if model else None
 
 
 def lora(adapter: Path | None) -> Path | None:

@@ -65,6 +65,7 @@ class Slotted(Endpoint):
         tuned = tuned and bool(served.adapter)
         digest = f"{served.digest}+{served.adapter}" if tuned else served.digest
         super().__init__(served.url, served.name, key=served.key, digest=digest)
+        self.source = served.source
         self.slots = slots or Slots(served.slots)
         # The state of a prompt that was read with the adapter can't be used without it.
         self._which = "tuned\n" if tuned else "base\n"

