@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from matrix_align import InputError
 from matrix_align.llm.weights import weights_of
 from matrix_align.provenance import tables_in
+from matrix_align.tuning.base import named
 
 from . import tiny_gguf
 from .conftest import Run, complaint
@@ -230,3 +232,14 @@ def test_run_on_a_model_of_the_hub(hub: ModelHub, unreachable: Any, cli: Run, tm
     for name in ("hf:some/tiny", str(path)):
         again = cli("generate", "--model", name, "--out", out)
         assert again.returncode == 0, again.stderr
+
+
+def test_base_of_a_tuning(hub: ModelHub) -> None:
+    """--base takes the same names; what is split can't be tuned."""
+    base = named(f"hf:{REPO}:q8_0")
+    assert (base.name, base.gguf) == ("a-q8_0", weights_of(f"hf:{REPO}:q8_0").path)
+    with pytest.raises(InputError, match="split in several files"):
+        named(f"hf:{REPO}:f16")
+    with pytest.raises(InputError, match="there is no Q5_0"):
+        named(f"hf:{REPO}:Q5_0")
+    assert named("some/a-GGUF").gguf is None, "a name without hf: is that of a transformers model"
