@@ -19,7 +19,7 @@ REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
 HOST = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/"
 SHORT = re.compile(rf"(?:hf:(?://)?|{HOST}){REPO}/?(?::(?P<what>[^@]+))?(?:@(?P<revision>.+))?")
 ADDRESS = re.compile(rf"{HOST}{REPO}/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)(?:[?#].*)?")
-FORMS = f"wanted one of {', '.join(BUILTIN)}, hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], or FILE.gguf"
+FORMS = f"wanted {EMBEDDED}, {', '.join(BUILTIN)}, hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], FILE.gguf"
 
 
 @dataclass(frozen=True)
