@@ -35,7 +35,7 @@ def test_half_made_weights_are_never_used(cache: Path, index: Path) -> None:
 
 
 def test_first_run_killed_while_it_writes(cache: Path, index: Path) -> None:
-    """Killed in the middle of requantising, it leaves nothing under the final name, and the next run goes on."""
+    """Killed in the middle of requantising, it leaves nothing under the final name, only what has another name."""
     code = """
 import os, signal, sys
 from pathlib import Path
