@@ -27,6 +27,7 @@ ADVICE = {
     sqlite3.SQLITE_FULL: "free some space, then run the same command again",
     sqlite3.SQLITE_BUSY: "another process is writing to it; wait for it, or stop it",
     sqlite3.SQLITE_READONLY: "allow writing to it, or use another",
+    sqlite3.SQLITE_CANTOPEN: "allow reading and writing it and its folder, or use another",
 }
 
 
@@ -56,6 +57,8 @@ class Database:
         self.path = Path(path)
         self._inserts: list[_Insert] = []
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that will commit them
+        if self.path.is_dir():
+            raise StoreError(f"the record {path} is a folder; wanted a file, such as {self.path / 'record.db'}")
         with guarded(self.path):
             self._db = opened_to_read(self.path) if read_only else _opened_to_write(self.path)
             try:
@@ -178,7 +181,10 @@ def guarded(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError, ValueError) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits only tell variants apart
         advice = ADVICE.get(code, "mend the file or use another")
-        raise StoreError(f"the record {path} can't be used: {shorten(str(error), 200)}; {advice}") from error
+        why = str(error)
+        if isinstance(error, OSError):
+            why, advice = error.strerror or why, ADVICE[sqlite3.SQLITE_CANTOPEN]
+        raise StoreError(f"the record {path} can't be used: {shorten(why, 200)}; {advice}") from error
 
 
 def opened_to_read(path: Path) -> sqlite3.Connection:

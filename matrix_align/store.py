@@ -184,6 +184,11 @@ class Store(Database):
             found = [Answer.model_validate_json(answer) for (answer,) in rows]
         return found[0] if found and (len(found) == 1 or found[0].id == id) else None
 
+    def ids(self, beginning: str) -> list[str]:
+        """Two ids that begin so, or fewer if there are fewer."""
+        rows = self.select("SELECT id FROM answers WHERE id >= ? ORDER BY id LIMIT 2", clean(beginning))
+        return [id for (id,) in rows if id.startswith(clean(beginning))]
+
 
 def holds_calls(path: Path) -> bool:
     """Whether there is a record at `path` with a completed call in it, whatever its version."""

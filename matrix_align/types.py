@@ -33,6 +33,11 @@ def shorten(text: str, limit: int) -> str:
     return (head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head) + "…"
 
 
+def counted(number: int, noun: str) -> str:
+    """'1 call', '2,000 calls'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -95,7 +95,7 @@ def test_measurement_is_of_one_models_weights(cli: Cli, server: FakeServer, ques
 
 def test_server_that_does_not_tell(cli: Cli, server: FakeServer) -> None:
     told = cli("simulate", "Why?", *SMALL, "--endpoint", server.url, "--json")
-    assert "does not tell which weights these are; --digest can" in told.stderr
+    assert "does not tell which weights these are; name them with --digest" in told.stderr
 
 
 def test_what_a_server_does_not_take_is_said_once(cli: Cli, server: FakeServer) -> None:

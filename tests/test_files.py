@@ -100,7 +100,7 @@ OPEN = '"an open quote,x'
         (["One?,x", "", "", "Two?,x"], ["One?", "Two?"]),
         (
             ["", "One?", "Two?,x,y"],
-            ["3: 1 cells, where the first line names 2", "4: 3 cells, where the first line names 2"],
+            ["3: 1 cell, where the first line names 2", "4: 3 cells, where the first line names 2"],
         ),
         (['"One ""so"" to say?",x', 'A 5" pipe?,x'], ['One "so" to say?', 'A 5" pipe?']),
         ([OPEN, *["One?,x"] * RECORD_LIMIT], ["2: not CSV: unexpected end of data", *["One?"] * RECORD_LIMIT]),

@@ -131,7 +131,7 @@ def test_source_that_changes(cli: Cli, server: FakeServer, tmp_path: Path) -> No
     source.write_text('{"question": "Zero?"}\n{"question": "One?"}\n{"question": "Two?"}\n{"question": "One?"}\n')
     told = cli(*command, "--category", "helpful")
     assert counts(told) == {"done": 3, "duplicate": 1}
-    assert "2 questions of the run have another category now" in told.stderr
+    assert "Changed the category of 2 questions of the run" in told.stderr
     assert len(server.requests) == made * 3 // 2
     assert rows(tmp_path / "run", "SELECT DISTINCT category FROM inputs") == [("helpful",)]
     source.write_text('{"question": "Two?"}\n{"question": "Two?"}\n')

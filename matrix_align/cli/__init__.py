@@ -16,6 +16,7 @@ from .generate import generate
 from .iterate import iterate
 from .log import show_log
 from .measure import measure
+from .mistakes import explained
 from .models import models
 from .scenes import scenes
 from .simulate import simulate
@@ -66,8 +67,7 @@ def main() -> None:
     except MatrixAlignError as error:
         _leave(str(error), error.exit_code)
     except TyperException as error:
-        told = getattr(error, "format_message", error.__str__)  # with the option's name, if it is about one
-        _leave(told() or "stopped", 2)
+        _leave(explained(error) or "stopped", 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except output.OutputError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .options import AsJson, print_json
+from .options import FOLDER, AsJson, print_json
 
 if TYPE_CHECKING:
     from ..data.data_card import Count
@@ -22,7 +22,7 @@ class Format(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` made.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` made.", **FOLDER)],
     out: Annotated[
         Path, typer.Option(help="File to write: .jsonl, .parquet, or .json for sharegpt. The data card goes beside it.")
     ] = ...,  # type: ignore[assignment]

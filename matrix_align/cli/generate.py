@@ -15,16 +15,17 @@ import typer
 
 from ..errors import InputError
 from .options import (
+    FOLDER,
+    ROLES,
+    SEED,
     SOURCES,
+    STEPS,
     Adapter,
     AnswerTokens,
     AsJson,
     Digest,
     Memory,
     ModelName,
-    Roles,
-    Seed,
-    Steps,
     Temperature,
     print_json,
     setup_of,
@@ -43,6 +44,11 @@ T = TypeVar("T", bound="Frozen")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
+def _new(default: str) -> str:
+    """The default of an option that an existing run knows."""
+    return f"the run's own, or {default} for a new run"
+
+
 class Engine(StrEnum):
     local = "local"
     ray = "ray"
@@ -51,16 +57,18 @@ class Engine(StrEnum):
 def generate(
     context: typer.Context,
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help=SOURCES)] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run: run.toml and the record.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="Folder of the run: run.toml and the record.", **FOLDER)] = ...,  # type: ignore[assignment]
     column: Annotated[str | None, typer.Option(help="Field of a row that holds the question.")] = None,
     category: Annotated[
         str, typer.Option(help="Category of the questions: helpful or harmful. Default: what the rows say.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions to take from the sources.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Shuffle the questions with this seed.")] = None,
-    method: Annotated[str, typer.Option(help="Method that answers the questions: matrix or vanilla.")] = "matrix",
-    roles: Roles = 5,
-    steps: Steps = 5,
+    method: Annotated[
+        str, typer.Option(help="Method that answers the questions: matrix or vanilla.", show_default=_new("matrix"))
+    ] = "matrix",
+    roles: Annotated[int, typer.Option(help=ROLES, show_default=_new("5"))] = 5,
+    steps: Annotated[int, typer.Option(help=STEPS, show_default=_new("5"))] = 5,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="URL of an OpenAI-compatible server. Give it several times to share the work."),
@@ -68,7 +76,7 @@ def generate(
     model: ModelName = None,
     digest: Digest = None,
     adapter: Adapter = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help=SEED, show_default=_new("0"))] = 0,
     temperature: Temperature = None,
     answer_tokens: AnswerTokens = None,
     memory: Memory = None,
@@ -93,7 +101,8 @@ def generate(
     """Answer every question of the SOURCEs with one method, and keep the answers in the run OUT.
 
     The same command resumes the run. Without a SOURCE it takes the questions that the run already has. Ctrl-C and the
-    limits of tokens, cost and time stop the run after the calls in flight. Exit status 1: no answer was finished.
+    limits of tokens, cost and time stop the run after the calls in flight. A method or setting that is left out is the
+    run's own; the defaults are for a new run. Exit status 1: no answer was finished.
     """
     from rich.console import Console
 
@@ -103,6 +112,7 @@ def generate(
     from ..generate.schedule import generate
     from ..llm.identity import made_on_a_server
     from ..llm.pool import Server
+    from ..types import counted
 
     if category not in ("", "helpful", "harmful"):
         raise InputError(f"--category is helpful or harmful (got {category})")
@@ -132,7 +142,7 @@ def generate(
             first = endpoints[0]
             run = stack.enter_context(Run(out, setup, first.name, first.digest, first.source))
             if rows and (changed := run.inputs.take(rows, limit, shuffle)):
-                console.print(f"{changed:,} questions of the run have another category now")
+                console.print(f"Changed the category of {counted(changed, 'question')} of the run")
             again = run.inputs.retry_failed() if retry_failed else 0
             counts = run.inputs.counts()
             tally.total = again if retry_failed else counts.get("waiting", 0) + counts.get("again", 0)

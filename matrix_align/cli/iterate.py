@@ -7,7 +7,7 @@ import typer
 
 from ..errors import InputError
 from .export import shares_of
-from .options import SOURCES, THERE, AnswerTokens, Base, Roles, Seed, Steps, setup_of
+from .options import FOLDER, SOURCES, THERE, AnswerTokens, Base, Roles, Seed, Steps, setup_of
 
 if TYPE_CHECKING:
     from ..data.sources import Category
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def iterate(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SOURCES)],
-    out: Annotated[Path, typer.Option(help="Folder for the rounds.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="Folder for the rounds.", **FOLDER)] = ...,  # type: ignore[assignment]
     rounds: Annotated[int, typer.Option(min=1, help="Most rounds to run.")] = 2,
     base: Base = "embedded",
     category: Annotated[

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import InputError
 from .options import (
+    FOLDER,
     SOURCES,
     THERE,
     Adapter,
@@ -25,7 +26,7 @@ LISTED = 10  # rows that can't be used and are listed one by one
 
 
 def measure(
-    out: Annotated[Path, typer.Option(help="Folder for the measurement.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="Folder for the measurement.", **FOLDER)] = ...,  # type: ignore[assignment]
     harmful: Annotated[str | None, typer.Option(help=f"SOURCE of questions that should be refused. {SOURCES}")] = None,
     benign: Annotated[str | None, typer.Option(help="SOURCE of questions that should be answered.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each SOURCE, and most pairs.")] = None,
@@ -42,10 +43,11 @@ def measure(
         str | None, typer.Option(help="Weights for --preference. Default: those of the model served here.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Folder of an earlier measurement. Shows the differences from it.")
+        Path | None, typer.Option(help="Folder of an earlier measurement. Shows the differences from it.", **FOLDER)
     ] = None,
     card: Annotated[
-        Path | None, typer.Option(help="Folder that `tune` made. Its model card gets the table. Default: --adapter.")
+        Path | None,
+        typer.Option(help="Folder that `tune` made. Its model card gets the table. Default: --adapter.", **FOLDER),
     ] = None,
     roles: Roles = 3,
     steps: Steps = 3,

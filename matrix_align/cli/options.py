@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..errors import InputError
+from .mistakes import number
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from ..methods import Setup
 
 T = TypeVar("T")
@@ -26,6 +29,7 @@ SOURCES = (
 )
 
 THERE: dict[str, Any] = {"exists": True, "dir_okay": False}  # a file that must exist; checked before slow imports
+FOLDER: dict[str, Any] = {"file_okay": False}  # a folder, which need not exist yet
 
 StorePath = Annotated[
     Path | None,
@@ -33,10 +37,11 @@ StorePath = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 
-Roles = Annotated[
-    int, typer.Option(help="Number of other parties in the scene: people, institutions, objects; 1 to 20.")
-]
-Steps = Annotated[int, typer.Option(help="Number of steps in the plan, 1 to 20.")]
+ROLES = "Number of other parties in the scene: people, institutions, objects; 1 to 20."
+STEPS = "Number of steps in the plan, 1 to 20."
+SEED = "A different seed gives a different answer."
+Roles = Annotated[int, typer.Option(help=ROLES)]
+Steps = Annotated[int, typer.Option(help=STEPS)]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -50,12 +55,14 @@ Digest = Annotated[
         help="Your own name for the server's weights. Default: what the server's list of models says of them."
     ),
 ]
-Adapter = Annotated[Path | None, typer.Option(help="Folder that `tune` made from the same model. Not with --endpoint.")]
+Adapter = Annotated[
+    Path | None, typer.Option(help="Folder that `tune` made from the same model. Not with --endpoint.", **FOLDER)
+]
 Base = Annotated[
     str,
     typer.Option(help="Model to tune: what --model takes, a folder of weights, or a name on the hub such as a/b."),
 ]
-Seed = Annotated[int, typer.Option(help="A different seed gives a different answer.")]
+Seed = Annotated[int, typer.Option(help=SEED)]
 Temperature = Annotated[
     float | None, typer.Option(help="0 always takes the likeliest token. Default: 0.7; without --endpoint 0.3.")
 ]
@@ -105,9 +112,20 @@ def checked(kind: type[T], **given: object) -> T:
         return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = OPTIONS.get(str(first["loc"][0]), "")
-        got = f" (got {first['input']})" if option else ""
-        raise InputError(f"{option} {first['msg'].removeprefix('Value error, ')}{got}".strip()) from None
+        name = str(first["loc"][0])
+        if name not in OPTIONS:
+            raise InputError(first["msg"].removeprefix("Value error, ")) from None
+        wanted = _wanted(kind.model_fields[name])  # type: ignore[attr-defined]
+        raise InputError(f"{OPTIONS[name]} is {wanted} (got {first['input']})") from None
+
+
+def _wanted(field: "FieldInfo") -> str:
+    """The numbers that a field takes, in words."""
+    bounds: dict[str, float] = {}
+    for constraint in field.metadata:
+        bounds |= {name: getattr(constraint, name) for name in ("ge", "le", "lt") if hasattr(constraint, name)}
+    high = bounds["lt"] - 1 if "lt" in bounds else bounds.get("le")
+    return number(int if field.annotation is int else float, bounds.get("ge"), high)
 
 
 def print_json(text: str) -> None:

@@ -45,10 +45,11 @@ def show(
 
     with Store(_existing(store), read_only=True) as record:
         answer = record.answer(id) if id else None
+        ids = [] if answer else record.ids(id)
     if answer is None:
-        raise InputError(
-            f"there is not exactly one scene whose id begins with {id!r}; `matrix-align scenes` lists them"
-        )
+        if ids:
+            raise InputError(f"several scenes' ids begin with {id!r}: {', '.join(ids)}, …; give more of one")
+        raise InputError(f"no scene's id begins with {id!r}; `matrix-align scenes` lists the scenes")
     if as_json:
         print_json(answer.model_dump_json())
         return

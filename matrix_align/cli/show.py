@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..simulation.types import Event, Scene
 from ..store import Summary
-from ..types import Answer, shorten
+from ..types import Answer, counted, shorten
 
 SIDE_BY_SIDE = 110  # columns; on wider terminals the two responses stand side by side
 
@@ -39,7 +39,7 @@ class Stage:
         usage = answer.usage
         recorded = sum(call.recorded for call in answer.calls)
         words = [
-            f"{len(answer.calls)} calls" + (f" ({recorded} from the record)" if recorded else ""),
+            counted(len(answer.calls), "call") + (f" ({recorded} from the record)" if recorded else ""),
             f"depth {answer.depth}",
             f"tokens: {usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), "
             f"{usage.completion_tokens:,} generated",
@@ -155,7 +155,7 @@ def table(rows: Sequence[Summary]) -> None:
     listed = Table(box=None, pad_edge=False, expand=True)
     listed.add_column("id", no_wrap=True)
     listed.add_column("played (UTC)", no_wrap=True)
-    listed.add_column("ended", no_wrap=True)
+    listed.add_column("state", no_wrap=True)
     listed.add_column("calls", justify="right")
     listed.add_column("question", ratio=1, no_wrap=True)
     for row in rows:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import THERE, AsJson, Base, print_json
+from .options import FOLDER, THERE, AsJson, Base, print_json
 
 
 class Method(StrEnum):
@@ -25,7 +25,7 @@ def tune(
     data: Annotated[
         Path, typer.Argument(help="Rows that `export` wrote. A file DATA-test beside it is used as --test.", **THERE)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the adapter, its model card and its curves.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="Folder for the adapter, its model card and its curves.", **FOLDER)] = ...,  # type: ignore[assignment]
     base: Base = "embedded",
     method: Annotated[
         Method, typer.Option(help="sft: learn the answers. dpo: prefer chosen to rejected.")
@@ -57,6 +57,7 @@ def tune(
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from .. import provenance
     from ..tuning.train import Tuning, tune
+    from ..types import counted
 
     asked = Tuning(data, base, out, method.value, config, test, too_long.value, seed, qlora, merge, gguf)
     if os.environ.get("RANK", "0") != "0":
@@ -69,7 +70,7 @@ def tune(
     elif figures["loss"]:
         first, last = figures["loss"]["first"], figures["loss"]["last"]
         typer.echo(
-            f"{figures['rows']:,} rows, {figures['steps']:,} steps, loss {first:.3f} to {last:.3f}, "
+            f"{counted(figures['rows'], 'row')}, {counted(figures['steps'], 'step')}, loss {first:.3f} to {last:.3f}, "
             f"{figures['seconds']:,.0f} s, {figures['tokens_per_second']:,} tokens/s, "
             f"{figures['peak_memory_gb']:.1f} GB: {out}",
             err=True,

@@ -60,6 +60,8 @@ def questions_from(source: str, column: str | None = None, category: Category = 
         name = where = source
     else:
         path = Path(source)
+        if path.is_dir():
+            raise InputError(f"{source} is a folder; give the files in it")
         if not format_of(path):
             known = ", ".join([*FORMATS, *BENCHMARKS, "hf:OWNER/NAME"])
             raise InputError(f"{source} is not a source; wanted one of {known} (text formats may end in .gz)")

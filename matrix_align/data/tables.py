@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..types import counted
+
 RECORD_LIMIT = 500  # lines of one record
 CELL_LIMIT = 4 * 2**20  # characters
 
@@ -83,6 +85,6 @@ def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
         file.record.clear()
         cells = len(names) + len(row.pop(None, ())) - sum(cell is None for cell in row.values())
         if cells != len(names):
-            yield place, ValueError(f"{cells} cells, where the first line names {len(names)}")
+            yield place, ValueError(f"{counted(cells, 'cell')}, where the first line names {len(names)}")
         else:
             yield place, row

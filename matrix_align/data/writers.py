@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,13 @@ def writer(path: Path) -> Iterator[Write]:
             yield write
         if part.exists() and part.stat().st_size > len("[]\n"):  # a file without rows is not kept
             os.replace(part, path)
+    except OSError as error:
+        if str(error.filename) == str(part):
+            error.filename = str(path)  # the one that a person knows of
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made
+            part.unlink()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..tuning import base as bases
 from ..tuning.quiet import quiet
 from ..tuning.template import laid_out
+from ..types import counted
 
 LONGEST = 2048  # tokens of a dialogue; longer ones are left out
 TOKENS = 4096  # tokens of a batch, padding included
@@ -66,7 +67,7 @@ class Pairs:
         """Lines that say which rows are left out."""
         yield from self.faults[:SHOWN]
         if len(self.faults) > SHOWN:
-            yield f"… and {len(self.faults) - SHOWN:,} more rows that can't be used"
+            yield f"… and {counted(len(self.faults) - SHOWN, 'more row')} that can't be used"
         if self.long:
             yield f"{self.path}: {self.long:,} pairs of more than {LONGEST:,} tokens are left out"
         if self.again:

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..llm.pool import Tally
-from ..types import shorten
+from ..types import counted, shorten
 from .run import Run
 
 INTERRUPT = "interrupted"
@@ -60,7 +60,7 @@ def _update(progress: Progress, tally: Tally) -> None:
     left = f" · {wanted / 60:,.0f} min left" if wanted > 120 else f" · {wanted:.0f} s left" if ended else ""
     figures = (
         f"{tally.failed} failed · {rate * 3600:,.0f} answers/h · {tally.tokens / seconds:,.0f} tokens/s · "
-        f"{tally.in_flight} calls{left}"
+        f"{counted(tally.in_flight, 'call')}{left}"
     )
     for task in progress.task_ids:
         progress.update(task, completed=ended, total=tally.total, figures=figures)
@@ -92,6 +92,8 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
     usage = tally.usage
     tokens = f"{usage.prompt_tokens:,} prompt ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} generated"
     cost = f" · cost {tally.cost:,.2f}" if any(tally.prices) else ""
-    console.print(f"This time: {tally.calls:,} calls · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True)
+    console.print(
+        f"This time: {counted(tally.calls, 'call')} · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True
+    )
     if tally.stop and tally.stop != INTERRUPT:  # main() reports an interrupt
         console.print(f"Stopped: {tally.stop}. The same command resumes.", soft_wrap=True)

@@ -27,6 +27,7 @@ from ..errors import BadReply, InputError, Overloaded, Unreachable
 from ..types import clean, shorten
 from .failures import error_of, failure_in, rejected_reply
 
+NO_API = "wanted the API, not a web page; its address often ends in /v1"
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is rejected
 SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # query fields that may hold a key
 
@@ -113,6 +114,8 @@ class Connection:
         except TimeoutError:
             raise Unreachable(f"{self.url} did not answer within {timeout.total:g} s", how="silent") from None
         except (aiohttp.ClientError, OSError) as error:
+            if "WRONG_VERSION_NUMBER" in str(error):
+                raise InputError(f"{self.url} does not speak https; try http://") from None
             why = self._shown(str(error) or type(error).__name__, 200)
             raise Unreachable(f"{self.url} can't be reached: {why}; is a server running there?") from None
 
@@ -138,7 +141,7 @@ class Connection:
         except (ValueError, RecursionError):
             if response.status == 200:
                 said = self._shown(text, 120)
-                raise Unreachable(f"{self.url}/{path} sent no JSON: {said!r}", how="no JSON") from None
+                raise Unreachable(f"{self.url}/{path} sent no JSON: {said!r}; {NO_API}", how="no JSON") from None
         if rejected := rejected_reply(body):
             return rejected
         if failure := failure_in(response.status, body):
@@ -167,6 +170,8 @@ def _base(url: str) -> str:
     """`url` as the base of every path, with the query that goes with every request."""
     url, asked, query = url.strip().partition("?")
     url = url.rstrip("/").removesuffix("/chat/completions")
+    if url.count("://") > 1:
+        raise InputError(f"{url!r} is more than one address; give --endpoint once for each")
     if any(sign in url for sign in "@#") or any(SECRET.search(name) for name, _ in parse_qsl(query, True)):
         raise InputError("an endpoint's address holds no user, password or key; set MATRIX_ALIGN_API_KEY for a key")
     try:

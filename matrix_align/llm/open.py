@@ -54,11 +54,15 @@ def identity(model: Endpoint, given: bool) -> str:
     if model.identified_by:
         fields = ", ".join(model.identified_by)
         return f"{model.name} at {model.url}: its weights are known by what the server lists ({fields}): {model.digest}"
-    return f"{model.name} at {model.url}: the server does not tell which weights these are; --digest can"
+    return f"{model.name} at {model.url}: the server does not tell which weights these are; name them with --digest"
 
 
 def lora(adapter: Path | None) -> Path | None:
     """The file in an adapter's folder that llama.cpp loads."""
+    if adapter and not adapter.is_dir():
+        raise InputError(f"--adapter {adapter}: there is no such folder; wanted one that `matrix-align tune` made")
     if adapter and not (adapter / ADAPTER).is_file():
-        raise InputError(f"{adapter} holds no {ADAPTER}; `matrix-align tune DATA --base embedded --out {adapter}` does")
+        raise InputError(
+            f"--adapter {adapter} holds no {ADAPTER}; `matrix-align tune DATA --base embedded --out {adapter}` makes it"
+        )
     return adapter / ADAPTER if adapter else None

@@ -156,7 +156,9 @@ class Server:
         try:
             fresh = await self.endpoint.ask(messages, reply, sampling)
         except ModelError as error:
-            tally.usage += error.usage or Usage()
+            spent = error.usage or Usage()
+            tally.usage += spent
+            tally.calls += spent.requests > 0
             raise
         finally:
             tally.in_flight -= 1

@@ -172,9 +172,9 @@ def _transformers() -> Any:
         import torch  # noqa: F401
         import transformers
     except ImportError:
-        raise InputError(f"tuning needs its libraries: {INSTALL}") from None
+        raise InputError(f"a model's tokens and weights need torch and transformers: {INSTALL}") from None
     if missing := [name for name in LIBRARIES if not find_spec(name)]:
-        raise InputError(f"tuning needs {missing[0]}: {INSTALL}")
+        raise InputError(f"a model's tokens and weights need {missing[0]}: {INSTALL}")
     return transformers
 
 

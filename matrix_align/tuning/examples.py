@@ -18,6 +18,7 @@ from ..data.preferences import preference_of
 from ..data.rows import Limit
 from ..data.turns import CONVERSATIONS, fields_of, messages, turns_in
 from ..errors import InputError
+from ..types import counted
 from .base import named, tokenizer
 from .template import Turns, laid_out, opened, stops, tokens, unlike_serving
 
@@ -68,10 +69,10 @@ class Examples:
 
     def summary(self) -> Iterator[str]:
         """Lines that say which rows are used and which are not."""
-        yield f"{self.path}: {len(self.rows):,} rows"
+        yield f"{self.path}: {counted(len(self.rows), 'row')}"
         yield from self.faults[:SHOWN]
         if len(self.faults) > SHOWN:
-            yield f"… and {len(self.faults) - SHOWN:,} more rows that can't be used"
+            yield f"… and {counted(len(self.faults) - SHOWN, 'more row')} that can't be used"
         if self.dropped:
             yield f"{self.dropped:,} rows are too long and left out; --too-long cut, or a larger max_length, keeps them"
         if self.cut:

@@ -1,0 +1,102 @@
+"""The words for a mistake on the command line: what was got, what was wanted, what to do; and nothing is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from matrix_align import Store
+
+from .conftest import Run, complaint
+from .fake import FakeServer
+from .records import answer
+
+MISTAKES = [
+    ("simulate Should I sell?", "simulate takes no further argument (got 'I sell?'); put a question of several words"),
+    ("simulate q --roles 0", "--roles is a whole number from 1 to 20 (got 0)"),
+    ("simulate q --steps 21", "--steps is a whole number from 1 to 20 (got 21)"),
+    ("simulate q --roles many", "--roles is a whole number (got many)"),
+    ("simulate q --temperature -1", "--temperature is a number from 0 to 2 (got -1.0)"),
+    ("simulate q --temperature nan", "--temperature is a number from 0 to 2 (got nan)"),
+    ("simulate q --answer-tokens 0", "--answer-tokens is a whole number from 1 to 10,000,000 (got 0)"),
+    ("simulate q --rols 3", "simulate has no option --rols; did you mean --roles?"),
+    ("simulate q --seed", "--seed needs a value after it"),
+    ("simulate q --adapter nowhere", "--adapter nowhere: there is no such folder"),
+    ("simulate q --adapter q.csv", "--adapter q.csv: that is a file; wanted a folder"),
+    ("simulate q --store folder", "folder is a folder; wanted a file, such as folder/record.db"),
+    ("simulate q --endpoint http://a/v1,http://b/v1", "more than one address; give --endpoint once for each"),
+    ("generate", "--out is missing; give the folder of the run"),
+    ("generate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
+    ("generate . --out run", ". is a folder; give the files in it"),
+    ("generate q.csv --out run --engine spark", "--engine is local or ray (got spark)"),
+    ("generate q.csv --out run --limit 0", "--limit is a whole number of at least 1 (got 0)"),
+    ("generate q.csv --out run --max-cost -1", "--max-cost is a number of at least 0 (got -1)"),
+    ("export folder", "--out is missing; give the file to write"),
+    ("export", "RUN is missing; give the folder of a run"),
+    ("export folder --out a.jsonl --test 1", "--test is a number from 0 to 0.9 (got 1)"),
+    ("export folder --out a.jsonl --format alpaca", "--format is sft or dpo or sharegpt or scenes (got alpaca)"),
+    ("tune nowhere --out adapter", "DATA nowhere: there is no such file or folder"),
+    ("tune folder --out adapter", "DATA folder: that is a folder; wanted a file"),
+    ("measure --out q.csv", "--out q.csv: that is a file; wanted a folder"),
+    ("iterate q.csv --out loop --rounds 0", "--rounds is a whole number of at least 1 (got 0)"),
+    ("iterate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
+    ("scenes --limit 0", "--limit is a whole number of at least 1 (got 0)"),
+    ("scenes 9b61", "to print a scene: matrix-align scenes show 9b61"),
+    ("scenes show", "ID is missing; give the id of the scene"),
+    ("scenes --store folder", "folder is a folder; wanted a file, such as folder/record.db"),
+    ("juggle", "there is no command 'juggle'; wanted one of simulate, generate"),
+]
+
+
+@pytest.mark.parametrize(("typed", "words"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
+def test_mistake(typed: str, words: str, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("q.csv").write_text("question\nWhy is the sky blue?\n")
+    Path("folder").mkdir()
+    assert words in complaint(cli(*typed.split()))
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("simulate", "--chat", "{}"), "--chat {}: it can't be read; change its permissions"),
+        (("tune", "{}", "--out", "adapter"), "DATA {}: it can't be read; change its permissions"),
+    ],
+)
+def test_file_without_permission(
+    args: tuple[str, ...], words: str, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.touch()
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read every file
+    assert words.format(file) in complaint(cli(*(arg.format(file) for arg in args)))
+
+
+def test_beginning_of_no_id_and_of_several(cli: Run, tmp_path: Path) -> None:
+    with Store(tmp_path / "scenes.db") as store:
+        for id in ("ab" * 8, "ac" * 8):
+            store.save(answer(id))
+    assert "no scene's id begins with 'zz'" in complaint(cli("scenes", "show", "zz"))
+    several = complaint(cli("scenes", "show", "a"))
+    assert f"several scenes' ids begin with 'a': {'ab' * 8}, {'ac' * 8}" in several
+
+
+def test_export_that_cant_be_written(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    """The message names the file that was asked for, not the one that it is written to first."""
+    run, out = str(tmp_path / "run"), tmp_path / ("a" * 246 + ".jsonl")  # with '.part', too long a name
+    made = cli(*f"generate {questions} --limit 1 --method vanilla --out {run} --endpoint {server.url}".split())
+    assert made.returncode == 0
+    assert ".part" not in complaint(cli("export", run, "--out", str(out)))
+
+
+def test_https_to_a_server_of_http(cli: Run, server: FakeServer) -> None:
+    address = server.url.replace("http://", "https://")
+    assert "does not speak https; try http://" in complaint(cli("simulate", "Why?", "--endpoint", address))
+
+
+def test_web_page_instead_of_an_api(cli: Run, server: FakeServer, waits: object) -> None:
+    server.faults = [lambda request: web.Response(text="<html>Welcome</html>", content_type="text/html")] * 9
+    done = cli("simulate", "Why?", "--endpoint", server.url, "--model", "any", "--digest", "mine")
+    assert "wanted the API, not a web page; its address often ends in /v1" in complaint(done)
