@@ -58,7 +58,9 @@ class Database:
         self._inserts: list[_Insert] = []
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that will commit them
         if self.path.is_dir():
-            raise StoreError(f"the record {path} is a folder; wanted a file, such as {self.path / 'record.db'}")
+            raise StoreError(
+                f"the record {path} is a folder; wanted a file: use another, such as {self.path / 'record.db'}"
+            )
         with guarded(self.path):
             self._db = opened_to_read(self.path) if read_only else _opened_to_write(self.path)
             try:

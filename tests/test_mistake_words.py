@@ -14,7 +14,7 @@ from .fake import FakeServer
 from .records import answer
 
 MISTAKES = [
-    ("simulate Should I sell?", "simulate takes no further argument (got 'I sell?'); put a question of several words"),
+    ("simulate Should I sell?", "simulate takes no further argument (got 'I sell?'); put the whole question in quotes"),
     ("simulate q --roles 0", "--roles is a whole number from 1 to 20 (got 0)"),
     ("simulate q --steps 21", "--steps is a whole number from 1 to 20 (got 21)"),
     ("simulate q --roles many", "--roles is a whole number (got many)"),
@@ -25,7 +25,7 @@ MISTAKES = [
     ("simulate q --seed", "--seed needs a value after it"),
     ("simulate q --adapter nowhere", "--adapter nowhere: there is no such folder"),
     ("simulate q --adapter q.csv", "--adapter q.csv: that is a file; wanted a folder"),
-    ("simulate q --store folder", "folder is a folder; wanted a file, such as folder/record.db"),
+    ("simulate q --store folder", "folder is a folder; wanted a file: use another, such as folder/record.db"),
     ("simulate q --endpoint http://a/v1,http://b/v1", "more than one address; give --endpoint once for each"),
     ("generate", "--out is missing; give the folder of the run"),
     ("generate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
@@ -42,10 +42,11 @@ MISTAKES = [
     ("measure --out q.csv", "--out q.csv: that is a file; wanted a folder"),
     ("iterate q.csv --out loop --rounds 0", "--rounds is a whole number of at least 1 (got 0)"),
     ("iterate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
+    ("models embedded another", "models takes no further argument (got 'another'); --help says what it takes"),
     ("scenes --limit 0", "--limit is a whole number of at least 1 (got 0)"),
     ("scenes 9b61", "to print a scene: matrix-align scenes show 9b61"),
     ("scenes show", "ID is missing; give the id of the scene"),
-    ("scenes --store folder", "folder is a folder; wanted a file, such as folder/record.db"),
+    ("scenes --store folder", "folder is a folder; wanted a file: use another, such as folder/record.db"),
     ("juggle", "there is no command 'juggle'; wanted one of simulate, generate"),
 ]
 

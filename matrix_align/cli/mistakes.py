@@ -53,7 +53,8 @@ def explained(error: TyperException) -> str:
         near = difflib.get_close_matches(name, options, 1)
         return f"{command} has no option {name}; {f'did you mean {near[0]}?' if near else '--help lists its options'}"
     if found := EXTRA.fullmatch(message):
-        return f"{command} takes no further argument (got {found[1]!r}); put a question of several words in quotes"
+        advice = "put the whole question in quotes" if command == "simulate" else "--help says what it takes"
+        return f"{command} takes no further argument (got {found[1]!r}); {advice}"
     if context and (found := NO_COMMAND.fullmatch(message)):
         if command == "scenes":
             return f"scenes has no command {found[1]!r}; to print a scene: matrix-align scenes show {found[1]}"
