@@ -92,6 +92,18 @@ def test_export_that_cant_be_written(cli: Run, server: FakeServer, questions: Pa
     assert ".part" not in complaint(cli("export", run, "--out", str(out)))
 
 
+def test_one_is_no_plural_and_a_failed_call_counts(
+    cli: Run, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calls are those whose tokens are counted; a row is named as from where the person is."""
+    monkeypatch.chdir(tmp_path)
+    Path("q.csv").write_text("question,more\nWhy?,1\nHow?\n")
+    server.on["text"] = lambda body: ""
+    told = cli(*f"generate q.csv --method vanilla --out run --endpoint {server.url}".split())
+    assert "This time: 1 call · tokens: " in told.stderr
+    assert "\nq.csv:3: bad row: 1 cell, where the first line names 2" in told.stderr
+
+
 def test_https_to_a_server_of_http(cli: Run, server: FakeServer) -> None:
     address = server.url.replace("http://", "https://")
     assert "does not speak https; try http://" in complaint(cli("simulate", "Why?", "--endpoint", address))

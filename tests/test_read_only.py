@@ -64,8 +64,14 @@ def test_folder_that_can_not_be_written(shelf: Path) -> None:
         assert store.answer("a")
     assert not holds_calls(shelf / "scenes.db")
     assert os.listdir(shelf) == ["scenes.db"]
-    with pytest.raises(StoreError, match=r"readonly|unable to open"):
+    with pytest.raises(StoreError, match=r"(readonly|unable to open).*; allow .*writing"):
         Store(shelf / "scenes.db")
+    for new in ("new.db", "new/scenes.db"):
+        with pytest.raises(
+            StoreError, match=r"; allow reading and writing it and its folder, or use another$"
+        ) as caught:
+            Store(shelf / new)
+        assert "Errno" not in str(caught.value)
 
 
 def test_log_that_can_not_be_read_is_not_passed_over(shelf: Path) -> None:

@@ -6,8 +6,10 @@ Reads the account (`Tally`) from outside. No code that answers questions waits f
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -67,6 +69,11 @@ def _update(progress: Progress, tally: Tally) -> None:
     progress.refresh()
 
 
+def _from_here(place: str) -> str:
+    """The place of a row, from the working directory on if the file lies in it."""
+    return place.removeprefix(f"{Path.cwd()}{os.sep}")
+
+
 def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) -> None:
     """Prints the counts of all inputs, and the first of those that could not be used or answered."""
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -75,7 +82,7 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
     table.add_row("total", f"{sum(counts.values()):,}")
     console.print(table)
     for place, state, reason in run.inputs.faults(LISTED):
-        console.print(Text(f"{place}: {state}: {shorten(reason, 200)}"), soft_wrap=True)
+        console.print(Text(f"{_from_here(place)}: {state}: {shorten(reason, 200)}"), soft_wrap=True)
     failed = sum(count for became, count in counts.items() if became.startswith("failed"))
     if (more := failed + counts.get("bad row", 0) - LISTED) > 0:
         console.print(f"… and {more:,} more")
