@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,22 @@ def test_export_that_cant_be_written(cli: Run, server: FakeServer, questions: Pa
     made = cli(*f"generate {questions} --limit 1 --method vanilla --out {run} --endpoint {server.url}".split())
     assert made.returncode == 0
     assert ".part" not in complaint(cli("export", run, "--out", str(out)))
+
+
+def test_max_length_without_the_libraries(
+    cli: Run, server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message speaks of counting tokens, which was asked for, and not of tuning."""
+    run, base = tmp_path / "run", tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (base / name).write_text("{}")
+    made = cli(*f"generate {questions} --limit 1 --method vanilla --out {run} --endpoint {server.url}".split())
+    assert made.returncode == 0
+    for name in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = cli(*f"export {run} --out {tmp_path / 'sft.jsonl'} --max-length 5 --base {base}".split())
+    assert "a model's tokens and weights need torch and transformers: pip install" in complaint(done)
 
 
 def test_one_is_no_plural_and_a_failed_call_counts(
