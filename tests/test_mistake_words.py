@@ -121,6 +121,15 @@ def test_one_is_no_plural_and_a_failed_call_counts(
     assert "\nq.csv:3: bad row: 1 cell, where the first line names 2" in told.stderr
 
 
+def test_setting_of_a_run_that_was_edited(cli: Run, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = f"generate {questions} --limit 1 --roles 3 --steps 1 --out {run} --endpoint {server.url}".split()
+    assert cli(*command).returncode == 0
+    note = run / "run.toml"
+    note.write_text(note.read_text().replace("roles = 3", "roles = 99"))
+    assert f"{note}: roles = 99 can't be used" in complaint(cli(*command))
+
+
 def test_https_to_a_server_of_http(cli: Run, server: FakeServer) -> None:
     address = server.url.replace("http://", "https://")
     assert "does not speak https; try http://" in complaint(cli("simulate", "Why?", "--endpoint", address))

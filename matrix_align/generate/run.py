@@ -78,7 +78,11 @@ class Run:
             settings = method.settings.model_validate(tables.get("settings", {}))
             return Setup(method, settings, Sampling.model_validate(tables.get("sampling", {})))
         except ValidationError as error:
-            raise InputError(f"{folder / DESCRIBED}: {error.errors()[0]['msg']}") from None
+            first = error.errors()[0]
+            field = f"{'.'.join(map(str, first['loc']))} = {first['input']}"
+            raise InputError(
+                f"{folder / DESCRIBED}: {field} can't be used: {first['msg']}; give it back its value"
+            ) from None
 
     def __enter__(self) -> Run:
         return self
