@@ -29,9 +29,12 @@ def export(
     format: Annotated[
         Format, typer.Option(help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes.")
     ] = Format.sft,
-    mix: Annotated[str, typer.Option(help="Shares of the rows, such as helpful=1,harmful=1,simulation=1.")] = "",
+    mix: Annotated[
+        str,
+        typer.Option(help="Shares of the rows, such as helpful=1,harmful=1; simulation=1 too for sft and sharegpt."),
+    ] = "",
     test: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of the questions that goes into a test file.")
+        float, typer.Option(min=0, max=0.9, help="Share of the exported questions that goes into a test file.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed for choosing the rows of --mix and the questions of --test.")] = 0,
     max_length: Annotated[
@@ -70,6 +73,10 @@ def export(
         typer.echo(f"{split}: {count.rows:,} rows{f', {kinds}' if kinds else ''}", err=True)
         for why, number in count.left_out.items():
             typer.echo(f"{split}: left out {number:,}: {why}", err=True)
+    if test and not counts["test"].rows:
+        typer.echo(
+            "test: there is one question alone, and it is in the training file; no test file is written", err=True
+        )
 
 
 def _summary(count: "Count") -> dict[str, object]:

@@ -1,19 +1,20 @@
 """Writes a run as training data: the files of a data set, split by question, with a data card beside them.
 
-Owns the choice of rows: the mix of kinds, and the split. Writes each row as soon as it is read. Knows no model.
+Owns which file a row goes into, and what is counted. `mix` chooses the rows. Reads the run twice if there is something
+to choose: once to choose, and once to write. Writes each row as soon as it is read. Knows no model.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..generate.run import Run
 from .data_card import Count, data_card, files_described
+from .mix import Choice, Sample, choice
 from .refusal import refuses
 from .rows import FASTCHAT, Limit, TrainingRow, training_rows
 from .writers import writer
@@ -35,22 +36,26 @@ def export(
 
     `mix` gives the shares of helpful, harmful and simulation rows. The scarcest kind decides how many rows are taken,
     and `seed` decides which. An empty `mix` takes all helpful, harmful and uncategorised rows, and no simulation rows.
-    Rows beyond `limit` are left out before the mix is made. Returns what went into each file. Raises InputError for a
-    name or a mix that is impossible, and if no row would be written.
+    Rows beyond `limit` are left out before the mix is made. `test` is a share of the questions of the rows taken. It is
+    rounded, and at least one of two or more questions is held out. Returns what went into each file. Raises InputError
+    for a name or a mix that is impossible, and if no row would be written.
     """
     if format not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)} (got {format})")
     if out.suffix not in (".jsonl", ".parquet", *([".json"] if format == "sharegpt" else [])):
         raise InputError(f"--out {out}: wanted a name that ends in .jsonl or .parquet, or .json for sharegpt")
-    if mix and format in ("dpo", "scenes"):
-        raise InputError(f"--mix goes with --format sft or sharegpt; {format} rows have no simulation among them")
+    simulation = bool(mix.get("simulation"))
+    if simulation and format in ("dpo", "scenes"):
+        raise InputError(
+            f"--mix with simulation goes with --format sft or sharegpt; {format} rows have no simulation among them"
+        )
     if out.suffix == ".json":
         format = FASTCHAT
-    simulation = bool(mix.get("simulation"))
-    quotas = None
-    if mix:
-        usable = (row.kind for row in training_rows(run, format, simulation, limit) if not row.left_out)
-        quotas = _quotas(Counter(usable), mix)
+    chosen = Choice()
+    if mix or test:
+        rows = training_rows(run, format, simulation, limit)
+        chosen = choice(((row.kind, row.asked) for row in rows if not row.left_out), mix, test, seed)
+    sample = Sample(chosen.quotas, seed)
     beside = out.with_name(f"{out.stem}-test{out.suffix}")
     files = {"test": beside, "train": out} if test else {"train": out}
     counts = {name: Count() for name in files}
@@ -60,8 +65,10 @@ def export(
         out.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             writers = {name: stack.enter_context(writer(path)) for name, path in files.items()}
-            for row in _taken(training_rows(run, format, simulation, limit), quotas, seed):
-                name = "test" if _drawn(f"split {seed} {row.asked}") < test else "train"
+            for row in training_rows(run, format, simulation, limit):
+                if not row.left_out and not sample.takes(row.kind):
+                    row = replace(row, content={}, left_out=_not_in_the_mix(row.kind, mix))
+                name = "test" if row.asked in chosen.test else "train"
                 if not row.left_out:
                     writers[name](row.content)
                 _count(counts[name], row)
@@ -92,39 +99,8 @@ def _check_is_ours(readme: Path, out: Path) -> None:
         raise InputError(f"{out} is no export of ours, and would be overwritten; give another --out")
 
 
-def _quotas(usable: Counter[str], mix: Mapping[str, float]) -> dict[str, tuple[int, int]]:
-    """For each kind of row, how many to take and how many there are."""
-    wanted = {kind: share for kind, share in mix.items() if share > 0}
-    if not wanted:
-        raise InputError("--mix takes nothing: every share in it is 0")
-    if missing := [kind for kind in wanted if not usable[kind]]:
-        counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(usable.items())) or "nothing"
-        raise InputError(f"--mix wants {missing[0]} rows and there are none (there are {counted}); see --category")
-    unit = min(usable[kind] / share for kind, share in wanted.items())
-    return {kind: (int(unit * share + 1e-9), usable[kind]) for kind, share in wanted.items()}
-
-
-def _taken(rows: Iterator[TrainingRow], quotas: dict[str, tuple[int, int]] | None, seed: int) -> Iterator[TrainingRow]:
-    """The rows to write and those left out, in their order. Of each kind, takes a sample of exactly its quota."""
-    seen: Counter[str] = Counter()
-    taken: Counter[str] = Counter()
-    for row in rows:
-        if quotas is None or row.left_out:
-            yield row
-            continue
-        quota, count = quotas.get(row.kind, (0, 0))
-        left = count - seen[row.kind]
-        seen[row.kind] += 1
-        # Selection sampling (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S).
-        missing = quota - taken[row.kind]
-        if missing and _drawn(f"mix {seed} {row.kind} {seen[row.kind]}") * left < missing:
-            taken[row.kind] += 1
-            yield row
-
-
-def _drawn(text: str) -> float:
-    """A number in [0, 1) that depends only on the text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+def _not_in_the_mix(kind: str, mix: Mapping[str, float]) -> str:
+    return f"{kind}, more than --mix takes" if mix.get(kind) else f"{kind}, of which --mix takes none"
 
 
 def _count(count: Count, row: TrainingRow) -> None:
