@@ -71,16 +71,24 @@ def system_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def category_of(row: object) -> Category:
-    """The category that a row names. In XSTest (Röttger et al. 2024) the type names it: `contrast_…` means harmful."""
+    """The category that a row names; empty if it names none, or another than these two.
+
+    In XSTest (Röttger et al. 2024) the type names it: `contrast_…` means harmful.
+    """
     if not isinstance(row, Mapping):
         return ""
     fields = fields_of(row)
-    named = str(fields.get("category")).strip().lower()
-    if named in ("helpful", "harmful"):
+    if (named := named_category(row).lower()) in ("helpful", "harmful"):
         return cast(Category, named)
     if {"prompt", "type", "focus"} <= fields.keys():
         return "harmful" if str(fields["type"]).startswith("contrast_") else "helpful"
     return ""
+
+
+def named_category(row: object) -> str:
+    """What a row's field `category` holds, whatever it is; empty if there is none."""
+    value = fields_of(row).get("category") if isinstance(row, Mapping) else None
+    return "" if value is None else str(value).strip()
 
 
 def _question(value: object, name: str, system: str | None, passages: Mapping[str, Any] | None = None) -> Question:

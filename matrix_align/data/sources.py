@@ -1,12 +1,14 @@
 """The door to questions: a file, a benchmark's name or a data set of the hub in; questions out, one at a time.
 
-A row that can't be used becomes a BadRow with its place, and reading continues. `files` opens files, `benchmarks` opens
+A row that can't be used becomes a BadRow with its place, and reading continues. Of rows whose category is neither
+helpful nor harmful the log says how many there are, and where the first one is. `files` opens files, `benchmarks` opens
 the hub, and `questions` makes a row a question. Knows no run and no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,10 +18,12 @@ from ..errors import InputError
 from ..types import Question, clean, shorten
 from .benchmarks import BENCHMARKS, hub_rows
 from .files import FORMATS, TABLES, format_of, raw_rows
-from .questions import COLUMNS, Category, category_of, column_of, question_of
+from .questions import COLUMNS, Category, category_of, column_of, named_category, question_of
 from .turns import fields_of
 
 __all__ = ["BadRow", "Category", "SourceRow", "questions_from"]
+
+log = logging.getLogger("matrix_align")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ class BadRow:
             object.__setattr__(self, name, clean(getattr(self, name)))
 
 
-def questions_from(source: str, column: str | None = None, category: Category = "") -> Iterator[SourceRow | BadRow]:
+SourceRows = Generator[SourceRow | BadRow, None, None]
+
+
+def questions_from(source: str, column: str | None = None, category: Category = "") -> SourceRows:
     """The questions of a file, of a benchmark, or of `hf:owner/dataset[:split[:column]]`.
 
     `column` names the field with the question; without it, the first of COLUMNS that a row has counts. `category`
@@ -74,10 +81,21 @@ def questions_from(source: str, column: str | None = None, category: Category = 
 
 def _rows_of(
     rows: Iterator[tuple[int, Any]], source: str, where: str, column: str | None, category: Category, usual: Category
-) -> Iterator[SourceRow | BadRow]:
-    place = 0
-    for place, row in rows:
-        yield _read(row, source, f"{where}:{place}", column, category, usual)
+) -> SourceRows:
+    place, others, first = 0, 0, ""
+    try:
+        for place, row in rows:
+            read = _read(row, source, f"{where}:{place}", column, category, usual)
+            if isinstance(read, SourceRow) and not read.category and (named := named_category(row)):
+                others += 1
+                first = first or f"{read.place}: {shorten(clean(named), 40)!r}"
+            yield read
+    finally:  # a limit may end the reading
+        if others:
+            log.warning(
+                f"{source}: rows with a category other than helpful or harmful, which counts as none: {others:,} "
+                f"(first: {first}); --category sets one for all rows"
+            )
     if not place:
         header = " after the first line, which names the columns" if format_of(Path(source)) in TABLES else ""
         yield BadRow(f"{where}:1", source, f"there is no row{header}")
