@@ -36,7 +36,7 @@ def counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     told = json.loads(done.stdout)
     found: dict[str, int] = told["inputs"]
     assert told["total"] == sum(found.values())
-    assert done.returncode == (0 if found.get("done") or told["stopped"] else 1), done.stderr
+    assert done.returncode == (0 if found.get("done") else 1), done.stderr
     return found
 
 
@@ -205,6 +205,29 @@ def test_cost_stops_a_run(cli: Cli, server: FakeServer, questions: Path, tmp_pat
     done = cli(*command, "--max-cost", "22", "--prices", "10000,10000", "--concurrency", "1")
     assert "--max-cost 22 reached" in done.stderr
     assert 20 <= len(server.requests) <= 24
+
+
+@pytest.mark.parametrize("at_once", [(), ("--concurrency", "1")])
+def test_limit_that_finishes_no_answer(
+    cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, at_once: tuple[str, ...]
+) -> None:
+    """It ends with status 1, and says why."""
+    made = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
+    done = cli(*made, *at_once, "--max-tokens", "1")
+    begun = "1 answer" if at_once else "8 answers"
+    assert done.returncode == 1 and "Stopped: --max-tokens 1 reached" in done.stderr
+    assert f"No answer was finished this time: {begun} had begun" in done.stderr
+    assert ("--concurrency N" in done.stderr) == (not at_once)
+    assert cli(*made).returncode == 0
+    done = cli(*made, "--max-tokens", "1")
+    assert done.returncode == 0 and "No answer was finished" not in done.stderr
+
+
+def test_run_without_questions_says_so(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    with Run(tmp_path / "run", matrix(), "fake-model"):
+        pass
+    done = cli("generate", "--out", str(tmp_path / "run"), "--endpoint", server.url)
+    assert done.returncode == 1 and "The run holds no question; give a SOURCE" in done.stderr
 
 
 def prepared(folder: Path, questions: Path, model: str = "fake-model", **settings: int) -> Run:

@@ -102,7 +102,7 @@ def generate(
 
     The same command resumes the run. Without a SOURCE it takes the questions that the run already has. Ctrl-C and the
     limits of tokens, cost and time stop the run after the calls in flight. A method or setting that is left out is the
-    run's own; the defaults are for a new run. Exit status 1: no answer was finished.
+    run's own; the defaults are for a new run. Exit status 1: the run OUT holds no finished answer.
     """
     from rich.console import Console
 
@@ -143,6 +143,8 @@ def generate(
             run = stack.enter_context(Run(out, setup, first.name, first.digest, first.source))
             if rows and (changed := run.inputs.take(rows, limit, shuffle)):
                 console.print(f"Changed the category of {counted(changed, 'question')} of the run")
+            for source_rows in rows:
+                source_rows.close()  # a limit may have left them in the middle
             again = run.inputs.retry_failed() if retry_failed else 0
             counts = run.inputs.counts()
             tally.total = again if retry_failed else counts.get("waiting", 0) + counts.get("again", 0)
@@ -167,7 +169,7 @@ def generate(
         print_json(json.dumps({**report, "seconds": round(tally.seconds, 1), "stopped": tally.stop}))
     if tally.stop == INTERRUPT:
         raise KeyboardInterrupt
-    if not tally.stop and not counts.get("done"):
+    if not counts.get("done"):
         raise typer.Exit(1)
 
 

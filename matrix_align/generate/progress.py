@@ -81,6 +81,8 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
         table.add_row(became, f"{count:,}")
     table.add_row("total", f"{sum(counts.values()):,}")
     console.print(table)
+    if not counts:
+        console.print("The run holds no question; give a SOURCE of questions", soft_wrap=True)
     for place, state, reason in run.inputs.faults(LISTED):
         console.print(Text(f"{_from_here(place)}: {state}: {shorten(reason, 200)}"), soft_wrap=True)
     failed = sum(count for became, count in counts.items() if became.startswith("failed"))
@@ -103,4 +105,11 @@ def summarise(console: Console, run: Run, counts: dict[str, int], tally: Tally) 
         f"This time: {counted(tally.calls, 'call')} · tokens: {tokens} · {tally.seconds:,.1f} s{cost}", soft_wrap=True
     )
     if tally.stop and tally.stop != INTERRUPT:  # main() reports an interrupt
+        if tally.unfinished and not tally.done:
+            fewer = " --concurrency N begins fewer at the same time." if tally.unfinished > 1 else ""
+            console.print(
+                f"No answer was finished this time: {counted(tally.unfinished, 'answer')} had begun when the run "
+                f"stopped. The calls are kept.{fewer}",
+                soft_wrap=True,
+            )
         console.print(f"Stopped: {tally.stop}. The same command resumes.", soft_wrap=True)

@@ -57,7 +57,7 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
             run.inputs.close(entry, answer)
             tally.count(answer)
         except Stopped:
-            pass  # its input stays waiting, and its calls are in the record
+            tally.unfinished += 1  # its input stays waiting, and its calls are in the record
         finally:
             server.answers -= 1
             wake.set()

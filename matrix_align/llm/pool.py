@@ -42,6 +42,7 @@ class Tally:
     total: int = 0
     done: int = 0
     failed: int = 0
+    unfinished: int = 0  # answers that were begun, and that the end of the run broke off
     cut: Counter[Cut] = field(default_factory=Counter)  # answers that stopped early, by why
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
