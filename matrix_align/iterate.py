@@ -44,7 +44,7 @@ from .tuning.model_card import note_measured
 from .tuning.quiet import quiet
 from .types import Question
 
-NOTE = "How these rounds are made. `matrix-align iterate` with the same options goes on with them."
+NOTE = "How these rounds are made. `matrix-align iterate` with the same options continues them."
 HELD_OUT, PLAYED, DATA = "held-out.jsonl", "questions.jsonl", "data/sft.jsonl"
 MEASURED_AS = {"helpful": "benign", "harmful": "harmful", "": "uncategorised"}
 
@@ -151,7 +151,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     kinds = {row.category for row in played} | {"simulation"}
     if missing := [kind for kind, part in loop.mix.items() if part and kind not in kinds]:
         raise InputError(
-            f"--mix wants {missing[0]} rows, and no question that is played is {missing[0]}: see --category"
+            f"--mix wants {missing[0]} rows, but none of the questions to play is {missing[0]}; see --category"
         )
     mine: provenance.Tables = {
         "iterate": {

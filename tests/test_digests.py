@@ -103,5 +103,5 @@ def test_what_a_server_does_not_take_is_said_once(cli: Cli, server: FakeServer) 
     server.refuses = ("seed",)
     told = cli("simulate", "Why?", *SMALL, "--endpoint", server.url, "--json")
     assert told.stdout.startswith("{")
-    assert told.stderr.count("takes no seed; it is left out") == 1
+    assert told.stderr.count("accepts no seed; requests leave it out") == 1
     assert all(line.startswith("matrix-align: ") for line in told.stderr.splitlines())

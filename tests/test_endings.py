@@ -206,7 +206,7 @@ SPLIT = ["Blue.\n<think>\nOr red?", "Blue.<|im_end|>\n<|im_start|>user\nAnd red?
 @pytest.mark.parametrize("text", SPLIT)
 async def test_text_that_is_still_split_is_a_bad_reply(server: FakeServer, model: Endpoint, text: str) -> None:
     server.on["text"] = lambda _: text
-    with pytest.raises(BadReply, match="what of it is the answer"):
+    with pytest.raises(BadReply, match="it is not clear which part is the answer"):
         await model.ask(ASKED, str, SAMPLING)
     assert len(server.requests) == 3
 

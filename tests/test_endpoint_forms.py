@@ -50,7 +50,7 @@ async def test_lengths_in_a_schema_are_left_out_once_refused(
     schemas = [body["response_format"]["json_schema"]["schema"] for body in server.requests]
     assert schemas == [schema_of(Pick), plain_schema_of(Pick)] * ENOUGH + [plain_schema_of(Pick)] * 2
     assert len(caplog.messages) == 1
-    assert "refuses the schema of Pick (Invalid schema); from now on that is asked for by" in caplog.messages[0]
+    assert "refuses the schema of Pick (Invalid schema); from now on, that reply is asked for by" in caplog.messages[0]
 
 
 async def test_words_are_used_once_schemas_are_refused(server: FakeServer, model: Endpoint) -> None:
@@ -244,7 +244,7 @@ async def test_schema_that_is_passed_over(
     server.on["text"] = lambda _: PICK
     assert [(await pick(model)).colour for _ in range(3)] == ["blue"] * 3
     assert asked_by_schema(server, "Pick") == [True] * ENOUGH + [False] * 3
-    assert [message for message in caplog.messages if "passes over the schema of Pick" in message] == caplog.messages
+    assert [message for message in caplog.messages if "ignores the schema of Pick" in message] == caplog.messages
     assert len(caplog.messages) == 1
 
 

@@ -277,7 +277,7 @@ def test_mistakes(base: Path, tmp_path: Path, cli: Cli) -> None:
         ((str(data), "--out", str(tmp_path / "full")), "holds other files"),
         ((str(data), "--out", str(tmp_path / "full/other.txt")), "can't make the folder --out"),
         ((str(data), "--qlora"), "needs a GPU"),
-        ((str(data), "--gguf"), "--gguf goes with a base that is a GGUF"),
+        ((str(data), "--gguf"), "--gguf wants a base that is a GGUF"),
         ((str(data), "--method", "dpo"), "rows of messages go with --method sft"),
         ((dpo,), "rows of prompt, chosen and rejected go with --method dpo"),
         ((str(data), "--test", str(tmp_path)), "is a directory"),
@@ -328,7 +328,7 @@ def test_adapter_beside_bfloat16_is_whole(base: Path, tmp_path: Path) -> None:
 def test_qlora_of_a_gguf(tmp_path: Path) -> None:
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     asked = Tuning(tmp_path / "d.jsonl", str(tmp_path / "some.gguf"), tmp_path / "out", qlora=True)
-    with pytest.raises(InputError, match="--qlora goes with a folder or a hub name"):
+    with pytest.raises(InputError, match="--qlora wants a folder or a hub name"):
         tune(asked)
 
 

@@ -122,7 +122,7 @@ def _usable(text: str, cut: Cut) -> str:
 
 def whole_sentences(text: str) -> str:
     """A text that was cut off, up to the end of its last whole sentence or line. Empty if there is none."""
-    ends = [found.end() for found in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
+    ends = [match.end() for match in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
     return text[: ends[-1]].strip() if ends else ""
 
 

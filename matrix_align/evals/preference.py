@@ -75,7 +75,7 @@ class Pairs:
 
 
 def read_pairs(path: Path, tokenizer: Any, limit: int | None = None) -> Pairs:
-    """The pairs of a file, at most `limit` of those that can be compared. Raises InputError where it has none."""
+    """The pairs of a file, at most `limit` of those that can be compared. Raises InputError if there are none."""
     pairs = Pairs(path)
     for number, row in raw_rows(path):
         try:

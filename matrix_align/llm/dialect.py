@@ -68,7 +68,7 @@ class Dialect:
             self._room = "max_completion_tokens"
         elif fields := {"temperature", "seed"} & refusal.about - self._left_out:
             self._left_out |= fields
-            log.warning("%s takes no %s; it is left out", self._url, " and no ".join(sorted(fields)))
+            log.warning("%s accepts no %s; requests leave it out", self._url, " and no ".join(sorted(fields)))
         elif refusal.about & {"turns", "system"}:
             self._merge(chat, refusal.about)
         elif "schema" in refusal.about and form in INSTEAD:
@@ -85,7 +85,9 @@ class Dialect:
     def broke(self, status: int, reply: Wanted[Any]) -> str:
         """Learns that only requests with the schema get this status. Returns the form to ask in next."""
         self._failed(
-            list(INSTEAD), reply, f"answers {status} to the schema of {class_of(reply).__name__}, and to no plain call"
+            list(INSTEAD),
+            reply,
+            f"answers {status} to the schema of {class_of(reply).__name__}, but not to plain calls",
         )
         return "words"
 
@@ -99,13 +101,13 @@ class Dialect:
         if "{" in text:
             self._replies[form, class_of(reply).__name__] += 1
         elif text:
-            self._failed(list(INSTEAD), reply, f"passes over the schema of {class_of(reply).__name__}")
+            self._failed(list(INSTEAD), reply, f"ignores the schema of {class_of(reply).__name__}")
 
     def _failed(self, forms: list[str], reply: Wanted[Any], what: str) -> None:
         before = self.form(reply)
         self._failures.update((form, class_of(reply).__name__) for form in forms)
         if self.form(reply) != before:
-            log.warning("%s %s; from now on that is asked for %s", self._url, what, INSTEAD[forms[-1]])
+            log.warning("%s %s; from now on, that reply is asked for %s", self._url, what, INSTEAD[forms[-1]])
 
     def _given_up(self, form: str, reply: Wanted[Any]) -> bool:
         failures = self._failures[form, class_of(reply).__name__]
@@ -119,7 +121,7 @@ class Dialect:
                 self._merges.add(part)
                 if self._merged(chat) != before:
                     what = "no two turns of one role" if part == "turns" else "no system role"
-                    log.warning("%s takes %s; they are merged into one user turn", self._url, what)
+                    log.warning("%s accepts %s; they are merged into one user turn", self._url, what)
                     return
 
     def _merged(self, chat: Chat) -> Chat:

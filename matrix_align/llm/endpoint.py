@@ -126,18 +126,18 @@ class Endpoint:
                     ]
                 continue
             reasoning = completion.reasoning if written is completion.text else ""
-            found = Reply(value, written, reasoning, _timed(usage, began), cut=completion.cut)
+            answer = Reply(value, written, reasoning, _timed(usage, began), cut=completion.cut)
             if completion.ended == "length" and reasoning and is_text(reply):
-                short, room = found, room * ROOM
+                short, room = answer, room * ROOM
                 continue
             if room > sampling.max_tokens:  # a model that reasons at length does so every time
                 self._roomier[is_text(reply)] = min(room // sampling.max_tokens, ROOM)
-            return found
+            return answer
         if short:
             return replace(short, usage=_timed(usage, began))
         bad = BadReply(
-            f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or a larger model; "
-            f"the last: {shorten(fault, 300)}",
+            f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or use a larger model; "
+            f"the last fault: {shorten(fault, 300)}",
             text,
         )
         bad.usage = _timed(usage, began)
@@ -205,8 +205,8 @@ class Endpoint:
             models = {}
         if not self.name:
             if len(models) != 1:
-                known = shorten(", ".join(models), 300) or "none"
-                raise InputError(f"{self.url} serves {len(models)} models; name one with --model (it has: {known})")
+                names = shorten(", ".join(models), 300) or "none"
+                raise InputError(f"{self.url} serves {len(models)} models; name one with --model (it has: {names})")
             self.name = next(iter(models))
         if not self._told_digest:
             fields = known_by(models, self.name, self._http.date)
@@ -228,7 +228,7 @@ class Endpoint:
             if fields and digest_of(fields) != self.digest:
                 raise InputError(
                     f"{self.url} has come back with other weights under the name {self.name}, as its list of models "
-                    "says: serve the earlier ones again, or begin anew; if they are the same, begin with a --digest"
+                    "says: serve the earlier ones again, or start anew; if they are the same, start with --digest"
                 )
         self._checked_at = breaks
 
@@ -258,9 +258,9 @@ def _value(completion: Completion, reply: Wanted[T]) -> tuple[T, str]:
     """The value of a completion, and the text it was made from. Raises ValueError if it is unusable."""
     text = completion.text
     if completion.stray:
-        raise ValueError(f"the reply holds {completion.stray}: what of it is the answer can't be told")
+        raise ValueError(f"the reply holds {completion.stray}, so it is not clear which part is the answer")
     if completion.ended == "filter" and not (text and is_text(reply)):
-        raise ValueError("a content filter of the server's has ended the reply")
+        raise ValueError("the server's content filter has ended the reply")
     if not text and not is_text(reply) and completion.reasoning.startswith("{"):
         text = completion.reasoning  # some servers mistake a whole JSON reply for reasoning
     elif not text and completion.ended != "stop":  # an empty reply counts only if the model chose to stop

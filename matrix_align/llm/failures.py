@@ -126,21 +126,21 @@ def error_of(failure: Failure, url: str, words: str, wait: float = 0.0) -> Model
     `words` are the failure's words, safe to show. `wait` is how many seconds the server asks to wait. A request that
     got Overloaded is sent again; every other error is final.
     """
-    status, said = failure.status, f"{url} answered {failure.status}: {words}"
+    status, message = failure.status, f"{url} answered {failure.status}: {words}"
     if status == 402 or QUOTA.search(failure.said):
-        return QuotaExceeded(f"{said}. The account has nothing left to spend", status, words)
+        return QuotaExceeded(f"{message}. The account has nothing left to spend", status, words)
     if status == 413 or TOO_LARGE.search(failure.said):
-        return ContextOverflow(said, status, words)
+        return ContextOverflow(message, status, words)
     if status in (400, 422, 500) and OVERFLOW.search(failure.said):
-        return ContextOverflow(said, status, words)
+        return ContextOverflow(message, status, words)
     about = _about(failure.said)
     if passes(status) and not (status == 500 and about & {"system", "turns"}):  # llama.cpp: 500 if the template refuses
-        return Overloaded(said, status, wait)
+        return Overloaded(message, status, wait)
     if status in (401, 403):
-        said += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
+        message += ". Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY) to this server's key"
     if status == 404:
-        said += ". Check the address and the model's name"
-    return Refused(said, status, words, about)
+        message += ". Check the address and the model's name"
+    return Refused(message, status, words, about)
 
 
 def rejected_reply(body: Any) -> dict[str, Any] | None:
@@ -158,18 +158,18 @@ def rejected_reply(body: Any) -> dict[str, Any] | None:
 
 def _about(said: str) -> frozenset[Part]:
     """Which parts of the request a refusal is about."""
-    found: set[Part] = set()
+    parts: set[Part] = set()
     if "max_completion_tokens" in said:
-        found.add("max_tokens")
+        parts.add("max_tokens")
     if NOT_TAKEN.search(said):
-        found.update(name for name in SAMPLING if re.search(rf"\b{name}\b", said))
+        parts.update(name for name in SAMPLING if re.search(rf"\b{name}\b", said))
     if SCHEMA.search(said):
-        found.add("schema")
+        parts.add("schema")
     if SYSTEM.search(said):
-        found.add("system")
+        parts.add("system")
     if TURNS.search(said):
-        found.add("turns")
-    return frozenset(found)
+        parts.add("turns")
+    return frozenset(parts)
 
 
 def _inside(error: dict[str, Any]) -> Failure:

@@ -107,7 +107,7 @@ class Connection:
             ) as response:
                 return self._usable_body(response, await _read(response), path)
         except (aiohttp.InvalidURL, ValueError) as error:
-            raise InputError(f"{self.url} is no usable address: {self._shown(str(error), 200)}") from None
+            raise InputError(f"{self.url} is not a usable address: {self._shown(str(error), 200)}") from None
         except aiohttp.ConnectionTimeoutError:
             within = f"no connection within {self._timeout.sock_connect:g} s"
             raise Unreachable(f"{self.url} can't be reached: {within}") from None
@@ -140,8 +140,8 @@ class Connection:
             body = _json(text)
         except (ValueError, RecursionError):
             if response.status == 200:
-                said = self._shown(text, 120)
-                raise Unreachable(f"{self.url}/{path} sent no JSON: {said!r}; {NO_API}", how="no JSON") from None
+                shown = self._shown(text, 120)
+                raise Unreachable(f"{self.url}/{path} sent no JSON: {shown!r}; {NO_API}", how="no JSON") from None
         if rejected := rejected_reply(body):
             return rejected
         if failure := failure_in(response.status, body):
@@ -162,7 +162,7 @@ def _usable(key: str | None) -> str | None:
     """The key in a form that a header can carry. A key from a file may end in a line break."""
     key = key.strip() if key else None
     if key and not (key.isascii() and key.isprintable()):
-        raise InputError("the API key holds characters that no key has; set MATRIX_ALIGN_API_KEY again")
+        raise InputError("the API key holds characters that a key can't have; set MATRIX_ALIGN_API_KEY again")
     return key or None
 
 
@@ -181,7 +181,7 @@ def _base(url: str) -> str:
         usable = False
     if not usable or not f"{url}{query}".isprintable() or " " in f"{url}{query}":
         shown = f"{url}{asked}{query}"
-        raise InputError(f"{shown!r} is no address of a server; wanted something like http://localhost:8000/v1")
+        raise InputError(f"{shown!r} is not a server's address; wanted something like http://localhost:8000/v1")
     base = url if parts.path.strip("/") else f"{url}/v1"
     return f"{base}?{query}" if query else base
 

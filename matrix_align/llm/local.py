@@ -93,7 +93,7 @@ def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None
             wanted = "was it tuned from this model?" if adapter else "is it a whole GGUF file of a language model?"
             raise InputError(f"llama.cpp can't load {what} ({error}): {wanted}") from None
         raise EmbeddedError(
-            f"llama.cpp can't serve {model} ({error}); delete {path.resolve()} if it is damaged, it is fetched again"
+            f"llama.cpp can't serve {model} ({error}); if {path.resolve()} is damaged, delete it: it is fetched again"
         ) from None
     runs = False
     try:
@@ -116,7 +116,7 @@ def _await_loop(address: str, key: str) -> None:
         connection.request("GET", "/slots", headers={"Authorization": f"Bearer {key}"})
         connection.getresponse().read()
     except (OSError, HTTPException) as error:
-        raise EmbeddedError(f"the embedded server has started and does not answer ({error}); try again") from None
+        raise EmbeddedError(f"the embedded server has started but does not answer ({error}); try again") from None
     finally:
         connection.close()
 

@@ -110,8 +110,8 @@ def part(text: str) -> Parted:
     kinds = tuple(name for name, kind in KINDS.items() if kind.sign in text)
     end = _end(text)
     scan = _Scan(text)
-    for found in _marks(kinds).finditer(text, 0, end):
-        scan.take(found)
+    for mark in _marks(kinds).finditer(text, 0, end):
+        scan.take(mark)
     if scan.opened and scan.begins(scan.opened):
         if not scan.last_closing:
             return Parted(text[scan.opened.end() : end].strip(), "")
@@ -158,8 +158,8 @@ class _Scan:
         """Whether only space stands before a mark, at the beginning of the text or after earlier reasoning."""
         return not self.text[self.answer : mark.start()].strip()
 
-    def take(self, found: re.Match[str]) -> None:
-        which, _, name = str(found.lastgroup).partition("_")
+    def take(self, mark: re.Match[str]) -> None:
+        which, _, name = str(mark.lastgroup).partition("_")
         if which == "line":
             self._ticked = self._spoken_of_here = False
         elif which == "fence":
@@ -167,49 +167,49 @@ class _Scan:
         elif which == "tick":
             self._ticked = not self._ticked
         elif which == "o":
-            self._open(found, KINDS[name])
+            self._open(mark, KINDS[name])
         elif which == "c":
-            self._close(found, KINDS[name])
-        elif not self.stray and not self._in_a_sentence(found):
-            self.stray = found.group()
+            self._close(mark, KINDS[name])
+        elif not self.stray and not self._in_a_sentence(mark):
+            self.stray = mark.group()
 
-    def _open(self, found: re.Match[str], kind: Kind) -> None:
-        if self.opened or (kind.pair and not self.begins(found)):
+    def _open(self, mark: re.Match[str], kind: Kind) -> None:
+        if self.opened or (kind.pair and not self.begins(mark)):
             return
-        if self._in_a_sentence(found):
+        if self._in_a_sentence(mark):
             self._spoken_of = True
             self._spoken_of_here = not (self._fenced or self._ticked)  # code mentions the closing mark in code too
-        elif self.begins(found) or not self._goes_on(found):
-            self.opened, self.last_closing = found, None
-            if not self.answer and self.begins(found):
-                self.thought = found.end()
+        elif self.begins(mark) or not self._goes_on(mark):
+            self.opened, self.last_closing = mark, None
+            if not self.answer and self.begins(mark):
+                self.thought = mark.end()
 
-    def _close(self, found: re.Match[str], kind: Kind) -> None:
+    def _close(self, mark: re.Match[str], kind: Kind) -> None:
         if kind.pair and not (self.opened and KINDS[str(self.opened.lastgroup)[2:]] is kind):
             return
-        self.last_closing = found
+        self.last_closing = mark
         if self.opened:
             begun = self.text[max(0, self.opened.start() - _NEAR) : self.opened.start()]
-            within = self.text[self.opened.start() : self.opened.start() + _NEAR].partition(found.group())
+            within = self.text[self.opened.start() : self.opened.start() + _NEAR].partition(mark.group())
             one_line = bool(within[1]) and "\n" not in within[0]
             midway = begun[-1:] in (" ", "\t") and not begun.rstrip().endswith(_SENTENCE_END)
-            if midway and one_line and self._goes_on(found):
+            if midway and one_line and self._goes_on(mark):
                 self.opened, self._spoken_of = None, True  # both marks in one sentence: an example
                 return
         elif self._spoken_of_here:
             return
-        if not self._in_a_sentence(found, closing=True):
-            self.answer, self.thought_end = found.end(), found.start()
+        if not self._in_a_sentence(mark, closing=True):
+            self.answer, self.thought_end = mark.end(), mark.start()
             self._ended()
 
-    def _in_a_sentence(self, found: re.Match[str], closing: bool = False) -> bool:
+    def _in_a_sentence(self, mark: re.Match[str], closing: bool = False) -> bool:
         """Whether a mark is only mentioned: it stands in code, in quotes, or in the middle of a sentence."""
         if self._fenced:
-            self.in_open_code = self.in_open_code or found.group()
+            self.in_open_code = self.in_open_code or mark.group()
         if self._fenced or self._ticked:
             return True
-        before = self.text[max(0, found.start() - _NEAR) : found.start()].rpartition("\n")[2]
-        after = self.text[found.end() : found.end() + _NEAR].partition("\n")[0]
+        before = self.text[max(0, mark.start() - _NEAR) : mark.start()].rpartition("\n")[2]
+        after = self.text[mark.end() : mark.end() + _NEAR].partition("\n")[0]
         if not before.strip():
             return False
         if after and _QUOTES.get(before[-1]) == after[0]:
@@ -219,11 +219,11 @@ class _Scan:
             return False
         if not after.strip():
             return self._spoken_of or not closing
-        return self._goes_on(found)
+        return self._goes_on(mark)
 
-    def _goes_on(self, found: re.Match[str]) -> bool:
+    def _goes_on(self, mark: re.Match[str]) -> bool:
         """Whether the line continues after a mark as a sentence continues after a word."""
-        after = self.text[found.end() : found.end() + _NEAR].partition("\n")[0]
+        after = self.text[mark.end() : mark.end() + _NEAR].partition("\n")[0]
         first = after.lstrip()[:1]
         return first in _GOES_ON if first and not first.isalpha() else after[:1].isspace() and first.islower()
 

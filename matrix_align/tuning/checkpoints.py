@@ -10,7 +10,7 @@ from .. import provenance
 from ..errors import InputError
 from .base import PROVENANCE, Base
 
-NOTE = "How this adapter is tuned. `matrix-align tune` with the same options goes on with it."
+NOTE = "How this adapter is tuned. `matrix-align tune` with the same options continues it."
 FOLDER = "checkpoints"
 HISTORY = "history.json"  # written last, so it marks a finished tuning
 

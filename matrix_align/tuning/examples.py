@@ -84,28 +84,28 @@ def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: L
 
     Raises InputError if the file holds no usable row.
     """
-    found, ends = Examples(path), stops(tokenizer)
+    collected, ends = Examples(path), stops(tokenizer)
     for number, row in raw_rows(path):
         place = f"{path}:{number}"
         try:
             prompt, chosen, rejected = _checked(row, method)
-            lengths = [_length(tokenizer, prompt + answer, ends, found) for answer in (chosen, rejected) if answer]
+            lengths = [_length(tokenizer, prompt + answer, ends, collected) for answer in (chosen, rejected) if answer]
             if max(lengths) > limit:
                 prompt_length = len(tokens(tokenizer, opened(tokenizer, prompt)))
                 if too_long == "drop" or prompt_length >= limit:
-                    found.dropped += 1  # a row with only its prompt left teaches nothing
+                    collected.dropped += 1  # a row with only its prompt left teaches nothing
                     continue
-                found.cut += 1
+                collected.cut += 1
         except ValueError as error:
-            found.faults.append(f"{place}: {error}")
+            collected.faults.append(f"{place}: {error}")
             continue
         lengths = [min(length, limit) for length in lengths]
-        found.rows.append(Example(place, prompt, chosen, rejected, max(lengths), sum(lengths)))
-    if not found.rows:
-        why = f"; the first: {found.faults[0]}" if found.faults else ""
-        why = why or (f"; all {found.dropped:,} are longer than {limit:,} tokens" if found.dropped else "")
+        collected.rows.append(Example(place, prompt, chosen, rejected, max(lengths), sum(lengths)))
+    if not collected.rows:
+        why = f"; the first: {collected.faults[0]}" if collected.faults else ""
+        why = why or (f"; all {collected.dropped:,} are longer than {limit:,} tokens" if collected.dropped else "")
         raise InputError(f"{path} holds no row to learn from{why}; `matrix-align export --format {method}` writes some")
-    return found
+    return collected
 
 
 def limit_of(base: str, tokens_at_most: int) -> Limit:
@@ -156,11 +156,11 @@ def _turns(row: dict[str, Any], name: str) -> Turns:
     return [message.model_dump() for message in messages(turns, name)]
 
 
-def _length(tokenizer: Any, turns: Turns, ends: frozenset[int], found: Examples) -> int:
+def _length(tokenizer: Any, turns: Turns, ends: frozenset[int], collected: Examples) -> int:
     """The number of tokens of a prompt and its answer. Raises ValueError if a model can't learn from them."""
     *prompt, answer = turns
     layout = laid_out(tokenizer, prompt, answer["content"])
     if ends.isdisjoint(tokens(tokenizer, layout.text[layout.end :])):
         raise ValueError("the base's chat template writes no end of turn after the answer")
-    found.unlike = found.unlike or unlike_serving(tokenizer, prompt, layout)
+    collected.unlike = collected.unlike or unlike_serving(tokenizer, prompt, layout)
     return len(tokens(tokenizer, layout.text))

@@ -26,14 +26,14 @@ def note_measured(folder: Path, table: str) -> None:
     path = folder / CARD
     with suppress(FileNotFoundError):
         text = path.read_text(encoding="utf-8")
-        head, found, rest = text.partition(f"{MEASURED}\n\n")
-        if found:
+        head, heading, rest = text.partition(f"{MEASURED}\n\n")
+        if heading:
             before, _, tail = rest.partition("\n\n## ")
             rows, earlier = table.splitlines(), before.splitlines()
             if earlier[:2] == rows[:2]:
                 measures = {row.split("|")[1] for row in rows}
                 rows += [row for row in earlier if row.split("|")[1] not in measures]
-            text = "\n".join([f"{head}{found}{rows[0]}", *rows[1:]])
+            text = "\n".join([f"{head}{heading}{rows[0]}", *rows[1:]])
             path.write_text(f"{text}\n\n## {tail}", encoding="utf-8")
 
 
@@ -79,8 +79,8 @@ def model_card(
         "",
         "`adapter_model.safetensors` is PEFT's (vLLM: `--enable-lora --lora-modules tuned=.`)"
         f"{', `adapter.gguf` the same for llama.cpp' if base.gguf else ''};",
-        "`merged/` and `merged.gguf`, where they are, the whole weights; `curves.png` the loss,",
-        "`history.json` every step, `tune.toml` all settings.",
+        "`merged/` and `merged.gguf`, if present, are the whole weights; `curves.png` shows the loss,",
+        "`history.json` holds every step, `tune.toml` all settings.",
         "",
         "## Settings",
         "",

@@ -62,9 +62,9 @@ def tune(asked: Tuning) -> dict[str, Any]:
 
     base = bases.named(asked.base)
     if asked.gguf and not base.gguf:
-        raise InputError(f"--gguf goes with a base that is a GGUF file; {base.name} is none (--merge does its weights)")
+        raise InputError(f"--gguf wants a base that is a GGUF file, and {base.name} is not one; use --merge instead")
     if asked.qlora and base.gguf:
-        raise InputError(f"--qlora goes with a folder or a hub name; {base.name} is a GGUF file, tune without it")
+        raise InputError(f"--qlora wants a folder or a hub name, and {base.name} is a GGUF file; tune without it")
     tokenizer = bases.tokenizer(base)
     with quiet():
         settings = config.resolved(asked.method, asked.config)
