@@ -93,7 +93,7 @@ def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None
             wanted = "was it tuned from this model?" if adapter else "is it a whole GGUF file of a language model?"
             raise InputError(f"llama.cpp can't load {what} ({error}): {wanted}") from None
         raise EmbeddedError(
-            f"llama.cpp can't serve {model} ({error}); if {path.resolve()} is damaged, delete it: it is fetched again"
+            f"llama.cpp can't serve {model} ({error}); if {path.resolve()} is damaged, delete it to fetch it again"
         ) from None
     runs = False
     try:
