@@ -76,18 +76,32 @@ def answer_of(cli: Run, *args: str, **env: str) -> Answer:
     return Answer.model_validate_json(done.stdout)
 
 
+def vanilla_of(cli: Run, tmp_path: Path, *args: str, **env: str) -> Answer:
+    """The model's own answer through the real command: one call, where a scene would prove no more."""
+    source, out = tmp_path / "question.txt", tmp_path / "run"
+    source.write_text(f"{ASKED}\n")
+    command = ("generate", str(source), "--method", "vanilla", "--out", str(out), "--answer-tokens", "16")
+    done = cli(*command, *args, timeout=PATIENCE, **env)
+    assert done.returncode == 0, done.stderr
+    with Store(out / "record.db", read_only=True) as store:
+        [row] = store.answers()
+        answer = store.answer(row.id)
+    assert answer and answer.text
+    return answer
+
+
 @pytest.mark.embedded
-def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
+def test_scene_of_two_roles_and_two_steps(cli: Run) -> None:
     """It ends with both responses and is well formed."""
-    answer = answer_of(cli, "--roles", "3", "--steps", "4")
+    answer = answer_of(cli, "--roles", "2", "--steps", "2")
     assert answer.initial
     assert answer.text
     assert answer.error is None
     scene = Scene.of(answer)
     situation, cast, plan = scene.set_up
     names = [situation.ego, *cast.names()]
-    assert len(set(names)) == len(names) <= 1 + 3
-    assert len(plan.steps) <= 4
+    assert len(set(names)) == len(names) <= 1 + 2
+    assert len(plan.steps) <= 2
     assert [event.number for event in scene.events] == list(range(1, len(scene.events) + 1))
     for event in scene.events:
         assert event.actor in names
@@ -95,18 +109,15 @@ def test_scene_of_three_roles_and_four_steps(cli: Run) -> None:
     assert scene.ending
     assert scene.critique
     assert {point.incident for point in scene.critique.points} <= set(scene.references)
-    assert answer.depth <= 6 + 4 * 4
+    assert answer.depth <= 6 + 4 * 2
     assert 0 < answer.usage.cached_tokens < answer.usage.prompt_tokens
     assert all(call.usage.completion_tokens > 0 for call in answer.calls)
 
 
 @pytest.mark.embedded
-def test_offline_with_weights_cached(cli: Run) -> None:
+def test_offline_with_weights_cached(cli: Run, tmp_path: Path) -> None:
     default_weights()
-    assert (
-        answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", **OFFLINE).model
-        == "SmolLM2-135M-Instruct"
-    )
+    assert vanilla_of(cli, tmp_path, **OFFLINE).model == "SmolLM2-135M-Instruct"
 
 
 class OneAtATime:
@@ -137,7 +148,7 @@ async def test_same_seed_same_scene(tmp_path: Path) -> None:
             async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as endpoint:
                 model = Recorded(OneAtATime(endpoint), store)
                 drawn = Sampling(temperature=0.3, max_tokens=48, seed=5)
-                answer, _ = await answered(model, ASKED, drawn, roles=2, steps=1)
+                answer, _ = await answered(model, ASKED, drawn, roles=1, steps=1)
         assert not any(call.recorded for call in answer.calls)
         answers.append(answer)
     one, two = (answer.model_dump(exclude={"calls", "usage"}) for answer in answers)
@@ -157,8 +168,7 @@ def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
 def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "picnic-model.gguf"
     file.symlink_to(default_weights())
-    answer = answer_of(cli, "--roles", "1", "--steps", "1", "--answer-tokens", "16", "--model", str(file))
-    assert answer.model == "picnic-model"
+    assert vanilla_of(cli, tmp_path, "--model", str(file)).model == "picnic-model"
 
 
 @pytest.mark.embedded

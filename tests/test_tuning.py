@@ -230,7 +230,7 @@ def test_without_a_launcher_one_gpu_is_used(base: Path, tmp_path: Path, monkeypa
     """The first allowed GPU is used. On several, transformers would multiply the batch."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     data = str(tiny.rows(tmp_path / "sft.jsonl"))
-    monkeypatch.setattr("sys.argv", ["matrix-align", "tune", data, "--base", str(base), "--out", data])
+    monkeypatch.setattr("sys.argv", ["matrix-align", "tune", data, "--base", str(base), "--out", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
@@ -275,12 +275,12 @@ def test_mistakes(base: Path, tmp_path: Path, cli: Cli) -> None:
         ((str(data), "--config", str(tmp_path / "push.toml")), "push_to_hub is decided"),
         ((dpo, "--method", "dpo", "--config", str(tmp_path / "loss.toml")), "foo"),
         ((str(data), "--out", str(tmp_path / "full")), "holds other files"),
-        ((str(data), "--out", str(tmp_path / "full/other.txt")), "can't make the folder --out"),
+        ((str(data), "--out", str(tmp_path / "full/other.txt")), "that is a file; wanted a folder"),
         ((str(data), "--qlora"), "needs a GPU"),
         ((str(data), "--gguf"), "--gguf wants a base that is a GGUF"),
         ((str(data), "--method", "dpo"), "rows of messages go with --method sft"),
         ((dpo,), "rows of prompt, chosen and rejected go with --method dpo"),
-        ((str(data), "--test", str(tmp_path)), "is a directory"),
+        ((str(data), "--test", str(tmp_path)), "that is a folder; wanted a file"),
     ]
     for args, words in wrong:
         given = ("--base", str(base)) if "--base" not in args else ()
