@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ async def watched(
     question: str | Question = "How do I ask for a raise?",
     sampling: Sampling | None = None,
     **settings: int,
-) -> AsyncIterator[Answer]:
+) -> AsyncGenerator[Answer, None]:
     """Every state of the answer as `matrix` makes it. `settings` are the scene's."""
     asked = question if isinstance(question, Question) else Question(text=question)
     given = Settings(**{"roles": 3, "steps": 3, **settings})

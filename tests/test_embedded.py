@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TypeVar
 from urllib.error import HTTPError
@@ -40,7 +40,7 @@ from matrix_align.llm.local import serve
 from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
 
-from .conftest import HANG, Run, answered, complaint
+from .conftest import HANG, Run, complaint, watched
 from .embedded import OFFLINE, PATIENCE, default_weights
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -91,9 +91,9 @@ def vanilla_of(cli: Run, tmp_path: Path, *args: str, **env: str) -> Answer:
 
 
 @pytest.mark.embedded
-def test_scene_of_two_roles_and_two_steps(cli: Run) -> None:
+def test_scene_of_two_roles_and_one_step(cli: Run) -> None:
     """It ends with both responses and is well formed."""
-    answer = answer_of(cli, "--roles", "2", "--steps", "2")
+    answer = answer_of(cli, "--roles", "2", "--steps", "1")
     assert answer.initial
     assert answer.text
     assert answer.error is None
@@ -101,7 +101,7 @@ def test_scene_of_two_roles_and_two_steps(cli: Run) -> None:
     situation, cast, plan = scene.set_up
     names = [situation.ego, *cast.names()]
     assert len(set(names)) == len(names) <= 1 + 2
-    assert len(plan.steps) <= 2
+    assert len(plan.steps) == 1
     assert [event.number for event in scene.events] == list(range(1, len(scene.events) + 1))
     for event in scene.events:
         assert event.actor in names
@@ -109,7 +109,7 @@ def test_scene_of_two_roles_and_two_steps(cli: Run) -> None:
     assert scene.ending
     assert scene.critique
     assert {point.incident for point in scene.critique.points} <= set(scene.references)
-    assert answer.depth <= 6 + 4 * 2
+    assert answer.depth <= 6 + 4
     assert 0 < answer.usage.cached_tokens < answer.usage.prompt_tokens
     assert all(call.usage.completion_tokens > 0 for call in answer.calls)
 
@@ -138,7 +138,7 @@ class OneAtATime:
 
 @pytest.mark.embedded
 async def test_same_seed_same_scene(tmp_path: Path) -> None:
-    """Played twice, on two servers and into two records, the scene has the same words.
+    """Played twice as far as its plan, on two servers and into two records, the scene has the same words.
 
     No call comes from the record.
     """
@@ -148,7 +148,8 @@ async def test_same_seed_same_scene(tmp_path: Path) -> None:
             async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as endpoint:
                 model = Recorded(OneAtATime(endpoint), store)
                 drawn = Sampling(temperature=0.3, max_tokens=48, seed=5)
-                answer, _ = await answered(model, ASKED, drawn, roles=1, steps=1)
+                async with aclosing(watched(model, ASKED, drawn, roles=1, steps=1)) as states:
+                    answer = await anext(state async for state in states if Scene.of(state).plan)
         assert not any(call.recorded for call in answer.calls)
         answers.append(answer)
     one, two = (answer.model_dump(exclude={"calls", "usage"}) for answer in answers)

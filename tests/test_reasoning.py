@@ -164,7 +164,7 @@ parts = [" ", "\\n", "```", "```\\n", "`", "<think>", "</think>", "</think>\\n",
 parts += ["<|im_end|>", "[THINK]", "<|channel|>", "<|start|>", "</s> ", "assistantfinal", "<|", "<", "["]
 parts += ["<|channel|>analysis<|message|>"]
 for part_ in parts:
-    run = part_ * 100_000
+    run = part_ * 30_000
     for text in (run, f"x{run}x", f"<think>{run}x", f"{run}</think>Blue."):
         part(text)
 """

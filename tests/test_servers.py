@@ -166,11 +166,14 @@ def test_server_that_refuses_all_from_now_on(
     assert set(rows(tmp_path / "run", "SELECT state FROM inputs")) <= {("waiting",), ("done",)}
 
 
-def test_trouble_is_told(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
+def test_trouble_is_told(
+    cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is reported even if nobody watches a progress bar."""
+    monkeypatch.setattr("matrix_align.llm.http.random.uniform", lambda low, high: 0.0)  # no back-off
     server.faults = [lambda request: error(500, "out of memory")] * 1000
     command = ("generate", str(questions), "--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL)
-    told = cli(*command, "--max-time", "12s")
+    told = cli(*command, "--max-time", "4s")
     assert "out of memory" in told.stderr
 
 
