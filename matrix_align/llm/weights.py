@@ -144,11 +144,15 @@ def _from_index(entry: Builtin, problem: str) -> Path:
 def _alone(folder: Path, entry: Builtin) -> Iterator[None]:
     """Lets one process at a time fetch this model; the others wait, and find it there."""
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{entry.name}.lock")
     try:
-        with FileLock(folder / f".{entry.name}.lock"):
-            yield
-    except NotImplementedError:
+        lock.acquire()
+    except NotImplementedError:  # so filelock says that a disk has no locks
         raise EmbeddedError(f"the disk of {folder} has no locks; set MATRIX_ALIGN_CACHE") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _requantise(source: Path, ready: Path) -> None:
