@@ -41,7 +41,7 @@ def test_what_a_model_wrote_is_no_markup_and_moves_no_cursor(simulate: Run, serv
 def test_json_is_one_object_and_nothing_else(simulate: Run) -> None:
     answer = answer_of(simulate(ASKED, "--json", "--seed", "4"))
     assert answer.question == Question(text=ASKED)
-    assert (answer.settings, answer.sampling.seed) == ({"roles": 3, "steps": 2, "memory": 6000}, 4)
+    assert (answer.settings, answer.sampling.seed) == ({"roles": 3, "steps": 2, "memory": 6000, "detail": "full"}, 4)
     assert answer.ending
     assert answer.text
     assert answer.usage.cached_tokens > 0

@@ -82,6 +82,8 @@ def test_other_settings_are_refused_with_the_difference(
     told = cli(*command, "--roles", "3", "--steps", "1")
     assert told.returncode == 2
     assert "settings.roles was 2, is 3" in told.stderr
+    told = cli(*command, *SMALL, "--detail", "brief")
+    assert 'settings.detail was "full", is "brief"' in told.stderr
     told = cli(*command, *SMALL, "--model", "another")
     assert 'model.name was "fake-model", is "another"' in told.stderr
 

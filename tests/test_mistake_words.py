@@ -14,6 +14,7 @@ from .conftest import Run, complaint
 from .fake import FakeServer
 from .records import answer
 
+PLAYING = ("simulate q", "generate q.csv --out run", "measure --benign q.csv --out new", "iterate q.csv --out loop")
 MISTAKES = [
     ("simulate Should I sell?", "simulate takes no further argument (got 'I sell?'); put the whole question in quotes"),
     ("simulate q --roles 0", "--roles is a whole number from 1 to 20 (got 0)"),
@@ -31,6 +32,7 @@ MISTAKES = [
     ("generate", "--out is missing; give the folder of the run"),
     ("generate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
     ("generate . --out run", ". is a folder; give the files in it"),
+    ("generate q.csv --out run --method vanilla --detail full", "--method vanilla has no setting --detail; leave it"),
     ("generate q.csv --out run --engine spark", "--engine is local or ray (got spark)"),
     ("generate q.csv --out run --limit 0", "--limit is a whole number of at least 1 (got 0)"),
     ("generate q.csv --out run --max-cost -1", "--max-cost is a number of at least 0 (got -1)"),
@@ -43,7 +45,8 @@ MISTAKES = [
     ("measure --out q.csv", "--out q.csv: that is a file; wanted a folder"),
     ("iterate q.csv --out loop --rounds 0", "--rounds is a whole number of at least 1 (got 0)"),
     ("iterate q.csv --out q.csv", "--out q.csv: that is a file; wanted a folder"),
-    ("models embedded another", "models takes no further argument (got 'another'); --help says what it takes"),
+    *((f"{command} --detail long", "--detail is brief or full (got long)") for command in PLAYING),
+    ("models smollm2-135m another", "models takes no further argument (got 'another'); --help says what it takes"),
     ("scenes --limit 0", "--limit is a whole number of at least 1 (got 0)"),
     ("scenes 9b61", "to print a scene: matrix-align scenes show 9b61"),
     ("scenes show", "ID is missing; give the id of the scene"),

@@ -23,6 +23,8 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    Detail,
+    DetailOf,
     Digest,
     Memory,
     ModelName,
@@ -69,6 +71,7 @@ def generate(
     ] = "matrix",
     roles: Annotated[int, typer.Option(help=ROLES, show_default=_new("5"))] = 5,
     steps: Annotated[int, typer.Option(help=STEPS, show_default=_new("5"))] = 5,
+    detail: DetailOf = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="URL of an OpenAI-compatible server. Give it several times to share the work."),
@@ -129,8 +132,8 @@ def generate(
     if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
         raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
     setup = _setup(
-        context, Run.setup_in(out) if tables else None, bool(endpoint), method, roles, steps, memory, seed, temperature,
-        answer_tokens,
+        context, Run.setup_in(out) if tables else None, bool(endpoint), method, roles, steps, memory, detail, seed,
+        temperature, answer_tokens,
     )  # fmt: skip
     tally = budget(max_tokens, max_cost, prices, max_time)
     console = Console(stderr=True, highlight=False)
@@ -181,6 +184,7 @@ def _setup(
     roles: int,
     steps: int,
     memory: int | None,
+    detail: Detail | None,
     seed: int,
     temperature: float | None,
     answer_tokens: int | None,
@@ -188,9 +192,11 @@ def _setup(
     """The setup of the command line. For a run that exists: the run's setup with the options that were given."""
     if made and not typed(context, "method"):
         method = made.method.name
-    setup = setup_of(endpoint, seed, temperature, answer_tokens, method, roles=roles, steps=steps, memory=memory)
+    setup = setup_of(
+        endpoint, seed, temperature, answer_tokens, method, roles=roles, steps=steps, memory=memory, detail=detail
+    )
     own = type(setup.settings).model_fields
-    if strange := [name for name in ("roles", "steps", "memory") if typed(context, name) and name not in own]:
+    if strange := [name for name in ("roles", "steps", "memory", "detail") if typed(context, name) and name not in own]:
         raise InputError(f"--method {method} has no setting --{strange[0]}; leave it out")
     if not made or made.method is not setup.method:
         return setup

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import InputError
 from .export import shares_of
-from .options import FOLDER, SOURCES, THERE, AnswerTokens, Base, Roles, Seed, Steps, setup_of
+from .options import FOLDER, SOURCES, THERE, AnswerTokens, Base, DetailOf, Roles, Seed, Steps, setup_of
 
 if TYPE_CHECKING:
     from ..data.sources import Category
@@ -45,6 +45,7 @@ def iterate(
     ] = None,
     roles: Roles = 5,
     steps: Steps = 5,
+    detail: DetailOf = None,
     seed: Seed = 0,
     answer_tokens: AnswerTokens = None,
 ) -> None:
@@ -59,7 +60,7 @@ def iterate(
         raise InputError(f"--category is helpful or harmful (got {category})")
     if bool(endpoint) != bool(serve):
         raise InputError("--serve COMMAND starts the server, --endpoint URL says where it answers; give both")
-    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
+    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
     loop = Loop(
         sources=tuple(sources),
         category=cast("Category", category),

@@ -13,6 +13,7 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    DetailOf,
     Digest,
     ModelName,
     Roles,
@@ -51,6 +52,7 @@ def measure(
     ] = None,
     roles: Roles = 3,
     steps: Steps = 3,
+    detail: DetailOf = None,
     seed: Seed = 0,
     answer_tokens: AnswerTokens = None,
     as_json: AsJson = False,
@@ -74,7 +76,7 @@ def measure(
     if card and not (against and (card / CARD).is_file()):
         raise InputError(f"--card {card}: wanted the folder of an adapter with its {CARD}, together with --against")
     earlier = read_measurement(against) if against else None
-    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps)
+    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
     sources = {"harmful": harmful, "benign": benign}
     questions = {}
     for name, source in sources.items():

@@ -1,6 +1,7 @@
 """Shared by several commands: options, the setup they describe, and JSON on standard output."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Detail(StrEnum):
+    brief = "brief"
+    full = "full"
+
+
 # Settings for a model that this process serves. On two cores, long prompts and long answers take most of the time.
-EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000}
+EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000, "detail": "brief"}
 
 # The option for each field of settings and sampling. (In `generate`, --max-tokens limits the whole run.)
-OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "seed", "temperature")}
+OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "detail", "seed", "temperature")}
 OPTIONS["max_tokens"] = "--answer-tokens"
 
 SOURCES = (
@@ -73,6 +80,11 @@ Memory = Annotated[
     int | None, typer.Option(help="Most characters of past events in a prompt. Default: 6000; without --endpoint 2000.")
 ]
 
+DetailOf = Annotated[
+    Detail | None,
+    typer.Option(help="How much the texts of a scene may say. Default: full; without --endpoint brief."),
+]
+
 
 def setup_of(
     endpoint: bool,
@@ -80,7 +92,7 @@ def setup_of(
     temperature: float | None,
     answer_tokens: int | None,
     method: str = "matrix",
-    **settings: int | None,
+    **settings: int | str | None,
 ) -> "Setup":
     """A method with its settings and sampling. None means the default, which depends on where the model is served."""
     from ..methods import METHODS, Setup

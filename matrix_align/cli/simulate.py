@@ -14,6 +14,7 @@ from .options import (
     Adapter,
     AnswerTokens,
     AsJson,
+    DetailOf,
     Digest,
     Memory,
     ModelName,
@@ -36,6 +37,7 @@ def simulate(
     question: Annotated[str, typer.Argument(help="What a user would ask. - reads it from standard input.")] = "",
     roles: Roles = 5,
     steps: Steps = 5,
+    detail: DetailOf = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
     digest: Digest = None,
@@ -55,7 +57,9 @@ def simulate(
     The API key comes from MATRIX_ALIGN_API_KEY or OPENAI_API_KEY. If the record already has a scene with the same
     question, settings and seed, it is shown again.
     """
-    setup = setup_of(bool(endpoint), seed, temperature, answer_tokens, roles=roles, steps=steps, memory=memory)
+    setup = setup_of(
+        bool(endpoint), seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
+    )
     asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, digest, adapter, store, as_json))
 
 

@@ -24,6 +24,7 @@ class Settings(Frozen):
     roles: int = Field(5, ge=1, le=20)
     steps: int = Field(5, ge=1, le=20)
     memory: int = Field(6000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
+    detail: Literal["brief", "full"] = "full"  # how much the texts of a scene may say
 
 
 class Situation(FromModel):
