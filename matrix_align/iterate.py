@@ -168,7 +168,8 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
         **config.resolved("sft", loop.config),
     }
     nothing_asked = not any(loop.out.glob("*/record.db"))
-    provenance.settle(loop.out / "iterate.toml", mine, NOTE, "loop", nothing_asked)
+    beside: provenance.Tables = {"base": {"source": base.source or None}}
+    provenance.settle(loop.out / "iterate.toml", mine, NOTE, "loop", nothing_asked, beside)
     if nothing_asked:
         write_source(loop.out / HELD_OUT, held)
         write_source(loop.out / PLAYED, played)
@@ -180,7 +181,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
 
 async def _generate(loop: Loop, base: bases.Base, folder: Path) -> None:
     async with _served(loop, base) as model:
-        with Run(folder / "run", loop.setup, model.name, model.digest or base.identity) as run:
+        with Run(folder / "run", loop.setup, model.name, model.digest or base.identity, base.source) as run:
             run.inputs.take([questions_from(str(loop.out / PLAYED))])
             counts = run.inputs.counts()
             tally = Tally(total=counts.get("waiting", 0) + counts.get("again", 0))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -122,3 +123,32 @@ def model_hub() -> Iterator[ModelHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
+    """A hub that holds nothing yet, and an empty cache. Xet, the client's own storage service, a fake has not."""
+    import huggingface_hub.constants as constants
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(tmp_path / "cache"))
+    with model_hub() as running:
+        use(running.url, monkeypatch)
+        yield running
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Takes the hub away: by the setting, or by a network that is down."""
+    import huggingface_hub.constants as constants
+
+    def away(how: str) -> None:
+        if how == "HF_HUB_OFFLINE":
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        else:
+            use("http://127.0.0.1:9", monkeypatch)
+
+    return away

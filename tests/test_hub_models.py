@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from matrix_align import InputError
 from matrix_align.llm.weights import weights_of
 from matrix_align.provenance import tables_in
-from matrix_align.tuning.base import named
 
 from . import tiny_gguf
 from .conftest import Run, complaint
-from .model_hub import COMMIT, TOKEN, ModelHub, model_hub, sha, use
+from .model_hub import COMMIT, TOKEN, ModelHub, empty_hub, sha, unreachable
+
+__all__ = ["empty_hub", "unreachable"]  # fixtures
 
 REPO = "some/a-GGUF"
 PARTS = [f"F16/a-F16-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
@@ -32,33 +31,9 @@ FILES = {
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
-    """A hub that has one repository, and an empty cache. Xet, the client's own storage service, a fake has not."""
-    import huggingface_hub.constants as constants
-
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(tmp_path / "cache"))
-    with model_hub() as running:
-        running.files[REPO] = dict(FILES)
-        use(running.url, monkeypatch)
-        yield running
-
-
-@pytest.fixture
-def unreachable(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Takes the hub away: by the setting, or by a network that is down."""
-    import huggingface_hub.constants as constants
-
-    def away(how: str) -> None:
-        if how == "HF_HUB_OFFLINE":
-            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        else:
-            use("http://127.0.0.1:9", monkeypatch)
-
-    return away
+def hub(empty_hub: ModelHub) -> ModelHub:
+    empty_hub.files[REPO] = dict(FILES)
+    return empty_hub
 
 
 def fetched(hub: ModelHub) -> set[str]:
@@ -232,14 +207,3 @@ def test_run_on_a_model_of_the_hub(hub: ModelHub, unreachable: Any, cli: Run, tm
     for name in ("hf:some/tiny", str(path)):
         again = cli("generate", "--model", name, "--out", out)
         assert again.returncode == 0, again.stderr
-
-
-def test_base_of_a_tuning(hub: ModelHub) -> None:
-    """--base takes the same names; what is split can't be tuned."""
-    base = named(f"hf:{REPO}:q8_0")
-    assert (base.name, base.gguf) == ("a-q8_0", weights_of(f"hf:{REPO}:q8_0").path)
-    with pytest.raises(InputError, match="split in several files"):
-        named(f"hf:{REPO}:f16")
-    with pytest.raises(InputError, match="there is no Q5_0"):
-        named(f"hf:{REPO}:Q5_0")
-    assert named("some/a-GGUF").gguf is None, "a name without hf: is that of a transformers model"

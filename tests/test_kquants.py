@@ -69,7 +69,7 @@ def test_text_is_that_of_transformers(architecture: str, tmp_path: Path) -> None
     path = tiny_gguf.write(tmp_path / f"{architecture}.gguf", architecture)
     base = bases.named(str(path))
     tokenizer, model = bases.tokenizer(base), adapted(base, tmp_path / "peft")
-    llamacpp.adapter(llamacpp.converted(tmp_path / "peft", path), path, tmp_path / "adapter.gguf")
+    llamacpp.adapter(llamacpp.converted(tmp_path / "peft", path), base.sha256, tmp_path / "adapter.gguf")
     alike, changed = 0, 0
     with serve(path, adapter=tmp_path / "adapter.gguf") as served:
         for prompt in PROMPTS:

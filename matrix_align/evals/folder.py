@@ -63,7 +63,7 @@ def _measure_in(out: Path, asked: Asked) -> Measurement:
     else:
         assert asked.compared, "there is something to measure"
         base = asked.compared.base
-        _settle(out, asked, "", "")
+        _settle(out, asked)
         measurement = Measurement(model=base.name, digest=base.identity, settings=asked.setup.flat())
     if asked.compared:
         preferences = preferred(asked.compared.base, asked.adapter, asked.compared.pairs, out / MARGINS)
@@ -74,22 +74,26 @@ def _measure_in(out: Path, asked: Asked) -> Measurement:
 
 async def _ask(out: Path, asked: Asked) -> Measurement:
     async with open_model(asked.endpoint, asked.model, asked.adapter, asked.digest) as model:
-        _settle(out, asked, model.name, model.digest)
+        _settle(out, asked, model.name, model.digest, model.source)
         with Store(out / "record.db") as store:
             return await measure(model, asked.questions, asked.setup, asked.scenes, store)
 
 
-def _settle(out: Path, asked: Asked, name: str, digest: str) -> None:
-    """Notes what identifies the measurement, or compares it with the note in the folder."""
-    pairs = weights = ""
+def _settle(out: Path, asked: Asked, name: str = "", digest: str = "", source: str = "") -> None:
+    """Notes what identifies the measurement, or compares it with the note in the folder.
+
+    Notes too where weights were fetched, which may be another place the next time.
+    """
+    pairs = weights = fetched = ""
     if asked.compared:
         pairs = hashlib.sha256("\n".join(sorted(asked.compared.pairs.found)).encode()).hexdigest()[:16]
-        weights = weights_of(asked.compared.base, asked.adapter)
+        weights, fetched = weights_of(asked.compared.base, asked.adapter), asked.compared.base.source
     questions = {category: digest_of(asked.questions.get(category, ())) for category in ("harmful", "benign")}
     mine: provenance.Tables = {
         "model": {"name": name, "digest": digest},
         "measure": {**questions, "scenes": asked.scenes, "preference": pairs, "weights": weights},
         **asked.setup.tables(),
     }
+    beside: provenance.Tables = {"model": {"source": source or None}, "measure": {"weights_source": fetched or None}}
     begun = holds_calls(out / "record.db") or any((out / name).exists() for name in (FILE, MARGINS))
-    provenance.settle(out / "measure.toml", mine, "What is measured here.", "measurement", not begun)
+    provenance.settle(out / "measure.toml", mine, "What is measured here.", "measurement", not begun, beside)

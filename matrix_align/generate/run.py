@@ -36,7 +36,7 @@ class Run:
         try:
             self.described(folder)  # refuses a run of another version
             empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change
-            beside = {"model": {"source": source}} if source else None
+            beside: provenance.Tables = {"model": {"source": source or None}}
             provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty, beside)
             self.store = self._closing.enter_context(Store(folder / "record.db"))
             self.store.recall_overflows()  # so that a resumed answer finds the calls that followed them

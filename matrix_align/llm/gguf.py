@@ -76,11 +76,11 @@ def dithered_bf16(values: Any, chance: Any) -> Any:
     return (bits & numpy.uint32(0xFFFF0000)).view("float32")
 
 
-def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tensors: Iterator[tuple[str, Any]]) -> None:
-    """Writes a LoRA in the form that llama.cpp loads beside the model `base`. llama.cpp divides `alpha` by the rank.
+def write_adapter(made: Path, architecture: str, alpha: float, base: str, tensors: Iterator[tuple[str, Any]]) -> None:
+    """Writes a LoRA in the form that llama.cpp loads beside its base. llama.cpp divides `alpha` by the rank.
 
-    The file holds the digest of `base`. Without it, the adapter would load on other weights of the same shape and
-    produce nonsense.
+    The file holds `base`, the sha256 of the base's file. Without it, the adapter would load on other weights of the
+    same shape and produce nonsense.
     """
     from gguf import GGUFWriter
 
@@ -88,7 +88,7 @@ def write_adapter(made: Path, architecture: str, alpha: float, base: Path, tenso
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
-    writer.add_string(BASE, sha256(base))
+    writer.add_string(BASE, base)
     for name, values in tensors:
         writer.add_tensor(name, values)
     _finish(writer)

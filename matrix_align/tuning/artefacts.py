@@ -28,7 +28,7 @@ def write_weights(out: Path, base: bases.Base, merge: bool, gguf: bool) -> None:
     """Writes the adapter for llama.cpp, and the merged weights that the user asked for, unless they exist."""
     if base.gguf:
         lora, file = llamacpp.converted(out, base.gguf), base.gguf
-        _write_once(out / ADAPTER, lambda part: llamacpp.adapter(lora, file, part))
+        _write_once(out / ADAPTER, lambda part: llamacpp.adapter(lora, base.sha256, part))
         if gguf:
             _write_once(out / MERGED_GGUF, lambda part: llamacpp.merged(lora, file, part))
     if merge:

@@ -6,7 +6,9 @@ Owns how each kind is named, identified and loaded by transformers. Knows nothin
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from .. import provenance
 from ..errors import InputError
 from ..llm.choosing import siblings
-from ..llm.gguf import dithered_bf16
+from ..llm.gguf import dithered_bf16, sha256
 from ..llm.names import FORMS, is_ours
 from ..llm.weights import weights_of
 from ..types import shorten
@@ -32,7 +34,8 @@ class Base:
     """One base. `name` is for people. `where` is the folder or hub name that transformers loads. `gguf` is its file.
 
     `digest` is of the weights. `chat` is the digest of the tokenizer and the chat template in a folder. A GGUF file
-    holds both itself, so it has no `chat`. A name on the hub has neither digest.
+    holds both itself, so it has no `chat`. A name on the hub has neither digest. `sha256` is the GGUF file's own, and
+    `source` says where it was fetched, if it was.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Base:
     digest: str
     gguf: Path | None = None
     chat: str = ""
+    sha256: str = ""
+    source: str = ""
 
     @property
     def identity(self) -> str:
@@ -49,24 +54,35 @@ class Base:
 
 def named(base: str) -> Base:
     """The base that `--base` names. Raises InputError if the file or folder holds no model."""
-    if is_ours(base) or base.endswith(".gguf"):
-        if not is_ours(base) and not Path(base).is_file():
-            raise InputError(f"--base {base}: there is no such file")
-        weights = weights_of(base)
-        path = weights.path
-        if len(siblings(path.name)) > 1:
-            raise InputError(f"--base {base} is split in several files, and only a whole one can be tuned; join them")
-        name = weights.name if weights.source else _called(path, weights.name)
-        return Base(name, str(path.parent), _digest([path]), path)
+    if is_ours(base) or base.lower().endswith(".gguf"):
+        return _gguf(base)
     folder = Path(base)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(f"--base {base} holds no config.json; wanted the folder of a transformers model")
         parts = [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]
-        return Base(_called(folder, folder.resolve().name), base, _digest(parts), chat=chat_digest(folder))
+        return Base(
+            _called(folder, folder.resolve().name), base, _digest(map(_sha256, parts)), chat=chat_digest(folder)
+        )
     if base.startswith((".", "/", "~")) or base.count("/") != 1:
         raise InputError(f"--base {base}: {FORMS}, a folder, or a hub name like a/b")
     return Base(base, base, "")
+
+
+def _gguf(base: str) -> Base:
+    if not is_ours(base) and not Path(base).is_file():
+        raise InputError(f"--base {base}: there is no such file")
+    weights = weights_of(base)
+    path = weights.path
+    if len(parts := siblings(path.name)) > 1:
+        raise InputError(
+            f"--base {base} is split in {len(parts)} files, and only a whole one can be tuned; join them with "
+            f"`llama-gguf-split --merge {path} JOINED.gguf` and give --base JOINED.gguf"
+        )
+    requantised = not re.fullmatch("[0-9a-f]{64}", weights.digest)  # then the digest is not that of this file
+    own = _sha256(path) if requantised else weights.digest
+    name = weights.name if weights.source else _called(path, weights.name)
+    return Base(name, str(path.parent), _digest([own]), path, sha256=own, source=weights.source)
 
 
 def _called(path: Path, name: str) -> str:
@@ -178,13 +194,14 @@ def _transformers() -> Any:
     return transformers
 
 
-def _digest(parts: list[Path]) -> str:
-    """sha256 over the files' sha256 digests. Takes seconds for gigabytes. Raises InputError for an unreadable file."""
-    total = hashlib.sha256()
-    for part in parts:
-        try:
-            with open(part, "rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise InputError(f"can't read {part}: {error.strerror}") from None
-    return total.hexdigest()
+def _digest(sha256s: Iterable[str]) -> str:
+    """sha256 over the sha256 digests of files."""
+    return hashlib.sha256(b"".join(map(bytes.fromhex, sha256s))).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    """Takes seconds for gigabytes. Raises InputError for an unreadable file."""
+    try:
+        return sha256(file)
+    except OSError as error:
+        raise InputError(f"can't read {file}: {error.strerror}") from None

@@ -30,7 +30,8 @@ def settle(out: Path, base: Base, settings: provenance.Tables) -> None:
     if base.chat and ("chat" in before or not before):  # version 0.1 did not note it
         of_base["chat"] = base.chat
     nothing_done = not (newest(out) or (out / HISTORY).exists())
-    provenance.settle(noted, {"base": of_base, **settings}, NOTE, "tuning", nothing_done)
+    beside: provenance.Tables = {"base": {"source": base.source or None}}
+    provenance.settle(noted, {"base": of_base, **settings}, NOTE, "tuning", nothing_done, beside)
 
 
 def processes() -> int:

@@ -104,7 +104,8 @@ def _reordered(rows: Any, heads: int) -> Any:
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def adapter(lora: Lora, base: Path, made: Path) -> None:
+def adapter(lora: Lora, base: str, made: Path) -> None:
+    """Writes the adapter for llama.cpp. `base` is the sha256 of the base's GGUF file."""
     tensors = ((f"{update.tensor}.{part}", values) for update in lora.updates for part, values in _parts(update))
     write_adapter(made, lora.architecture, lora.scale * lora.rank, base, tensors)
 

@@ -96,7 +96,7 @@ def model_card(
 def _figures(base: Base, figures: dict[str, Any], train: Examples, test: Examples | None) -> list[str]:
     """A table of what the model was trained on, how long, and to which loss."""
     rows = {
-        "base": f"{base.name} {base.digest[:12]}".rstrip(),
+        "base": " ".join(filter(None, (base.name, base.digest[:12], base.source))),
         "rows": f"{figures['rows']:,} of {train.path.name} ({train.digest[:12]})",
         "test rows": f"{len(test.rows):,} of {test.path.name}, not trained on" if test else "none",
         "steps": f"{figures['steps']:,}, of {figures['batch']:,} rows each",

@@ -23,6 +23,7 @@ HARMLESS = (
     "mtime may not be reliable",  # checkpoints are told apart by their numbers
     "use_cache=True",  # transformers sets it itself during gradient checkpointing
     "The tokenizer has new PAD/BOS/EOS tokens",  # the padding, see base.tokenizer
+    "will assume that the vocabulary was not modified",  # a GGUF file has no config.json
     "is not a prefix of the tokenized prompt",  # template.py says it in our words before the training
 )
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
