@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -133,6 +135,7 @@ def test_token(hub: ModelHub, cli: Run) -> None:
     said = complaint(cli("models", f"hf:{REPO}:q8_0", HF_TOKEN="hf_wrong"))
     assert "refuses HF_TOKEN (401)" in said
     assert "hf_wrong" not in said
+    assert "HF_TOKEN holds 'ö', which no token holds" in complaint(cli("models", f"hf:{REPO}", HF_TOKEN="hf_wörng"))
 
 
 def test_not_cached_and_offline(hub: ModelHub, unreachable: Any, cli: Run) -> None:
@@ -153,6 +156,23 @@ def test_disk_without_room(hub: ModelHub, cli: Run, tmp_path: Path, monkeypatch:
     assert "HF_HOME" in said
     assert fetched(hub) == set()
     assert cli("models", f"hf:{REPO}:q8_0").returncode == 0
+
+
+def test_cache_that_can_not_be_written(
+    hub: ModelHub, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the disk is found to be full only while a file is written."""
+    import huggingface_hub.constants as constants
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
+    said = complaint(cli("models", f"hf:{REPO}"))
+    assert f"can't keep hf:{REPO}:Q4_K_M ({tmp_path / 'file'}" in said
+    assert "Not a directory); free some room there, or name another folder with HF_HOME" in said
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/dev/full")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("huggingface_hub.HfApi.hf_hub_download", Mock(side_effect=full))
+    assert "(/dev/full: No space left on device); free some" in complaint(cli("models", f"hf:{REPO}"))
 
 
 def test_damaged_file(hub: ModelHub, cli: Run) -> None:

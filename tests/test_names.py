@@ -31,6 +31,12 @@ DOWN = "some.one/A-Model_2-GGUF/resolve/v1%2F2/sub/a-Q8_0.gguf"
         (f"https://huggingface.co/{REPO}", OnHub(REPO)),
         (f"https://huggingface.co/{REPO}/blob/main/a.gguf", OnHub(REPO, "a.gguf")),
         (f"https://huggingface.co/{REPO}/resolve/main/a.gguf?download=true", OnHub(REPO, "a.gguf")),
+        (f"https://huggingface.co/{REPO}/tree/v2/", OnHub(REPO, revision="v2")),
+        (f"https://huggingface.co/{REPO}?show_file_info=sub%2Fa.gguf", OnHub(REPO, "sub/a.gguf")),
+        (f"https://huggingface.co/{REPO}/tree/v2?show_file_info=a.gguf", OnHub(REPO, "a.gguf", revision="v2")),
+        (f"https://huggingface.co/{REPO}?library=llama-cpp#use", OnHub(REPO)),
+        (f"HTTPS://HuggingFace.co/{REPO}", OnHub(REPO)),
+        (f"HF:{REPO}", OnHub(REPO)),
         (f"https://huggingface.co/{DOWN}", OnHub(REPO, "sub/a-Q8_0.gguf", revision="v1/2")),
         ("qwen2.5-coder-1.5b", BUILTIN["qwen2.5-coder-1.5b"]),
         ("Qwen2.5-Coder-0.5B", BUILTIN["qwen2.5-coder-0.5b"]),
@@ -49,6 +55,7 @@ def test_forms(name: str, wanted: object) -> None:
     [
         *("gpt-4", "hf:", "hf:owner", "hf:a/b/c", "hf:a/b:", "hf:a/b@", "hf:a/b:x.bin", "hf:a b/c", "a/b", ""),
         *(f"https://huggingface.co/{REPO}/blob/main/model.safetensors", "https://huggingface.co/models"),
+        *(f"https://huggingface.co/{REPO}/tree/main/F16", f"https://huggingface.co/{REPO}?show_file_info=a.bin"),
     ],
 )
 def test_no_form(name: str) -> None:

@@ -6,6 +6,7 @@ progress and lets one of several processes fetch. Owns what happens if the hub c
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .disk import check_room
 from .names import OnHub
 
 TIMEOUT = 10.0  # seconds until the hub is said not to answer
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)  # the cache is where no file can be
 
 
 class HubUnreachable(EmbeddedError):
@@ -138,7 +140,7 @@ def _commit(path: Path, file: str) -> str:
 
 def _explained(error: Exception, wanted: OnHub) -> Exception:
     """What the library raises, in one line that says what to do."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     token = "log in with HF_TOKEN"
     kinds: tuple[tuple[type[Exception], str], ...] = (
@@ -154,6 +156,12 @@ def _explained(error: Exception, wanted: OnHub) -> Exception:
     status = getattr(response, "status_code", 0)
     if status in (401, 403):
         return InputError(f"{wanted}: the hub refuses HF_TOKEN ({status}); is it valid, and may it read {wanted.repo}?")
+    if isinstance(error, UnicodeEncodeError):  # on the way into a header of HTTP
+        return InputError(f"{wanted}: HF_TOKEN holds {error.object[error.start]!r}, which no token holds")
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        where = error.filename or constants.HF_HUB_CACHE
+        advice = "free some room there, or name another folder with HF_HOME"
+        return EmbeddedError(f"can't keep {wanted} ({where}: {error.strerror}); {advice}")
     if isinstance(error, OSError) and not isinstance(error, errors.HfHubHTTPError | ConnectionError | TimeoutError):
         return EmbeddedError(f"can't fetch {wanted}: {shorten(str(error), 200)}; run the same command again")
     what = f"it answers {status}" if status else shorten(str(error) or type(error).__name__, 120)

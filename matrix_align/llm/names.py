@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from ..errors import InputError
 from .builtin import BUILTIN, DEFAULT, EMBEDDED, Builtin
@@ -17,8 +17,10 @@ QUANT = "Q4_K_M"  # taken where none is named
 MAIN = "main"
 REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
 HOST = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/"
-SHORT = re.compile(rf"(?:hf:(?://)?|{HOST}){REPO}/?(?::(?P<what>[^@]+))?(?:@(?P<revision>.+))?")
-ADDRESS = re.compile(rf"{HOST}{REPO}/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)(?:[?#].*)?")
+SHORT = re.compile(rf"(?:hf:(?://)?|{HOST}){REPO}/?(?::(?P<what>[^@]+))?(?:@(?P<revision>.+))?", re.I)
+ADDRESS = re.compile(rf"{HOST}{REPO}/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)(?:[?#].*)?", re.I)
+PAGE = re.compile(rf"{HOST}{REPO}(?:/tree/(?P<revision>[^/?#]+))?/?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.I)
+SHOWN = "show_file_info"  # names a file in the address of a repository's page
 FORMS = f"wanted {EMBEDDED}, {', '.join(BUILTIN)}, hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], FILE.gguf"
 
 
@@ -38,7 +40,7 @@ class OnHub:
 
 def is_on_hub(name: str) -> bool:
     """Whether the name has the beginning of one of a GGUF file at the hub."""
-    return bool(re.match(rf"hf:|{HOST}", name))
+    return bool(re.match(rf"hf:|{HOST}", name, re.I))
 
 
 def is_ours(name: str) -> bool:
@@ -55,6 +57,9 @@ def parsed(name: str) -> Builtin | OnHub | Path:
     if is_on_hub(name):
         if found := ADDRESS.fullmatch(name):
             return _file(found["repo"], unquote(found["file"]), unquote(found["revision"]), name)
+        if found := PAGE.fullmatch(name):
+            revision, shown = unquote(found["revision"] or MAIN), parse_qs(found["query"] or "").get(SHOWN)
+            return _file(found["repo"], shown[0], revision, name) if shown else OnHub(found["repo"], revision=revision)
         if not (found := SHORT.fullmatch(name)):
             raise InputError(f"{name} names no model: {FORMS}")
         what, revision = found["what"] or QUANT, found["revision"] or MAIN
