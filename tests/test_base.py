@@ -16,7 +16,7 @@ from matrix_align.errors import InputError
 from matrix_align.tuning import base as bases
 from matrix_align.tuning.train import Tuning, tune
 
-from . import tiny
+from . import tiny, tiny_gguf
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
@@ -81,6 +81,16 @@ def test_the_digest_of_weights_is_that_of_version_0_1(folder: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         total.update(hashlib.sha256((folder / name).read_bytes()).digest())
     assert bases.named(str(folder)).digest == total.hexdigest()
+
+
+@pytest.mark.parametrize("size", [4, 100, 200_000])
+def test_gguf_that_is_cut_off(tmp_path: Path, size: int) -> None:
+    """The line asks what may be wrong with the file, besides what the library says."""
+    whole = tiny_gguf.write(tmp_path / "whole.gguf", "qwen2").read_bytes()
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole[:size])
+    with pytest.raises(InputError, match=rf"can't load --base cut: .*; is {path} a whole GGUF file"):
+        bases.tokenizer(bases.named(str(path)))
 
 
 def test_tokenizer_that_can_not_be_read(folder: Path) -> None:

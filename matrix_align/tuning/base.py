@@ -143,7 +143,8 @@ def with_adapter(base: Base, model: Any, folder: Path) -> Any:
             f"{folder} was tuned when {base.where} had another tokenizer or chat template; put that back, or tune again"
         )
     try:
-        return PeftModel.from_pretrained(model, str(folder))
+        with quiet():
+            return PeftModel.from_pretrained(model, str(folder))
     except Exception as error:  # PEFT has no one class of error
         raise InputError(f"can't put the adapter {folder} on the base: {shorten(str(error), 300)}") from None
 
@@ -180,7 +181,8 @@ def _loaded(base: Base, kind: Any, **options: Any) -> Any:
         with tempfile.TemporaryDirectory() as empty:  # the file's folder may hold settings of other models
             return kind.from_pretrained(empty, gguf_file=str(base.gguf.resolve()), **options)
     except Exception as error:  # the library, the files, the network and the hub raise many kinds
-        raise InputError(f"can't load --base {base.name}: {shorten(str(error), 300)}") from None
+        what = f"; is {base.gguf} a whole GGUF file, of a kind that transformers loads?" if base.gguf else ""
+        raise InputError(f"can't load --base {base.name}: {shorten(str(error), 300)}{what}") from None
 
 
 def _transformers() -> Any:
