@@ -62,11 +62,13 @@ def written(url: str, key: str, prompt: str, scale: float) -> list[int]:
     return tokens
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_text_is_that_of_transformers(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "tied"), [("llama", False), ("qwen2", False), ("qwen2", True), ("qwen3", False)]
+)
+def test_text_is_that_of_transformers(architecture: str, tied: bool, tmp_path: Path) -> None:
     import torch
 
-    path = tiny_gguf.write(tmp_path / f"{architecture}.gguf", architecture)
+    path = tiny_gguf.write(tmp_path / f"{architecture}.gguf", architecture, tied)
     base = bases.named(str(path))
     tokenizer, model = bases.tokenizer(base), adapted(base, tmp_path / "peft")
     llamacpp.adapter(llamacpp.converted(tmp_path / "peft", path), base.sha256, tmp_path / "adapter.gguf")

@@ -17,8 +17,11 @@ from . import tiny
 HIDDEN, INNER, LAYERS, HEADS, KEY_HEADS = 256, 512, 2, 4, 2
 
 
-def write(path: Path, architecture: str) -> Path:
-    """Writes a model of `architecture` (llama, qwen2 or qwen3), with tokens for single bytes and tiny.TEMPLATE."""
+def write(path: Path, architecture: str, tied: bool = False) -> Path:
+    """Writes a model of `architecture` (llama, qwen2 or qwen3), with tokens for single bytes and tiny.TEMPLATE.
+
+    A `tied` one has no output matrix of its own, but uses that of the embedding, as small models do.
+    """
     chance = numpy.random.default_rng(3)
     head = 128 if architecture == "qwen3" else HIDDEN // HEADS  # all that transformers takes
     writer = GGUFWriter(path, architecture)
@@ -45,7 +48,7 @@ def write(path: Path, architecture: str) -> Path:
         writer.add_tensor(name, (middle + 0.1 * chance.standard_normal(length)).astype("float32"))
 
     q4, q6 = GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q6_K
-    matrix("token_embd", count, HIDDEN, q4)
+    matrix("token_embd", count, HIDDEN, q4, 0.3 if tied else 0.06)
     for block in (f"blk.{number}" for number in range(LAYERS)):
         vector(f"{block}.attn_norm.weight", HIDDEN, 1.0)
         vector(f"{block}.ffn_norm.weight", HIDDEN, 1.0)
@@ -61,7 +64,8 @@ def write(path: Path, architecture: str) -> Path:
         matrix(f"{block}.ffn_up", INNER, HIDDEN, q4)
         matrix(f"{block}.ffn_down", HIDDEN, INNER, q6)
     vector("output_norm.weight", HIDDEN, 1.0)
-    matrix("output", count, HIDDEN, q6, 0.3)
+    if not tied:
+        matrix("output", count, HIDDEN, q6, 0.3)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
