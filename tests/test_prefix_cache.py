@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,74 +15,15 @@ from matrix_align.llm.prefix_cache import KEPT, Slots, Slotted, shared
 from matrix_align.types import Message, Sampling
 
 from .asking import Pick, Waits
-from .fake import FakeServer, completion, error
+from .fake import FakeServer, error
+from .llama import Llama, llama
 
 SAMPLING = Sampling(temperature=0, max_tokens=16, seed=1)
 STAGES = ("restore", "completion", "save")
 
 
-@dataclass
-class Llama:
-    """What each slot has read, and what each file holds. Requests at the stage `hold` wait, and `holds` counts them."""
-
-    url: str = ""
-    read: dict[int, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    did: Counter[str] = field(default_factory=Counter)
-    hold: str = ""
-    holds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-    busy: set[int] = field(default_factory=set)
-
-    async def _stage(self, stage: str) -> None:
-        self.did[stage] += 1
-        if stage == self.hold:
-            self.holds.release()
-            await self.go_on.wait()
-
-    async def complete(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        slot = body["id_slot"]
-        assert slot not in self.busy, "a slot has one request at a time"
-        self.busy.add(slot)
-        try:
-            self.read[slot] = "half"  # until it is done
-            await self._stage("completion")
-            self.read[slot] = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
-            return completion("Sea.")
-        finally:
-            self.busy.remove(slot)
-
-    async def act(self, request: web.Request) -> web.Response:
-        slot, action = int(request.match_info["slot"]), request.query["action"]
-        file = (await request.json())["filename"]
-        await self._stage(action)
-        if action == "save":
-            self.files[file] = self.read[slot]
-        else:
-            self.read[slot] = self.files[file]
-        return web.json_response({})
-
-
-@asynccontextmanager
-async def llama() -> AsyncIterator[Llama]:
-    server = Llama()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", server.complete)
-    app.router.add_post("/slots/{slot}", server.act)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)  # as llama.cpp: who leaves ends it
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    try:
-        yield server
-    finally:
-        server.go_on.set()
-        await runner.cleanup()
-
-
 def served(server: Llama, slots: int) -> Served:
-    return Served(server.url, "key", "m", "d", slots)
+    return Served(server.url, "key", "m", "d", slots, states=server.states)
 
 
 def prompts() -> Iterator[list[Message]]:
@@ -102,7 +39,7 @@ def whole(slots: Slots, server: Llama) -> None:
     for slot, text in slots.held.items():
         assert not text or text.endswith(server.read[slot])
     for text, file in slots.saved.items():
-        assert text.endswith(server.files[f"{file}.state"])
+        assert text.endswith((server.states / f"{file}.state").read_text())
 
 
 @pytest.mark.parametrize("stage", STAGES)

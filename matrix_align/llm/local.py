@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import EmbeddedError, InputError
 from .builtin import EMBEDDED
 from .gguf import base_of, sha256
-from .weights import weights_of
+from .heads import Heads
+from .weights import cache_dir, weights_of
 
 SLOTS = 8  # replies written at once; on a CPU, more than 8 are slower overall
 SLOT_CONTEXT = 4096  # tokens of prompt and reply
@@ -30,7 +32,8 @@ SLOT_CONTEXT = 4096  # tokens of prompt and reply
 class Served:
     """A model that is being served: its address, key and weights; `source` says where they were fetched, if they were.
 
-    `adapter` is the digest of a LoRA on top of the weights.
+    `adapter` is the digest of a LoRA on top of the weights. The server saves slots' states in `states`, as long as it
+    runs; `heads` are those that outlast it.
     """
 
     url: str
@@ -40,6 +43,8 @@ class Served:
     slots: int
     adapter: str = ""
     source: str = ""
+    states: Path = Path()
+    heads: Heads | None = None
 
 
 @contextmanager
@@ -99,7 +104,18 @@ def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None
     try:
         _await_loop(server.listening_address, key)
         runs = True
-        yield Served(f"{server.listening_address}/v1", key, weights.name, weights.digest, slots, lora, weights.source)
+        engine = f"xllamacpp {version('xllamacpp')}"  # no other version may take its states
+        yield Served(
+            f"{server.listening_address}/v1",
+            key,
+            weights.name,
+            weights.digest,
+            slots,
+            lora,
+            weights.source,
+            states,
+            Heads(cache_dir() / "heads", engine),
+        )
     finally:
         if not runs:  # Ctrl-C came in between
             with suppress(EmbeddedError):
@@ -121,13 +137,13 @@ def _await_loop(address: str, key: str) -> None:
         connection.close()
 
 
-def _states() -> str:
+def _states() -> Path:
     """A new folder for the slots' states. Removes the folders of processes that were killed."""
     for left in Path(tempfile.gettempdir()).glob("matrix-align-states-*"):
         owner = left.name.split("-")[3]
         if owner.isdecimal() and not _runs(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"matrix-align-states-{os.getpid()}-")
+    return Path(tempfile.mkdtemp(prefix=f"matrix-align-states-{os.getpid()}-"))
 
 
 def _runs(pid: int) -> bool:

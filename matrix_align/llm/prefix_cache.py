@@ -1,21 +1,26 @@
 """The embedded server's slots: what one slot has read of a prompt, no other slot reads again.
 
 llama.cpp keeps the state of one prompt in each slot. Each request goes to the free slot that holds the most of its
-prompt. If a saved state holds more, that state is first restored into the slot. On a CPU reading a prompt takes
-seconds, but restoring a state takes milliseconds. Knows nothing of what is asked.
+prompt. If a saved state holds more, that state is first restored into the slot: one that this process has saved, or
+that of a head which an earlier process has left on disk (heads.py). On a CPU reading a prompt takes seconds, but
+restoring a state takes milliseconds. Knows nothing of what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from ..errors import ModelError
 from .endpoint import Endpoint
 from .local import Served
 
 KEPT = 16  # saved states, about 10 to 25 MB each
+ROOM = 1_000_000_000  # bytes; where fewer are free, no state is saved
 WORTH = 300  # characters of a prompt: restoring a state takes about as long as reading these
 
 
@@ -67,15 +72,19 @@ class Slotted(Endpoint):
         super().__init__(served.url, served.name, key=served.key, digest=digest)
         self.source = served.source
         self.slots = slots or Slots(served.slots)
+        self._states, self._heads = served.states, served.heads
         # The state of a prompt that was read with the adapter can't be used without it.
-        self._which = "tuned\n" if tuned else "base\n"
+        self._which = f"{digest}\n"
         self._lora = {"lora": [{"id": 0, "scale": float(tuned)}]} if served.adapter else {}
         self._server = served.url.removesuffix("/v1")
 
     async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
-        text = self._which + "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
+        head, text = (self._which + _text(messages) for messages in (body["messages"][:-1], body["messages"]))
         async with self.slots.best_for(text) as slot:
             await self._restore(slot, text)
+            await self._restore_head(slot, text, head)
+            if self._heads and len(head) >= WORTH and self._heads.comes_again(head):
+                await self._keep_head(slot, head, body["messages"][:-1])
             self.slots.held[slot] = ""  # until it has read all of the prompt
             reply = await super()._send({**body, "id_slot": slot, **self._lora}, once)
             self.slots.held[slot] = text
@@ -90,7 +99,38 @@ class Slotted(Endpoint):
             return
         saved[best] = file = saved.pop(best)
         before, held[slot] = held[slot], ""
-        held[slot] = best if await self._act(slot, "restore", file) else before
+        held[slot] = best if await self._act(slot, "restore", f"{file}.state") else before
+
+    async def _restore_head(self, slot: int, text: str, head: str) -> None:
+        """Restores the state of the prompt's head from the disk, if that saves time."""
+        held = self.slots.held
+        if not self._heads or len(head) < shared(text, held[slot]) + WORTH:
+            return
+        if content := self._heads.state(head):
+            before, held[slot] = held[slot], ""
+            file, unfinished = f"head-{slot}.state", self._states / "head.part"
+            with suppress(OSError):  # no room
+                unfinished.write_bytes(content)
+                os.replace(unfinished, self._states / file)  # the server may still be reading an earlier one
+                if await self._act(slot, "restore", file):
+                    held[slot] = head
+                else:
+                    held[slot] = before
+                    self._heads.drop(head)
+
+    async def _keep_head(self, slot: int, head: str, messages: list[dict[str, Any]]) -> None:
+        """Keeps the state of the head on disk, for later processes. It is read alone for that, and then not again."""
+        if not self._heads or self._heads.has(head):
+            return
+        alone = [*messages, {"role": "user", "content": ""}]
+        self.slots.held[slot] = ""
+        with suppress(ModelError, OSError):
+            await super()._send(
+                {"model": self.name, "messages": alone, "max_tokens": 0, "id_slot": slot, **self._lora}, once=True
+            )
+            self.slots.held[slot] = head
+            if await self._act(slot, "save", file := f"new-{slot}.state"):
+                self._heads.keep(head, (self._states / file).read_bytes())
 
     async def _save(self, slot: int, text: str) -> None:
         """Saves the slot's state if no saved one holds as much. It replaces the state that was unused for longest."""
@@ -102,17 +142,23 @@ class Slotted(Endpoint):
         file = unused.pop() if unused else saved.pop(next(iter(saved)))
         done = False
         try:
-            done = await self._act(slot, "save", file)
+            done = await self._act(slot, "save", f"{file}.state")
         finally:  # cancelled too
             if done:
                 saved[text] = file
             else:
                 unused.insert(0, file)  # taken last: the server may still be about to write it
 
-    async def _act(self, slot: int, action: str, file: int) -> bool:
+    async def _act(self, slot: int, action: str, file: str) -> bool:
         """Whether the server has done it; if not, the prompt is just read as a whole."""
+        if action == "save" and shutil.disk_usage(self._states).free < ROOM:
+            return False
         address = f"{self._server}/slots/{slot}?action={action}"
-        return await self._http.status("POST", address, {"filename": f"{file}.state"}, 60) == 200
+        return await self._http.status("POST", address, {"filename": file}, 60) == 200
+
+
+def _text(messages: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def shared(one: str, other: str) -> int:
