@@ -1,4 +1,5 @@
-# On a fresh clone: `make demo` plays a scene, `make loop` also tunes a model, `make test` checks everything.
+# On a fresh clone: `make demo` plays a scene, `make loop` tunes a very small model on its own scenes, `make test` checks
+# everything.
 # Everything is installed in .venv. PYTHON names another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin

@@ -1,6 +1,6 @@
 """How much of an update remains after merging it into quantised weights.
 
-`python -m benchmarks.merged DIR DATA` takes the DIR that `matrix-align tune … --base embedded --gguf --out DIR`
+`python -m benchmarks.merged DIR DATA` takes the DIR that `matrix-align tune … --base smollm2-135m --gguf --out DIR`
 made, and a file of SFT rows. On the first rows it compares the next token's distribution with that of the base with the
 adapter in float32, for merged.gguf and for the base alone.
 """
@@ -29,7 +29,7 @@ def distributions(model: Any, texts: list[list[int]]) -> list[Any]:
 def main(folder: Path, data: Path) -> None:
     import torch
 
-    base, merged = bases.named("embedded"), bases.named(str(folder / "merged.gguf"))
+    base, merged = bases.named("smollm2-135m"), bases.named(str(folder / "merged.gguf"))
     tokenizer = bases.tokenizer(base)
     texts = [
         tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True)["input_ids"][:LONGEST]

@@ -3,8 +3,8 @@
     python -m benchmarks.runs latency      # 200 scenes at once, an endpoint that answers after 0.5 s
     python -m benchmarks.runs memory       # 20,000 questions, an endpoint that answers at once
     python -m benchmarks.runs kills        # SIGKILL at 20 random moments of a run of 200 questions
-    python -m benchmarks.runs prefix       # 16 prompts with one beginning on the embedded model
-    python -m benchmarks.runs saturation   # 64 scenes at once on the embedded model, beside a plain load generator
+    python -m benchmarks.runs prefix       # 16 prompts with one beginning on smollm2-135m
+    python -m benchmarks.runs saturation   # 64 scenes at once on smollm2-135m, beside a plain load generator
 
 Each prints a Markdown table; benchmarks/README.md holds them.
 """
@@ -48,7 +48,7 @@ def questions(count: int) -> list[SourceRow]:
 
 async def played(folder: Path, url: str, count: int, at_once: int, **settings: int) -> float:
     """Seconds that a run of `count` questions takes."""
-    with Run(folder, setup_of(True, 0, None, None, **settings), "stub") as run:
+    with Run(folder, setup_of("URL", None, 0, None, None, **settings), "stub") as run:
         run.inputs.take([questions(count)])
         async with Endpoint(url, "stub") as endpoint:
             tally = Tally()
@@ -70,7 +70,10 @@ async def memory(folder: Path) -> None:
     """Peak memory of this process as the run goes on; it plays, the server is another process."""
     counts = (1_000, 5_000, 20_000)
     print("| scenes played | peak memory, MB | record, MB | kB a scene | seconds |\n|---|---|---|---|---|")
-    with fast_server(0.0) as url, Run(folder / "run", setup_of(True, 0, None, None, roles=2, steps=1), "stub") as run:
+    with (
+        fast_server(0.0) as url,
+        Run(folder / "run", setup_of("URL", None, 0, None, None, roles=2, steps=1), "stub") as run,
+    ):
         began = time.monotonic()
         async with Endpoint(url, "stub") as endpoint:
             for count in counts:
@@ -141,7 +144,7 @@ async def prefix(folder: Path) -> None:
     print("| client | prompt tokens of the 16 | read | seconds |\n|---|---|---|---|")
     sampling = Sampling(temperature=0, max_tokens=16, seed=1)
     for client in ("Endpoint", "Slotted"):
-        with serve() as served:
+        with serve("smollm2-135m") as served:
             plain = Endpoint(served.url, served.name, key=served.key)
             async with Slotted(served) if client == "Slotted" else plain as model:
 
@@ -162,7 +165,10 @@ async def saturation(folder: Path) -> None:
     seconds, wanted = 120.0, 64
     print("| load | calls | prompt tokens read | generated | seconds | tokens/s |\n|---|---|---|---|---|---|")
     requests: list[dict[str, Any]] = []
-    with serve() as served, Run(folder / "run", setup_of(False, 0, None, None, roles=3, steps=4), served.name) as run:
+    with (
+        serve("smollm2-135m") as served,
+        Run(folder / "run", setup_of(None, "smollm2-135m", 0, None, None, roles=3, steps=4), served.name) as run,
+    ):
         run.inputs.take([questions(wanted)])
         async with Endpoint(served.url, served.name, key=served.key) as endpoint:
             asked = endpoint._request
@@ -181,7 +187,7 @@ async def saturation(folder: Path) -> None:
                 row("64 scenes at once", tally.calls, read, tally.usage.completion_tokens, tally.seconds, rate),
                 flush=True,
             )
-    with serve() as served:
+    with serve("smollm2-135m") as served:
         counts, began = [0, 0, 0], time.monotonic()
         waiting = iter(requests)
         headers = {"Authorization": f"Bearer {served.key}"}

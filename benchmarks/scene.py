@@ -1,7 +1,7 @@
 """What a scene costs: calls, depth, tokens, cached share and wall time.
 
     python -m benchmarks.scene fake        # an endpoint that answers after 0.5 s: wall time shows the depth
-    python -m benchmarks.scene embedded    # the embedded model on this machine, after start-up
+    python -m benchmarks.scene embedded    # smollm2-135m on this machine, after start-up
 
 Prints a Markdown table; benchmarks/README.md holds one. Nothing is recorded, so every call is really made.
 """
@@ -26,7 +26,7 @@ from tests.fake import fake_server
 
 LATENCY = 0.5  # seconds, of the fake endpoint
 SIZES = [(1, 1), (3, 4), (5, 5), (10, 5)]  # roles, steps
-SEEDS = range(3)  # scenes on the embedded model, each 3 roles x 4 steps, of each question
+SEEDS = range(3)  # scenes on smollm2-135m, each 3 roles x 4 steps, of each question
 QUESTIONS = [
     "How do I ask my neighbour to keep the dog quiet at night?",
     "What should I say when a friend asks me to lend money?",
@@ -55,7 +55,7 @@ async def fake() -> None:
         server.latency = LATENCY
         async with Endpoint(server.url, server.name) as model:
             for roles, steps in SIZES:
-                answer, seconds = await timed(model, setup_of(True, 0, None, None, roles=roles, steps=steps))
+                answer, seconds = await timed(model, setup_of("URL", None, 0, None, None, roles=roles, steps=steps))
                 print(f"| {roles} x {steps} | {row(answer, seconds)} | {answer.depth * LATENCY:.1f} |")
 
 
@@ -80,14 +80,16 @@ class Busiest:
 
 async def embedded() -> None:
     print(f"| question | seed | {HEAD} |\n|{'---|' * 9}")
-    with serve() as served:
+    with serve("smollm2-135m") as served:
         async with Endpoint(served.url, served.name, key=served.key) as model:
             for number, question in enumerate(QUESTIONS, start=1):
                 for seed in SEEDS:
-                    setup = setup_of(False, seed, None, None, roles=3, steps=4)
+                    setup = setup_of(None, "smollm2-135m", seed, None, None, roles=3, steps=4)
                     answer, seconds = await timed(model, setup, question)
                     print(f"| {number} | {seed} | {row(answer, seconds)} |", flush=True)
-            answer, seconds = await timed(Busiest(model), setup_of(False, 0, None, None, roles=3, steps=4))
+            answer, seconds = await timed(
+                Busiest(model), setup_of(None, "smollm2-135m", 0, None, None, roles=3, steps=4)
+            )
             print(f"| 1, everyone made to act | 0 | {row(answer, seconds)} |", flush=True)
 
 

@@ -1,6 +1,6 @@
 """How fast the tuned model answers beside its base: with merged weights, and with the adapter beside the base.
 
-`python -m benchmarks.tuned DIR` takes the DIR that `matrix-align tune … --base embedded --gguf --out DIR` made. The
+`python -m benchmarks.tuned DIR` takes the DIR that `matrix-align tune … --base smollm2-135m --gguf --out DIR` made. The
 three models start in turn, several times each, and answer the same questions one after the other.
 """
 

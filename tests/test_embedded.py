@@ -35,17 +35,18 @@ from matrix_align import (
     Store,
     Usage,
 )
-from matrix_align.llm.builtin import SMALL
+from matrix_align.llm.builtin import BUILTIN
 from matrix_align.llm.local import serve
 from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
 
 from .conftest import HANG, Run, complaint, watched
-from .embedded import OFFLINE, PATIENCE, default_weights
+from .embedded import MODEL, OFFLINE, PATIENCE, real_weights
 
 T = TypeVar("T", bound="str | BaseModel")
 
 ASKED = "How do I plan a birthday picnic for ten children?"
+TOLD = f"matrix-align: {MODEL}: it is too small to judge anything; it shows that the software works\n"
 
 
 @pytest.fixture
@@ -68,20 +69,20 @@ def answer_of(cli: Run, *args: str, **env: str) -> Answer:
     The small model may fail on some seeds, with one line that says so. One seed in three works.
     """
     for seed in ("1", "2", "3"):
-        done = cli("simulate", ASKED, *args, "--seed", seed, "--json", timeout=PATIENCE, **env)
+        done = cli("simulate", ASKED, "--model", MODEL, *args, "--seed", seed, "--json", timeout=PATIENCE, **env)
         if done.returncode == 0:
             break
-        complaint(done, code=1)
-    assert (done.returncode, done.stderr) == (0, "")
+        complaint(done, code=1, beside=TOLD)
+    assert (done.returncode, done.stderr) == (0, TOLD)
     return Answer.model_validate_json(done.stdout)
 
 
-def vanilla_of(cli: Run, tmp_path: Path, *args: str, **env: str) -> Answer:
+def vanilla_of(cli: Run, tmp_path: Path, model: str, **env: str) -> Answer:
     """The model's own answer through the real command: one call, where a scene would prove no more."""
     source, out = tmp_path / "question.txt", tmp_path / "run"
     source.write_text(f"{ASKED}\n")
     command = ("generate", str(source), "--method", "vanilla", "--out", str(out), "--answer-tokens", "16")
-    done = cli(*command, *args, timeout=PATIENCE, **env)
+    done = cli(*command, "--model", model, timeout=PATIENCE, **env)
     assert done.returncode == 0, done.stderr
     with Store(out / "record.db", read_only=True) as store:
         [row] = store.answers()
@@ -116,8 +117,8 @@ def test_scene_of_two_roles_and_one_step(cli: Run) -> None:
 
 @pytest.mark.embedded
 def test_offline_with_weights_cached(cli: Run, tmp_path: Path) -> None:
-    default_weights()
-    assert vanilla_of(cli, tmp_path, **OFFLINE).model == "SmolLM2-135M-Instruct"
+    real_weights()
+    assert vanilla_of(cli, tmp_path, MODEL, **OFFLINE).model == "SmolLM2-135M-Instruct"
 
 
 class OneAtATime:
@@ -144,7 +145,7 @@ async def test_same_seed_same_scene(tmp_path: Path) -> None:
     """
     answers = []
     for name in ("one.db", "two.db"):
-        with serve() as served, Store(tmp_path / name) as store:
+        with serve(MODEL) as served, Store(tmp_path / name) as store:
             async with Endpoint(served.url, served.name, key=served.key, digest=served.digest) as endpoint:
                 model = Recorded(OneAtATime(endpoint), store)
                 drawn = Sampling(temperature=0.3, max_tokens=48, seed=5)
@@ -160,7 +161,7 @@ async def test_same_seed_same_scene(tmp_path: Path) -> None:
 @pytest.mark.embedded
 def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "half.gguf"
-    whole = default_weights().read_bytes()
+    whole = real_weights().read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     assert str(file) in complaint(cli("simulate", ASKED, "--model", str(file)))
 
@@ -168,31 +169,32 @@ def test_half_of_a_real_gguf(cli: Run, tmp_path: Path) -> None:
 @pytest.mark.embedded
 def test_any_gguf_is_served_by_its_name(cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "picnic-model.gguf"
-    file.symlink_to(default_weights())
-    assert vanilla_of(cli, tmp_path, "--model", str(file)).model == "picnic-model"
+    file.symlink_to(real_weights())
+    assert vanilla_of(cli, tmp_path, str(file)).model == "picnic-model"
 
 
 @pytest.mark.embedded
 def test_sampler_of_the_bundled_model_is_put_on_no_other(tmp_path: Path) -> None:
     """The server reports its sampler. The other model has the same weights in another file."""
     other = tmp_path / "other.gguf"
-    other.symlink_to(default_weights())
+    other.symlink_to(real_weights())
     used = []
-    for name in ("embedded", other):
+    for name in (MODEL, other):
         with serve(name, slots=1) as served:
             props = Request(
                 f"{served.url.removesuffix('/v1')}/props", headers={"Authorization": f"Bearer {served.key}"}
             )
             with urlopen(props, timeout=60) as answer:
                 used.append(json.load(answer)["default_generation_settings"]["params"])
-    assert {name: round(used[0][name], 3) for name in SMALL.sampler} == SMALL.sampler
+    sampler = BUILTIN[MODEL].sampler
+    assert {name: round(used[0][name], 3) for name in sampler} == sampler
     assert used[1]["dry_multiplier"] == 0
 
 
 @pytest.mark.embedded
 async def test_server_wants_its_key_and_serves_no_page() -> None:
     """Only a client with the key gets an answer. The server counts cached tokens. It ends with the block."""
-    with serve(slots=1) as served:
+    with serve(MODEL, slots=1) as served:
         root = served.url.removesuffix("/v1")
         assert urlsplit(root).hostname == "127.0.0.1"
         for path, data in (("/v1/chat/completions", b"{}"), ("/completion", b"{}"), ("/slots", None), ("/props", None)):
@@ -218,7 +220,7 @@ def folders_of_states() -> list[Path]:
 async def test_beginning_that_prompts_share_is_read_once() -> None:
     """By the server's own counts, of eight prompts with a shared beginning only the ends are read."""
     sampling = Sampling(temperature=0, max_tokens=16, seed=1)
-    with serve() as served:
+    with serve(MODEL) as served:
         async with Slotted(served) as model:
 
             async def ask(number: int) -> Usage:
@@ -238,7 +240,7 @@ async def test_beginning_that_prompts_share_is_read_once() -> None:
 async def test_cancelled_requests_leave_all_slots_usable() -> None:
     """There are more requests than slots and state files. They are cancelled at any moment."""
     sampling = Sampling(temperature=0, max_tokens=8, seed=1)
-    with serve(slots=4) as served:
+    with serve(MODEL, slots=4) as served:
         async with Slotted(served) as model:
 
             def ask(number: int) -> asyncio.Task[Reply[str]]:
@@ -272,7 +274,7 @@ from matrix_align import Endpoint, Message, Sampling
 from matrix_align.llm.local import serve
 signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
 async def main():
-    with serve(slots=1) as served:
+    with serve("smollm2-135m", slots=1) as served:
         async with Endpoint(served.url, served.name, key=served.key) as endpoint:
             drawn = Sampling(temperature=1.0, max_tokens=3000, seed=1)
             asked = endpoint.ask([Message(role="user", content="Count to a thousand.")], str, drawn)
@@ -311,7 +313,7 @@ def test_server_ends_with_its_process(end: str) -> None:
 @pytest.mark.embedded
 def test_server_that_is_stopped_at_once_ends() -> None:
     """This happens if a run is refused after the model was opened. Before, one server in eight waited for ever."""
-    code = "from matrix_align.llm.local import serve\nfor _ in range(8):\n    with serve(): pass"
+    code = "from matrix_align.llm.local import serve\nfor _ in range(8):\n    with serve('smollm2-135m'): pass"
     assert subprocess.run([sys.executable, "-c", code], timeout=HANG).returncode == 0
 
 
@@ -319,7 +321,8 @@ def test_server_that_is_stopped_at_once_ends() -> None:
 def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
     """Ctrl-C comes during a scene, while a reply is written. One line is printed, and completed calls are kept."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run in the background
-    command = [sys.executable, "-m", "matrix_align", "simulate", ASKED, "--json", "--store", str(tmp_path / "one.db")]
+    command = [sys.executable, "-m", "matrix_align", "simulate", ASKED, "--model", MODEL, "--json"]
+    command += ["--store", str(tmp_path / "one.db")]
     process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     signal.signal(signal.SIGINT, before)
     try:
@@ -331,7 +334,7 @@ def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")
-    assert err == "matrix-align: stopped; finished work is kept, and the same command resumes\n"
+    assert err == f"{TOLD}matrix-align: stopped; finished work is kept, and the same command resumes\n"
     assert calls(tmp_path / "one.db")
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from matrix_align.llm import heads as module
-from matrix_align.llm.builtin import SMALL
+from matrix_align.llm.builtin import BUILTIN
 from matrix_align.llm.heads import Heads
 from matrix_align.llm.local import Served, serve
 from matrix_align.llm.prefix_cache import Slotted
 from matrix_align.types import Message, Sampling, Usage
 
-from .embedded import default_weights
+from .embedded import MODEL, real_weights
 from .llama import Llama, llama
 
 SAMPLING = Sampling(temperature=0, max_tokens=16, seed=1)
@@ -170,11 +170,11 @@ def test_several_processes_at_once(folder: Path) -> None:
 def test_real_server_reads_a_head_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second server reads only the ends of its prompts, by its own count, and says the same as without the disk."""
     monkeypatch.setenv("MATRIX_ALIGN_CACHE", str(folder.parent))
-    (folder.parent / SMALL.kept).symlink_to(default_weights())
+    (folder.parent / BUILTIN[MODEL].kept).symlink_to(real_weights())
     lasts = ("Is the sea?", "Is rain?")
 
     async def replies() -> list[tuple[str, Usage]]:
-        with serve(SMALL.name, slots=1) as served:
+        with serve(MODEL, slots=1) as served:
             async with Slotted(served) as model:
                 said = [await model.ask(prompt(last), str, SAMPLING) for last in lasts]
                 return [(reply.text, reply.usage) for reply in said]

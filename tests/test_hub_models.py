@@ -115,7 +115,7 @@ def test_connection_that_breaks(hub: ModelHub) -> None:
         ("hf:some/gated", "accept its terms"),
         ("hf:some/plain", "some/plain holds no GGUF file"),
         ("hf:some--/x..y", "no name of a repository"),
-        ("hf:some", "wanted embedded, qwen2.5-coder-1.5b"),
+        ("hf:some", "wanted qwen2.5-coder-1.5b"),
         ("gpt-4", "give --endpoint URL too"),
         ("nowhere.gguf", "can't read nowhere.gguf: No such file"),
     ],

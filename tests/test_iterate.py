@@ -132,7 +132,7 @@ def test_answers_that_failed_are_told(command: list[str], cli: Cli) -> None:
         ("--held-out", "0.01", "see --held-out"),
         ("--config", "none.toml", "none.toml"),
         ("--config", "wavy.toml", "wavy"),
-        ("--base", "nowhere", "wanted embedded"),
+        ("--base", "nowhere", "wanted qwen2.5-coder-1.5b"),
         ("iterate", "empty.txt", "there is no question in it"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matrix_align import InputError
-from matrix_align.llm.builtin import BUILTIN, DEFAULT
+from matrix_align.llm.builtin import BUILTIN
 from matrix_align.llm.choosing import chosen, stem
 from matrix_align.llm.names import OnHub, parsed
 
@@ -40,8 +40,7 @@ DOWN = "some.one/A-Model_2-GGUF/resolve/v1%2F2/sub/a-Q8_0.gguf"
         (f"https://huggingface.co/{DOWN}", OnHub(REPO, "sub/a-Q8_0.gguf", revision="v1/2")),
         ("qwen2.5-coder-1.5b", BUILTIN["qwen2.5-coder-1.5b"]),
         ("Qwen2.5-Coder-0.5B", BUILTIN["qwen2.5-coder-0.5b"]),
-        ("smollm2-135m", DEFAULT),
-        ("embedded", DEFAULT),
+        ("smollm2-135m", BUILTIN["smollm2-135m"]),
         ("models/a.gguf", Path("models/a.gguf")),
         ("hf/a.GGUF", Path("hf/a.GGUF")),
     ],

@@ -24,6 +24,7 @@ from matrix_align.tuning.train import Tuning, tune
 
 from .conftest import Run as Cli
 from .conftest import complaint
+from .embedded import MODEL
 
 pytestmark = [pytest.mark.embedded, pytest.mark.filterwarnings("ignore")]
 
@@ -65,14 +66,14 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "config.toml").write_text(BY_HEART)
     out = folder / "out"
-    figures = tune(Tuning(folder / "facts.jsonl", "embedded", out, config=folder / "config.toml", gguf=True))
+    figures = tune(Tuning(folder / "facts.jsonl", MODEL, out, config=folder / "config.toml", gguf=True))
     assert figures["loss"]["last"] < 0.2 * figures["loss"]["first"]
     return out
 
 
 @pytest.fixture(scope="module")
 def served(tuned: Path) -> Iterator[Served]:
-    with serve(adapter=tuned / "adapter.gguf") as running:
+    with serve(MODEL, adapter=tuned / "adapter.gguf") as running:
         yield running
 
 
@@ -100,7 +101,7 @@ async def test_text_is_that_of_transformers(served: Served, tuned: Path) -> None
     """Compares token by token, up to the first tie."""
     import torch
 
-    base = bases.named("embedded")
+    base = bases.named(MODEL)
     tokenizer = bases.tokenizer(base)
     model = bases.with_adapter(base, bases.model(base), tuned).merge_and_unload().eval()
     whole = 0
@@ -136,11 +137,12 @@ async def greedy(served: Served, turns: list[dict[str, str]]) -> str:
 def test_on_the_command_line(cli: Cli, tuned: Path, tmp_path: Path) -> None:
     """simulate --adapter answers as the tuned model. A measurement of it goes into its card once."""
     question = "Who lives in the tower?"
-    done = cli("simulate", question, "--adapter", str(tuned), "--roles", "1", "--steps", "1", "--json")
+    asked = ("simulate", question, "--model", MODEL, "--adapter", str(tuned), "--roles", "1", "--steps", "1")
+    done = cli(*asked, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["initial"] == FACTS[question]
     (tmp_path / "one.txt").write_text("Why?\n")
-    measured = ("measure", "--benign", str(tmp_path / "one.txt"), "--answer-tokens", "16", "--out")
+    measured = ("measure", "--model", MODEL, "--benign", str(tmp_path / "one.txt"), "--answer-tokens", "16", "--out")
     assert cli(*measured, str(tmp_path / "before")).returncode == 0
     more = ("--adapter", str(tuned), "--against", str(tmp_path / "before"))
     for _ in range(2):
@@ -154,10 +156,10 @@ def test_mistakes(cli: Cli, tuned: Path, tmp_path: Path) -> None:
     ask = ("simulate", "Why?", "--adapter")
     for options, words in {
         (str(tuned), "--model", str(tuned / "merged.gguf")): "was not tuned from",
-        (str(tmp_path),): "holds no adapter.gguf",
+        (str(tmp_path), "--model", MODEL): "holds no adapter.gguf",
         (str(tuned), "--endpoint", "http://127.0.0.1:9"): "--adapter goes with a model served here",
     }.items():
         assert words in complaint(cli(*ask, *options))
     (tmp_path / "adapter.gguf").write_bytes(b"GGUF of nothing")
-    done = cli(*ask, str(tmp_path))
+    done = cli(*ask, str(tmp_path), "--model", MODEL)
     assert done.returncode == 2 and "was it tuned from this model?" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix_align.llm.builtin import BUILTIN, Builtin, Part
+from matrix_align.llm.builtin import BUILTIN, Builtin, Part, Suited
 
 from .embedded import OFFLINE
 from .model_hub import use
@@ -22,6 +22,8 @@ TINY = Builtin(
     file="tiny-q4_k_m.gguf",
     size=len(DATA),
     sha256=hashlib.sha256(DATA).hexdigest(),
+    suited=Suited(max_tokens=5, temperature=0.2, memory=1500, detail="full"),
+    state=100,
     parts=tuple(Part(f"tiny-part{n}==0.1", f"tiny_part{n}/data/part{n:02}.bin") for n in (1, 2, 3)),
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..llm.builtin import DEFAULT
 from .options import FOLDER, AsJson, print_json
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def export(
     max_length: Annotated[
         int | None, typer.Option(min=1, help="Leave out rows of more tokens, before --mix is made; `tune` takes 1024.")
     ] = None,
-    base: Annotated[str, typer.Option(help="The model whose tokens --max-length counts.")] = "embedded",
+    base: Annotated[
+        str | None, typer.Option(help=f"The model whose tokens --max-length counts. Default: {DEFAULT}.")
+    ] = None,
     push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Also publish the folder of OUT on the hub.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -51,13 +54,13 @@ def export(
     shares = shares_of(mix)
     if not Run.described(run):
         raise InputError(f"{run} holds no run; `matrix-align generate SOURCE --out {run}` makes one")
-    if base != "embedded" and not max_length:
+    if base and not max_length:
         raise InputError("--base names the model whose tokens --max-length counts; give that too, or leave --base out")
     limit = None
     if max_length:
         from ..tuning.examples import limit_of
 
-        limit = limit_of(base, max_length)
+        limit = limit_of(base or DEFAULT, max_length)
     with Run.there(run) as made:
         counts = write(made, out, format.value, shares, test, seed, limit)
     if push:

@@ -132,7 +132,7 @@ def generate(
     if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
         raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
     setup = _setup(
-        context, Run.setup_in(out) if tables else None, bool(endpoint), method, roles, steps, memory, detail, seed,
+        context, Run.setup_in(out) if tables else None, endpoint, model, method, roles, steps, memory, detail, seed,
         temperature, answer_tokens,
     )  # fmt: skip
     tally = budget(max_tokens, max_cost, prices, max_time)
@@ -179,7 +179,8 @@ def generate(
 def _setup(
     context: typer.Context,
     made: "Setup | None",
-    endpoint: bool,
+    endpoint: list[str] | None,
+    model: str | None,
     method: str,
     roles: int,
     steps: int,
@@ -193,7 +194,16 @@ def _setup(
     if made and not typed(context, "method"):
         method = made.method.name
     setup = setup_of(
-        endpoint, seed, temperature, answer_tokens, method, roles=roles, steps=steps, memory=memory, detail=detail
+        endpoint,
+        model,
+        seed,
+        temperature,
+        answer_tokens,
+        method,
+        roles=roles,
+        steps=steps,
+        memory=memory,
+        detail=detail,
     )
     own = type(setup.settings).model_fields
     if strange := [name for name in ("roles", "steps", "memory", "detail") if typed(context, name) and name not in own]:

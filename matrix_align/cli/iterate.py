@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import InputError
+from ..llm.builtin import DEFAULT
 from .export import shares_of
 from .options import FOLDER, SOURCES, THERE, AnswerTokens, Base, DetailOf, Roles, Seed, Steps, setup_of
 
@@ -17,7 +18,7 @@ def iterate(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SOURCES)],
     out: Annotated[Path, typer.Option(help="Folder for the rounds.", **FOLDER)] = ...,  # type: ignore[assignment]
     rounds: Annotated[int, typer.Option(min=1, help="Most rounds to run.")] = 2,
-    base: Base = "embedded",
+    base: Base = DEFAULT,
     category: Annotated[
         str, typer.Option(help="Category of the questions: helpful or harmful. Default: what the rows say.")
     ] = "",
@@ -60,7 +61,7 @@ def iterate(
         raise InputError(f"--category is helpful or harmful (got {category})")
     if bool(endpoint) != bool(serve):
         raise InputError("--serve COMMAND starts the server, --endpoint URL says where it answers; give both")
-    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
+    setup = setup_of(endpoint, base, seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
     loop = Loop(
         sources=tuple(sources),
         category=cast("Category", category),

@@ -76,7 +76,7 @@ def measure(
     if card and not (against and (card / CARD).is_file()):
         raise InputError(f"--card {card}: wanted the folder of an adapter with its {CARD}, together with --against")
     earlier = read_measurement(against) if against else None
-    setup = setup_of(bool(endpoint), seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
+    setup = setup_of(endpoint, model, seed, None, answer_tokens, roles=roles, steps=steps, detail=detail)
     sources = {"harmful": harmful, "benign": benign}
     questions = {}
     for name, source in sources.items():
@@ -91,10 +91,10 @@ def measure(
     compared = None
     if preference:
         from ..evals.preference import read_pairs
-        from ..llm.builtin import EMBEDDED
+        from ..llm.builtin import DEFAULT
         from ..tuning import base as bases
 
-        weights = bases.named(base or model or EMBEDDED)
+        weights = bases.named(base or model or DEFAULT)
         compared = Compared(read_pairs(preference, bases.tokenizer(weights), limit), weights)
         for line in compared.pairs.told():
             typer.echo(line, err=True)

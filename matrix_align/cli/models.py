@@ -14,7 +14,7 @@ def models(
 ) -> None:
     """List the built-in models and the GGUF files in the caches, or fetch the model NAME.
 
-    A model that was fetched once needs no network afterwards.
+    A model that was fetched once needs no network afterwards. "fits here" is about the memory that is free now.
     """
     from ..llm.models import listed
     from ..llm.weights import weights_of
@@ -36,7 +36,8 @@ def models(
 
     from ..llm.disk import size
 
-    table = Table("model", "size", "licence", "here", "speed here", box=None, pad_edge=False)
+    table = Table("model", "size", "licence", "here", "fits here", "speed here", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row.name, size(row.size), row.licence or "?", "yes" if row.path else "no", "not measured")
+        here, fits = ("yes" if known else "no" for known in (row.path, row.fits))
+        table.add_row(row.name, size(row.size), row.licence or "?", here, fits, "not measured")
     Console().print(table)

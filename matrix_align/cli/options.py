@@ -1,6 +1,7 @@
 """Shared by several commands: options, the setup they describe, and JSON on standard output."""
 
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..errors import InputError
+from ..llm.builtin import DEFAULT, suited_to
 from .mistakes import number
 
 if TYPE_CHECKING:
@@ -22,9 +24,6 @@ class Detail(StrEnum):
     brief = "brief"
     full = "full"
 
-
-# Settings for a model that this process serves. On two cores, long prompts and long answers take most of the time.
-EMBEDDED = {"max_tokens": 160, "temperature": 0.3, "memory": 2000, "detail": "brief"}
 
 # The option for each field of settings and sampling. (In `generate`, --max-tokens limits the whole run.)
 OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "detail", "seed", "temperature")}
@@ -46,6 +45,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standar
 
 ROLES = "Number of other parties in the scene: people, institutions, objects; 1 to 20."
 STEPS = "Number of steps in the plan, 1 to 20."
+HERE = "without --endpoint what suits the model"
 SEED = "A different seed gives a different answer."
 Roles = Annotated[int, typer.Option(help=ROLES)]
 Steps = Annotated[int, typer.Option(help=STEPS)]
@@ -53,7 +53,8 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         help="Name of the model on the server. Without --endpoint: a name that `models` lists, "
-        "hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], or a GGUF file."
+        "hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], or a GGUF file; "
+        f"{DEFAULT} if none is given."
     ),
 ]
 Digest = Annotated[
@@ -70,39 +71,36 @@ Base = Annotated[
     typer.Option(help="Model to tune: what --model takes, a folder of weights, or a name on the hub such as a/b."),
 ]
 Seed = Annotated[int, typer.Option(help=SEED)]
-Temperature = Annotated[
-    float | None, typer.Option(help="0 always takes the likeliest token. Default: 0.7; without --endpoint 0.3.")
-]
-AnswerTokens = Annotated[
-    int | None, typer.Option(help="Longest answer, in tokens. Default: 1024; without --endpoint 160.")
-]
-Memory = Annotated[
-    int | None, typer.Option(help="Most characters of past events in a prompt. Default: 6000; without --endpoint 2000.")
-]
+Temperature = Annotated[float | None, typer.Option(help=f"0 always takes the likeliest token. Default: 0.7; {HERE}.")]
+AnswerTokens = Annotated[int | None, typer.Option(help=f"Longest answer, in tokens. Default: 1024; {HERE}.")]
+Memory = Annotated[int | None, typer.Option(help=f"Most characters of past events in a prompt. Default: 6000; {HERE}.")]
 
 DetailOf = Annotated[
     Detail | None,
-    typer.Option(help="How much the texts of a scene may say. Default: full; without --endpoint brief."),
+    typer.Option(help=f"How much the texts of a scene may say. Default: full; {HERE}."),
 ]
 
 
 def setup_of(
-    endpoint: bool,
+    endpoint: object,
+    model: str | None,
     seed: int,
     temperature: float | None,
     answer_tokens: int | None,
     method: str = "matrix",
     **settings: int | str | None,
 ) -> "Setup":
-    """A method with its settings and sampling. None means the default, which depends on where the model is served."""
+    """A method with its settings and sampling. None means the default: at an endpoint that of `Settings` and
+    `Sampling`, of a model served here what suits it. `model` is its name, None the default one.
+    """
     from ..methods import METHODS, Setup
     from ..types import Sampling
 
     if method not in METHODS:
         raise InputError(f"--method is one of {', '.join(METHODS)} (got {method})")
-    suiting = {} if endpoint else EMBEDDED
+    suited = {} if endpoint else asdict(suited_to(model or DEFAULT))
     options = {"seed": seed, "temperature": temperature, "max_tokens": answer_tokens, **settings}
-    given = suiting | {name: value for name, value in options.items() if value is not None}
+    given = suited | {name: value for name, value in options.items() if value is not None}
 
     def made(kind: type[T]) -> T:
         return checked(kind, **{name: given[name] for name in kind.model_fields if name in given})  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ def simulate(
     question, settings and seed, it is shown again.
     """
     setup = setup_of(
-        bool(endpoint), seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
+        endpoint, model, seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
     )
     asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, digest, adapter, store, as_json))
 

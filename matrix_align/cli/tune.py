@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..llm.builtin import DEFAULT
 from .options import FOLDER, THERE, AsJson, Base, print_json
 
 
@@ -26,7 +27,7 @@ def tune(
         Path, typer.Argument(help="Rows that `export` wrote. A file DATA-test beside it is used as --test.", **THERE)
     ],
     out: Annotated[Path, typer.Option(help="Folder for the adapter, its model card and its curves.", **FOLDER)] = ...,  # type: ignore[assignment]
-    base: Base = "embedded",
+    base: Base = DEFAULT,
     method: Annotated[
         Method, typer.Option(help="sft: learn the answers. dpo: prefer chosen to rejected.")
     ] = Method.sft,

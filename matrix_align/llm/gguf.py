@@ -12,19 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .builtin import Quantisation
+
 BASE = "matrix_align.base.sha256"
+OUTER = ("token_embd.weight", "output.weight")
 
 # Given a tensor's name and a function that reads its values: the new values, or None to leave the tensor unchanged.
 Change = Callable[[str, Callable[[], Any]], Any]
 
 
-def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> None:
+def rewrite(source: Path, made: Path, change: Change, to: Quantisation = "") -> None:
     """Copies `source` to `made` with the values that `change` returns.
 
-    A changed tensor of floating-point numbers keeps its type; a changed quantised tensor becomes Q8_0. With `to_q8` the
-    file's metadata say Q8_0, and values are rounded to the nearest step.
+    A changed tensor of floating-point numbers keeps its type; a changed quantised tensor becomes Q8_0. With `to` it
+    becomes that, the file's metadata say so, and values are rounded to the nearest step. The embedding and the output
+    are Q8_0 in any case: with fewer bits there, a small model loses most.
 
-    Without `to_q8` the values are taken to be small changes of what was there, and are rounded at random to one of the
+    Without `to` the values are taken to be small changes of what was there, and are rounded at random to one of the
     two steps next to them, the nearer step being the likelier one. Rounding to the nearest would undo the change:
     the old values are steps themselves, and most changes are smaller than half a step.
     """
@@ -34,12 +38,12 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
     reader = GGUFReader(source)
     writer = GGUFWriter(made, str(reader.fields["general.architecture"].contents()))
     for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture" or (to_q8 and name == "general.file_type"):
+        if name.startswith("GGUF.") or name == "general.architecture" or (to and name == "general.file_type"):
             continue
         kind, *inner = field.types
         writer.add_key_value(name, field.contents(), kind, inner[-1] if kind == GGUFValueType.ARRAY else None)
-    if to_q8:
-        writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    if to:
+        writer.add_file_type(LlamaFileType[f"MOSTLY_{to}"])
     chance = numpy.random.default_rng(0)
     plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
     for tensor in reader.tensors:
@@ -52,8 +56,8 @@ def rewrite(source: Path, made: Path, change: Change, to_q8: bool = False) -> No
         elif kind == GGMLQuantizationType.BF16:
             writer.add_tensor(tensor.name, quantize(dithered_bf16(values, chance), kind), raw_dtype=kind)
         else:
-            wanted = GGMLQuantizationType.Q8_0
-            packed = quantize(values if to_q8 else _dithered(values, chance), wanted)
+            wanted = GGMLQuantizationType["Q8_0" if tensor.name in OUTER else to or "Q8_0"]
+            packed = quantize(values if to else _dithered(values, chance), wanted)
             writer.add_tensor(tensor.name, packed, raw_dtype=wanted)
     _finish(writer)
 

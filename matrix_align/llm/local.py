@@ -19,13 +19,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import EmbeddedError, InputError
-from .builtin import EMBEDDED
+from .builtin import BUILTIN
+from .fit import check
 from .gguf import base_of, sha256
 from .heads import Heads
+from .machine import cores
 from .weights import cache_dir, weights_of
-
-SLOTS = 8  # replies written at once; on a CPU, more than 8 are slower overall
-SLOT_CONTEXT = 4096  # tokens of prompt and reply
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,25 @@ class Served:
 
 
 @contextmanager
-def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None = None) -> Iterator[Served]:
+def serve(model: str | Path, slots: int = 0, adapter: Path | None = None) -> Iterator[Served]:
     """A llama.cpp server with the weights that `model` names (see names.py), until the block ends.
 
     `adapter` is the GGUF file of a LoRA, which each request turns on or off (see prefix_cache.py).
+    `slots` is how many replies are written at once; 0: as many as suit the model.
 
     It listens on the loopback, on a free port, and has no web page. It wants a random key: without one, it would
     answer any web page in a browser. It stops only after its clients have closed, so always close them inside the
     block, as `async with Endpoint` does.
 
-    Raises InputError for a file that is no GGUF, and EmbeddedError if the weights or the server can't be had.
+    Raises InputError for a file that is no GGUF or does not fit into memory, and EmbeddedError if the weights or the
+    server can't be had.
     """
+    if entry := BUILTIN.get(str(model).lower()):
+        check(entry)  # before it is fetched
     weights = weights_of(str(model))
-    path = weights.path
+    if not entry:
+        check(weights)
+    path, slots = weights.path, slots or weights.slots
 
     # The server's threads wait for each other some 50,000 times a second. By default they spin for milliseconds first,
     # so two servers on the same cores hardly move. This short spin costs a single server nothing. The library reads the
@@ -72,8 +77,8 @@ def serve(model: str | Path = EMBEDDED, slots: int = SLOTS, adapter: Path | None
     params.model.path = str(path)
     params.model_alias = {weights.name}
     params.n_parallel = slots
-    params.n_ctx = slots * SLOT_CONTEXT
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
+    params.n_ctx = slots * weights.context
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores()
     params.n_threads_http = slots + 2
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys, params.ui = [key], False
@@ -156,8 +161,3 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _cores() -> int:
-    """The number of cores this process may use: the share of a container or batch system, not the whole machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

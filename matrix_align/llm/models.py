@@ -7,17 +7,22 @@ from typing import NamedTuple
 from . import hub
 from .builtin import BUILTIN
 from .choosing import siblings
+from .fit import Unknown, fits
 from .names import MAIN
 from .weights import kept
 
 
 class Listed(NamedTuple):
-    """A model as it is listed. `name` is what --model takes; `size` in bytes; `path` is empty if it is not here yet."""
+    """A model as it is listed. `name` is what --model takes; `size` in bytes; `path` is empty if it is not here yet.
+
+    `fits` says whether the memory that is free now is enough to serve it.
+    """
 
     name: str
     size: int
     licence: str
     path: str
+    fits: bool
 
 
 def listed() -> list[Listed]:
@@ -26,7 +31,7 @@ def listed() -> list[Listed]:
     rows = []
     for entry in BUILTIN.values():
         path = str(kept(entry) or paths.get((entry.repo, entry.file), ""))
-        rows.append(Listed(entry.name, entry.size, entry.licence, path))
+        rows.append(Listed(entry.name, entry.size, entry.licence, path, fits(entry)))
     built_in = {(entry.repo, entry.file) for entry in BUILTIN.values()}
     for file in cached:
         first = siblings(file.file)[0] == file.file
@@ -34,5 +39,6 @@ def listed() -> list[Listed]:
             parts = [each for each in cached if each.commit == file.commit and each.file in siblings(file.file)]
             size = sum(each.size for each in parts)
             revision = "" if MAIN in file.names else f"@{file.commit}"
-            rows.append(Listed(f"hf:{file.repo}:{file.file}{revision}", size, "", str(file.path)))
+            name = f"hf:{file.repo}:{file.file}{revision}"
+            rows.append(Listed(name, size, "", str(file.path), fits(Unknown(name, size))))
     return rows

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
 from ..errors import InputError
-from .builtin import BUILTIN, DEFAULT, EMBEDDED, Builtin
+from .builtin import BUILTIN, Builtin
 
 QUANT = "Q4_K_M"  # taken where none is named
 MAIN = "main"
@@ -21,7 +21,7 @@ SHORT = re.compile(rf"(?:hf:(?://)?|{HOST}){REPO}/?(?::(?P<what>[^@]+))?(?:@(?P<
 ADDRESS = re.compile(rf"{HOST}{REPO}/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)(?:[?#].*)?", re.I)
 PAGE = re.compile(rf"{HOST}{REPO}(?:/tree/(?P<revision>[^/?#]+))?/?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.I)
 SHOWN = "show_file_info"  # names a file in the address of a repository's page
-FORMS = f"wanted {EMBEDDED}, {', '.join(BUILTIN)}, hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], FILE.gguf"
+FORMS = f"wanted {', '.join(BUILTIN)}, hf:OWNER/REPO[:QUANT|FILE.gguf][@REVISION], FILE.gguf"
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,11 @@ def is_on_hub(name: str) -> bool:
 
 def is_ours(name: str) -> bool:
     """Whether the name is of a form that only we know: a built-in model, or a GGUF file at the hub."""
-    return name == EMBEDDED or name.lower() in BUILTIN or is_on_hub(name)
+    return name.lower() in BUILTIN or is_on_hub(name)
 
 
 def parsed(name: str) -> Builtin | OnHub | Path:
     """What `name` names. Raises InputError, with the forms there are, if it has none of them."""
-    if name == EMBEDDED:
-        return DEFAULT
     if entry := BUILTIN.get(name.lower()):
         return entry
     if is_on_hub(name):

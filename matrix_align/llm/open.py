@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from .builtin import EMBEDDED
+from .builtin import BUILTIN, DEFAULT
 from .dialect import log
 from .endpoint import Endpoint
 from .local import serve
@@ -30,8 +30,9 @@ async def open_model(
 ) -> AsyncIterator[Endpoint]:
     """The model `model` at the URL `endpoint`. Without a URL: the weights that `model` names, served here.
 
-    `adapter` is the folder that `tune` made from the model served here. `digest` says which weights a server has;
-    without it the server's list of models is asked. Raises InputError for names that do not fit.
+    Without a name the built-in model DEFAULT is served. `adapter` is the folder that `tune` made from the model served
+    here. `digest` says which weights a server has; without it the server's list of models is asked. Raises InputError
+    for names that do not fit.
     """
     if endpoint:
         if adapter:
@@ -42,7 +43,10 @@ async def open_model(
         return
     if digest is not None:
         raise InputError("--digest goes with --endpoint; the weights of a file served here are read")
-    with serve(model or EMBEDDED, adapter=lora(adapter)) as served:
+    name = model or DEFAULT
+    with serve(name, adapter=lora(adapter)) as served:
+        if (entry := BUILTIN.get(name.lower())) and entry.warning:
+            log.info("%s: %s", entry.name, entry.warning)
         async with Slotted(served) as here:
             yield here
 
@@ -63,6 +67,6 @@ def lora(adapter: Path | None) -> Path | None:
         raise InputError(f"--adapter {adapter}: there is no such folder; wanted one that `matrix-align tune` made")
     if adapter and not (adapter / ADAPTER).is_file():
         raise InputError(
-            f"--adapter {adapter} holds no {ADAPTER}; `matrix-align tune DATA --base embedded --out {adapter}` makes it"
+            f"--adapter {adapter} holds no {ADAPTER}; `matrix-align tune DATA --base MODEL --out {adapter}` makes it"
         )
     return adapter / ADAPTER if adapter else None

