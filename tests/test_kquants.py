@@ -48,10 +48,13 @@ def adapted(base: bases.Base, folder: Path) -> Any:
     return model.eval()
 
 
-def written(url: str, key: str, prompt: str, scale: float) -> list[int]:
-    """The likeliest tokens after a prompt, as the server writes them with the adapter at `scale`."""
-    body = {"prompt": prompt, "n_predict": LENGTH, "temperature": 0, "samplers": ["top_k"], "top_k": 1}
-    body |= {"return_tokens": True, "ignore_eos": True, "lora": [{"id": 0, "scale": scale}], "cache_prompt": False}
+def written(url: str, key: str, prompt: str, scale: float, cache: bool = False, length: int = LENGTH) -> list[int]:
+    """The likeliest tokens after a prompt, as the server writes them with the adapter at `scale`.
+
+    With `cache` the server may use what it has read before, in the one slot that is asked.
+    """
+    body = {"prompt": prompt, "n_predict": length, "temperature": 0, "samplers": ["top_k"], "top_k": 1, "id_slot": 0}
+    body |= {"return_tokens": True, "ignore_eos": True, "lora": [{"id": 0, "scale": scale}], "cache_prompt": cache}
     asked = urllib.request.Request(
         f"{url.removesuffix('/v1')}/completion",
         json.dumps(body).encode(),
@@ -88,6 +91,23 @@ def test_text_is_that_of_transformers(architecture: str, tied: bool, tmp_path: P
                     alike += bool(gap == 0)
     assert changed == len(PROMPTS), "the adapter does something"
     assert alike > 0.9 * 2 * len(PROMPTS) * LENGTH, "ties are few"
+
+
+def test_what_the_base_has_read_is_not_used_with_the_adapter(tmp_path: Path) -> None:
+    """llama.cpp's cache of prompts that no slot holds any more does not tell with which adapter they were read.
+
+    It is looked into if the slot holds little of the prompt: here, after a long reply to another one.
+    """
+    path = tiny_gguf.write(tmp_path / "small.gguf", "qwen2")
+    base = bases.named(str(path))
+    adapted(base, tmp_path / "peft")
+    llamacpp.adapter(llamacpp.converted(tmp_path / "peft", path), base.sha256, tmp_path / "adapter.gguf")
+    prompt, other = "Tell me of the sea, and of the ships. " * 4, "Tell me of the stars."
+    with serve(path, adapter=tmp_path / "adapter.gguf") as served:
+        wanted = written(served.url, served.key, prompt, 1.0)
+        for asked, scale, length in ((prompt, 0.0, LENGTH), (other, 1.0, 200), (other, 1.0, 200)):
+            written(served.url, served.key, asked, scale, True, length)
+        assert written(served.url, served.key, prompt, 1.0, True) == wanted
 
 
 def test_merged_gguf_is_a_base_as_it_is(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def serve(model: str | Path, slots: int = 0, adapter: Path | None = None) -> Ite
     params.n_threads_http = slots + 2
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys, params.ui = [key], False
-    params.cache_ram_mib = 256  # of prompts no slot holds any more
+    # Of prompts that no slot holds any more. The server does not tell with which adapter they were read.
+    params.cache_ram_mib = 0 if adapter else 256
     lora = ""
     if adapter:
         lora = weights_of(str(adapter)).digest
