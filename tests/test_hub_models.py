@@ -223,7 +223,26 @@ def test_run_on_a_model_of_the_hub(hub: ModelHub, unreachable: Any, cli: Run, tm
         "digest": sha(path.read_bytes()),
         "source": f"hf:some/tiny:{path.name}@{COMMIT}",
     }
+    assert "tokens/s" not in cli("models").stdout, "a few tokens say little of the speed"
     unreachable("network")
     for name in ("hf:some/tiny", str(path)):
         again = cli("generate", "--model", name, "--out", out)
         assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("broken", ["", "[1]", '{"a": "fast"}'])
+def test_speed_here(hub: ModelHub, cli: Run, tmp_path: Path, broken: str) -> None:
+    """It is that of the last use. A file of speeds that is broken is written anew."""
+    path = tiny_gguf.write(tmp_path / "tiny-Q4_K_M.gguf", "llama")
+    hub.files["some/tiny"] = {path.name: path.read_bytes()}
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/speeds.json").write_text(broken)
+    weights_of("hf:some/tiny")
+    assert "tokens/s" not in cli("models").stdout
+    (tmp_path / "questions.txt").write_text("".join(f"Who is number {number}?\n" for number in range(12)))
+    options = ("--method", "vanilla", "--answer-tokens", "200", "--out", str(tmp_path / "run"))
+    done = cli("generate", str(tmp_path / "questions.txt"), "--model", str(path), *options)
+    assert done.returncode == 0, done.stderr
+    [row] = [row for row in json.loads(cli("models", "--json").stdout) if row["speed"]]
+    assert row["name"] == f"hf:some/tiny:{path.name}" and row["speed"] > 0
+    assert f"{row['speed']:.0f} tokens/s" in cli("models").stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import hub
+from . import hub, speeds
 from .builtin import BUILTIN
 from .choosing import siblings
 from .fit import Unknown, fits
@@ -15,7 +15,8 @@ from .weights import kept
 class Listed(NamedTuple):
     """A model as it is listed. `name` is what --model takes; `size` in bytes; `path` is empty if it is not here yet.
 
-    `fits` says whether the memory that is free now is enough to serve it.
+    `fits` says whether the memory that is free now is enough to serve it. `speed` is in tokens a second, see speeds.py;
+    None where it was never measured.
     """
 
     name: str
@@ -23,15 +24,17 @@ class Listed(NamedTuple):
     licence: str
     path: str
     fits: bool
+    speed: float | None
 
 
 def listed() -> list[Listed]:
     cached = list(hub.cached())
     paths = {(file.repo, file.file): str(file.path) for file in cached}
+    measured = speeds.noted()
     rows = []
     for entry in BUILTIN.values():
         path = str(kept(entry) or paths.get((entry.repo, entry.file), ""))
-        rows.append(Listed(entry.name, entry.size, entry.licence, path, fits(entry)))
+        rows.append(Listed(entry.name, entry.size, entry.licence, path, fits(entry), measured.get(entry.digest)))
     built_in = {(entry.repo, entry.file) for entry in BUILTIN.values()}
     for file in cached:
         first = siblings(file.file)[0] == file.file
@@ -40,5 +43,6 @@ def listed() -> list[Listed]:
             size = sum(each.size for each in parts)
             revision = "" if MAIN in file.names else f"@{file.commit}"
             name = f"hf:{file.repo}:{file.file}{revision}"
-            rows.append(Listed(name, size, "", str(file.path), fits(Unknown(name, size))))
+            digest = file.path.readlink().name if file.path.is_symlink() else ""  # the cache names a file by it
+            rows.append(Listed(name, size, "", str(file.path), fits(Unknown(name, size)), measured.get(digest)))
     return rows

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from . import speeds
 from .builtin import BUILTIN, DEFAULT
 from .dialect import log
 from .endpoint import Endpoint
@@ -48,7 +49,10 @@ async def open_model(
         if (entry := BUILTIN.get(name.lower())) and entry.warning:
             log.info("%s: %s", entry.name, entry.warning)
         async with Slotted(served) as here:
-            yield here
+            try:
+                yield here
+            finally:
+                speeds.note(served.digest, here.slots.written, here.slots.busy)
 
 
 def identity(model: Endpoint, given: bool) -> str:

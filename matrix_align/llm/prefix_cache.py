@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from ..errors import ModelError
+from .completion import completion_of
 from .endpoint import Endpoint
 from .local import Served
 
@@ -35,6 +37,8 @@ class Slots:
         self.free = set(self.held)
         self.saved: dict[str, int] = {}  # the files of saved states, by the text read; the last used last
         self.unused = list(range(KEPT))  # files that hold no saved state; the last one is taken first
+        self.written, self.busy = 0, 0.0  # tokens of replies; seconds in which a slot was in use
+        self._busy_since = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Semaphore(count)
 
@@ -45,11 +49,15 @@ class Slots:
             self._start(loop)
         async with self._turns:
             slot = max(self.free, key=lambda each: shared(text, self.held[each]))
+            if len(self.free) == len(self.held):
+                self._busy_since = time.monotonic()
             self.free.remove(slot)
             try:
                 yield slot
             finally:
                 self.free.add(slot)
+                if len(self.free) == len(self.held):
+                    self.busy += time.monotonic() - self._busy_since
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Marks all slots as free, because an event loop that has ended uses none."""
@@ -88,6 +96,7 @@ class Slotted(Endpoint):
             self.slots.held[slot] = ""  # until it has read all of the prompt
             reply = await super()._send({**body, "id_slot": slot, **self._lora}, once)
             self.slots.held[slot] = text
+            self.slots.written += completion_of(reply).usage.completion_tokens
             await self._save(slot, text)
             return reply
 
