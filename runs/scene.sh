@@ -4,9 +4,9 @@
 set -eu
 
 cat >&2 <<END
-The model has 1.1 GB. It is fetched once; on a terminal a bar shows the time left.
-Then it plays a scene of 3 roles and 3 steps around your question. This takes about two minutes on two cores, and less on
-more. Each part is printed as soon as it is there; the first one takes some twenty seconds.
+The model has 1.1 GB. It is fetched once, with the time left shown meanwhile.
+Then it plays a scene of 3 roles and 3 steps around your question, which takes
+about two minutes on two cores. Each part is printed as soon as it is there.
 END
 "${MATRIX_ALIGN:-matrix-align}" simulate "${QUESTION:?set QUESTION to what a user would ask}" --roles 3 --steps 3
 
