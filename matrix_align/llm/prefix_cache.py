@@ -37,6 +37,7 @@ class Slots:
         self.free = set(self.held)
         self.saved: dict[str, int] = {}  # the files of saved states, by the text read; the last used last
         self.unused = list(range(KEPT))  # files that hold no saved state; the last one is taken first
+        self.reading: dict[str, asyncio.Event] = {}  # the new heads that are being read just now
         self.written, self.busy = 0, 0.0  # tokens of replies; seconds in which a slot was in use
         self._busy_since = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,6 +64,7 @@ class Slots:
         """Marks all slots as free, because an event loop that has ended uses none."""
         self._loop = loop
         self._turns = asyncio.Semaphore(len(self.held))
+        self.reading = {}
         self.held.update(dict.fromkeys(set(self.held) - self.free, ""))
         self.free = set(self.held)
         self.unused = [file for file in range(KEPT) if file not in self.saved.values()]
@@ -88,7 +90,7 @@ class Slotted(Endpoint):
 
     async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
         head, text = (self._which + _text(messages) for messages in (body["messages"][:-1], body["messages"]))
-        async with self.slots.best_for(text) as slot:
+        async with self._turn(head), self.slots.best_for(text) as slot:
             await self._restore(slot, text)
             await self._restore_head(slot, text, head)
             if self._heads and len(head) >= WORTH and self._heads.comes_again(head):
@@ -99,6 +101,26 @@ class Slotted(Endpoint):
             self.slots.written += completion_of(reply).usage.completion_tokens
             await self._save(slot, text)
             return reply
+
+    @asynccontextmanager
+    async def _turn(self, head: str) -> AsyncIterator[None]:
+        """Lets one request at a time read a head that is new. Those who wait then take over what it has read."""
+        reading = self.slots.reading
+        while len(head) >= WORTH and not self._is_read(head):
+            if not (read := reading.get(head)):
+                reading[head] = read = asyncio.Event()
+                try:
+                    yield
+                finally:
+                    del reading[head]
+                    read.set()
+                return
+            await read.wait()
+        yield
+
+    def _is_read(self, head: str) -> bool:
+        texts = (*self.slots.held.values(), *self.slots.saved)
+        return any(text.startswith(head) for text in texts) or bool(self._heads and self._heads.has(head))
 
     async def _restore(self, slot: int, text: str) -> None:
         """Restores the saved state that holds the most of `text` into the slot, if that saves time."""
