@@ -18,7 +18,7 @@ from typing import Any
 from matrix_align import Answer, Endpoint, Message, Model, Question, Reply, Sampling
 from matrix_align.cli.options import setup_of
 from matrix_align.llm.local import serve
-from matrix_align.llm.structured import Wanted, Within
+from matrix_align.llm.structured import Wanted, Within, class_of
 from matrix_align.methods import Setup, last
 from matrix_align.simulation.roles import Reaction
 from matrix_align.simulation.types import Verdict
@@ -73,7 +73,7 @@ class Busiest:
         changes: dict[str, Any] = {}
         if isinstance(reply, Within) and reply.reply is Verdict:
             changes = {"feasible": True, "observers": reply.allowed["observers"], "ending": "goes on"}
-        elif reply is Reaction:
+        elif class_of(reply) is Reaction:
             changes = {"acts": True, "action": said.value.action or "They say what they think of it."}
         return replace(said, value=said.value.model_copy(update=changes)) if changes else said
 
