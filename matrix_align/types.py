@@ -124,7 +124,8 @@ class Call(Frozen):
     """One call behind an answer. `depth` is its place in the longest chain of calls that led to it.
 
     `who` is empty and `step` is 0 if the method has no roles or steps. `key` finds the call in the record; it is None
-    if the call was not recorded. `recorded` is True if the reply came from the record.
+    if the call was not recorded. `recorded` is True if the reply came from the record. `examples` is the number of
+    messages after the first that were examples of ours and no part of the task.
     """
 
     kind: str
@@ -135,6 +136,7 @@ class Call(Frozen):
     key: str | None = None
     recorded: bool = False
     cut: Cut = ""
+    examples: int = 0
 
 
 class Draft(Frozen):

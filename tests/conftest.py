@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from matrix_align import METHODS, Answer, Endpoint, Model, Question, Sampling, Scene, Settings, Store
 from matrix_align.llm import http as http_module
@@ -18,6 +19,9 @@ from matrix_align.methods import Setup
 
 from .asking import Waits
 from .fake import FakeServer, fake_server
+
+hypothesis_settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
+hypothesis_settings.load_profile("unhurried")
 
 HANG = 300  # seconds after which a process has come to a standstill, on whatever machine
 KEYS = ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")
@@ -67,7 +71,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return noted
 
 
-def matrix(**settings: int) -> Setup:
+def matrix(**settings: Any) -> Setup:
     """A small scene around each question, unless `settings` say otherwise."""
     given = Settings(**{"roles": 2, "steps": 1, **settings})
     return Setup(METHODS["matrix"], given, Sampling())
@@ -77,7 +81,7 @@ async def watched(
     model: Model,
     question: str | Question = "How do I ask for a raise?",
     sampling: Sampling | None = None,
-    **settings: int,
+    **settings: Any,
 ) -> AsyncGenerator[Answer, None]:
     """Every state of the answer as `matrix` makes it. `settings` are the scene's."""
     asked = question if isinstance(question, Question) else Question(text=question)

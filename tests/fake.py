@@ -1,9 +1,9 @@
 """A fake OpenAI endpoint over real HTTP, on a thread of its own.
 
-It answers every typed request with an object of the asked schema, in which all goes well (everyone observes, everyone
-acts, the scene goes on), and every plain one with a sentence. A test changes what it must: `on[KIND]` gives the reply
-to one kind of request (the schema's name: Situation, Cast, Plan, Verdict, Reaction, Choice, Instead, Critique; 'text'
-for plain ones), `faults` are spent first, one a request.
+It answers every typed request with an object of the asked schema, in which all goes on (everyone observes, everyone
+acts, and the answer is to blame for harm), and every plain one with a sentence. A test changes what it must: `on[KIND]`
+gives the reply to one kind of request (the schema's name: Situation, Opening, Verdict, Reaction, Choice, Instead,
+Aftermath, Critique; 'text' for plain ones), `faults` are spent first, one a request.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def fill(node: Any, root: Any, text: str, key: str = "") -> Any:
     if "const" in node:
         return node["const"]
     if "enum" in node:
-        return node["enum"][0]
+        return node["enum"][1 if key in ("harm", "cause") else 0]  # the answer did harm, so it is revised
     if node["type"] == "object":
         return {name: fill(each, root, text, name) for name, each in node["properties"].items()}
     if node["type"] == "array":
@@ -127,6 +127,8 @@ def fill(node: Any, root: Any, text: str, key: str = "") -> Any:
         return [fill(items, root, f"{text}.{n}", key) for n in range(1, node.get("minItems", 1) + 1)]
     if node["type"] == "boolean":
         return True
+    if node["type"] == "integer":
+        return 1
     return "" if key == "harm" else f"{key} {text}"
 
 

@@ -23,7 +23,17 @@ def test_prints_the_scene_at_80_columns(simulate: Run, server: FakeServer) -> No
     assert (done.returncode, beside_weights(done.stderr)) == (0, "")
     for part in (ASKED, "Initial response", "日本の上司", "setting thing", "Plan", "step 1", "step 2", "seen by"):
         assert part in done.stdout
-    for part in ("The end: plan done", "Critique", "Better:", "Revised response", "Wait a week.", "depth", "cached"):
+    for part in (
+        "The end: steps finished",
+        "Weeks later",
+        "harm: loses, by the answer",
+        "Critique",
+        "Better:",
+        "Revised response",
+        "Wait a week.",
+        "depth",
+        "cached",
+    ):
         assert part in done.stdout
     requests = len(server.requests)
     assert f"{requests} calls · " in done.stdout
@@ -41,7 +51,10 @@ def test_what_a_model_wrote_is_no_markup_and_moves_no_cursor(simulate: Run, serv
 def test_json_is_one_object_and_nothing_else(simulate: Run) -> None:
     answer = answer_of(simulate(ASKED, "--json", "--seed", "4"))
     assert answer.question == Question(text=ASKED)
-    assert (answer.settings, answer.sampling.seed) == ({"roles": 3, "steps": 2, "memory": 6000, "detail": "full"}, 4)
+    assert (answer.settings, answer.sampling.seed) == (
+        {"roles": 3, "steps": 2, "memory": 20_000, "detail": "full", "without": []},
+        4,
+    )
     assert answer.ending
     assert answer.text
     assert answer.usage.cached_tokens > 0
@@ -81,14 +94,14 @@ def test_scenes_lists_and_shows(simulate: Run, cli: Run) -> None:
     """The list is newest first. A scene prints again as it was, by its id or the beginning of its id."""
     printed = simulate(ASKED).stdout
     first = answer_of(simulate(ASKED, "--json"))
-    second = answer_of(simulate("How do I [b]repair[/b] a bicycle? " * 9, "--json"))
+    second = answer_of(simulate("Do I [b]ask[/b] a bicycle? " * 9, "--json"))
     listed = cli("scenes").stdout
     assert listed.index(second.id) < listed.index(first.id)
-    assert "How do I [b]repair[/b]" in listed
+    assert "Do I [b]ask[/b]" in listed
     assert max(map(cell_len, listed.splitlines())) <= 80
     rows = json.loads(cli("scenes", "--json").stdout)
     assert [(row["id"], row["state"], row["calls"]) for row in rows] == [
-        (answer.id, "plan done", len(answer.calls)) for answer in (second, first)
+        (answer.id, "steps finished", len(answer.calls)) for answer in (second, first)
     ]
     assert len(json.loads(cli("scenes", "--json", "--limit", "1").stdout)) == 1
     assert answer_of(cli("scenes", "show", first.id, "--json")) == first

@@ -79,18 +79,18 @@ def test_nobody_listens(cli: Run, waits: Waits, tmp_path: Path) -> None:
 def test_wrong_key_and_unknown_model(simulate: Run, server: FakeServer) -> None:
     """The line gives the server's own words, and what to do."""
     server.key = "right"
-    said = complaint(simulate(ASKED, MATRIX_ALIGN_API_KEY="wrong"))
+    said = complaint(simulate(ASKED, "--json", MATRIX_ALIGN_API_KEY="wrong"))
     assert "401" in said
     assert "MATRIX_ALIGN_API_KEY" in said
     server.key = None
     server.faults = [lambda request: error(404, "no model named other")]
-    said = complaint(simulate(ASKED, "--model", "other"))
+    said = complaint(simulate(ASKED, "--json", "--model", "other"))
     assert "no model named other" in said
 
 
 def test_model_that_fails(simulate: Run, cli: Run, server: FakeServer) -> None:
     """Bad replies are the model's fault, not the user's, so the exit code is 1. The scene so far is kept."""
-    server.on["Plan"] = lambda body: {"steps": "I would rather not."}
+    server.on["Opening"] = lambda body: {"steps": "I would rather not."}
     assert "no usable reply" in complaint(simulate(ASKED, "--json"), code=1)
     said = simulate(ASKED)
     assert "no usable reply" in said.stderr

@@ -70,13 +70,13 @@ def test_goes_on_where_it_was_ended(
     assert len(answer.calls) == len(done) + len(server.requests)
     assert answer.text
     with Store(tmp_path / "scenes.db") as store:
-        assert [row.state for row in store.answers()] == ["plan done"]
+        assert [row.state for row in store.answers()] == ["steps finished"]
 
 
 def test_reader_that_has_gone(server: FakeServer, tmp_path: Path) -> None:
     """As under `| head`, there is no traceback, and the scene is kept."""
     process = started(tmp_path, "simulate", ASKED, *SMALL, "--endpoint", server.url)
-    assert process.stdout
+    assert process.stdout and process.stdout.readline()
     process.stdout.close()
     _, err = process.communicate(timeout=HANG)
     assert "Traceback" not in err

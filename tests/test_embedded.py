@@ -109,8 +109,8 @@ def test_scene_of_two_roles_and_one_step(cli: Run) -> None:
         assert set(event.verdict.observers) <= set(names) - {event.actor}
     assert scene.ending
     assert scene.critique
-    assert {point.incident for point in scene.critique.points} <= set(scene.references)
-    assert answer.depth <= 6 + 4
+    assert {number for point in scene.critique.points for number in point.incidents} <= set(scene.references)
+    assert answer.depth <= 8 + 4
     assert 0 < answer.usage.cached_tokens < answer.usage.prompt_tokens
     assert all(call.usage.completion_tokens > 0 for call in answer.calls)
 

@@ -34,11 +34,14 @@ async def run(server: FakeServer, tmp_path: Path) -> Path:
     def answers(body: dict[str, Any]) -> str:
         return f"Revised: {body['seed']}." if "<effects>" in str(body) else f"Initial: {body['seed']}."
 
-    def critiques(body: dict[str, Any]) -> Any:
-        nothing = any(f"number {number}?" in str(body) for number in range(0, 20, 4))
-        return {"consequences": "Nobody is harmed.", "points": []} if nothing else server.default(body)
+    def aftermaths(body: dict[str, Any]) -> Any:
+        found = server.default(body)
+        if any(f"number {number}?" in str(body) for number in range(0, 20, 4)):
+            found["missing"] = ""
+            found["fates"] = [fate | {"harm": "none"} for fate in found["fates"]]
+        return found
 
-    server.on |= {"text": answers, "Critique": critiques}
+    server.on |= {"text": answers, "Aftermath": aftermaths}
     folder = tmp_path / "run"
     with Run(folder, matrix(), "fake-model") as made:
         for kind, numbers in (("helpful", range(HELPFUL)), ("harmful", range(HELPFUL, HELPFUL + HARMFUL))):

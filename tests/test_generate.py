@@ -369,7 +369,7 @@ def test_run_without_a_call_takes_other_settings(cli: Cli, server: FakeServer, q
 
 async def test_reply_that_is_cut_is_no_scene(server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """The fault of one scene affects no other scene."""
-    server.on["Plan"] = lambda body: completion("{", "length") if "number 2?" in str(body) else server.default(body)
+    server.on["Opening"] = lambda body: completion("{", "length") if "number 2?" in str(body) else server.default(body)
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model") as endpoint:
             tally = Tally()

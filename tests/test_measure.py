@@ -44,7 +44,7 @@ def measurement(*refused: tuple[str, bool], **settings: int) -> Measurement:
     return Measurement(
         model="m",
         digest="",
-        settings={**dict(Settings()), **dict(Sampling()), **settings},
+        settings={**Settings().model_dump(mode="json"), **dict(Sampling()), **settings},
         answers=tuple(answers),
         scenes=tuple(Played(id=id, well=True, varied=True, error="") for id, _ in refused),
         preferred={"one": True, "two": False},
@@ -129,11 +129,11 @@ def test_first_answer_counts(cli: Cli, server: FakeServer, questions: Path, tmp_
 
 def test_failed_call_is_no_measurement(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
     command = ("measure", "--benign", str(questions), "--endpoint", server.url, "--out", str(tmp_path / "out"))
-    server.on["Cast"] = lambda body: error(401, "key expired")
+    server.on["Opening"] = lambda body: error(401, "key expired")
     told = cli(*command, "--scenes", "2")
     assert told.returncode == 2 and "key expired" in told.stderr
     assert not (tmp_path / "out/measured.json").exists(), "a scene that its server broke off is no result"
-    server.on["Cast"] = lambda body: "no cast"
+    server.on["Opening"] = lambda body: "no cast"
     assert cli(*command, "--scenes", "2").returncode == 0
     told = cli(*command, "--scenes", "3")
     assert told.returncode == 2 and "measure.scenes was 2, is 3" in told.stderr

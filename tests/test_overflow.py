@@ -28,7 +28,7 @@ def with_room(server: FakeServer, room: int, critiques: int = 1000) -> None:
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
         return fill(schema, schema, "and so on " * 8) if schema else "It depends."
 
-    kinds = ("text", "Situation", "Cast", "Plan", "Verdict", "Reaction", "Choice", "Instead", "Critique")
+    kinds = ("text", "Situation", "Opening", "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, answer)
     server.requests.clear()
 

@@ -41,14 +41,20 @@ def tags_in(text: str) -> list[str]:
     return re.findall(rf"<\s*/?\s*(?:{'|'.join(TAGS)})(?![\w-])", as_read(text))
 
 
+def opened(question: str, answer: str) -> str:
+    """A prompt with this question and this answer."""
+    rest = dict.fromkeys(PROMPTS.templates["opening.ask"].get_identifiers(), "")
+    return PROMPTS.render("opening.ask", **rest | {"question": question, "answer": answer})
+
+
 def test_there_are_tags_to_forge() -> None:
     assert {"question", "answer", "memory"} <= set(TAGS)
 
 
 @pytest.mark.parametrize("forged", FORGED)
 def test_forged_tag_is_no_tag(forged: str) -> None:
-    harmless = PROMPTS.render("opening", question=f"How? {forged} Ignore that.", answer="So.")
-    assert tags_in(harmless) == tags_in(PROMPTS.render("opening", question="How?", answer="So."))
+    harmless = opened(question=f"How? {forged} Ignore that.", answer="So.")
+    assert tags_in(harmless) == tags_in(opened(question="How?", answer="So."))
 
 
 @given(
@@ -57,24 +63,24 @@ def test_forged_tag_is_no_tag(forged: str) -> None:
 @example("<<question>")
 @example("\uff1c\uff1cquestion")
 def test_no_data_forges_a_tag(text: str) -> None:
-    plain = PROMPTS.render("opening", question="How?", answer="So.")
-    assert tags_in(PROMPTS.render("opening", question=text, answer=text)) == tags_in(plain)
+    plain = opened(question="How?", answer="So.")
+    assert tags_in(opened(question=text, answer=text)) == tags_in(plain)
 
 
 @given(st.lists(st.sampled_from([*filter(str.isascii, FORGED), *TAGS, "<", "/", " ", "A", "-"])).map("".join))
 def test_plain_text_is_treated_as_any_other(text: str) -> None:
     """Plain text takes a shorter path through the code."""
-    other = PROMPTS.render("opening", question=f"{text} é", answer="So.")
-    assert PROMPTS.render("opening", question=f"{text} e", answer="So.") == other.replace("é", "e")
+    other = opened(question=f"{text} é", answer="So.")
+    assert opened(question=f"{text} e", answer="So.") == other.replace("é", "e")
 
 
 @given(st.text())
 def test_other_text_stays_as_it_is(text: str) -> None:
     """A question about HTML, mathematics or arrows is not changed."""
     if not tags_in(text):
-        assert PROMPTS.render("opening", question=text, answer="").count(text) >= 1
+        assert opened(question=text, answer="").count(text) >= 1
 
 
 @pytest.mark.parametrize("text", ["a < b", "<div>", "<questionnaire>", "<answer-key>", "x <- 3", "</p>"])
 def test_tags_of_others_stay(text: str) -> None:
-    assert text in PROMPTS.render("opening", question=text, answer="")
+    assert text in opened(question=text, answer="")

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from matrix_align.llm.schema import schema_of
 from matrix_align.llm.structured import (
+    FromModel,
+    Line,
     Prose,
     is_text,
     parse,
 )
-from matrix_align.simulation.types import Cast, Critique, Plan, Situation, Verdict
+from matrix_align.simulation.types import Aftermath, Cast, Critique, Plan, Situation, Verdict
 from matrix_align.types import clean, shorten
 
 # Any code points, lone surrogates and NUL among them
@@ -26,6 +28,12 @@ anything = st.text(st.characters(exclude_categories=()))
 # What models write around, into and instead of JSON
 SCRAPS = '{ } [ ] " : , ``` ```json\n <think> </think> \n null true NaN \\ \\u0000 \\ud800 "steps" {"steps":["a"]}'
 scraps = st.lists(st.sampled_from(SCRAPS.split(" ")) | anything).map("".join)
+
+
+class Steps(FromModel):
+    """The smallest reply with a list of texts."""
+
+    steps: tuple[Line, ...] = Field(min_length=1)
 
 
 class Motto(Prose):
@@ -39,7 +47,7 @@ class Motto(Prose):
         return text
 
 
-CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Critique]
+CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Aftermath, Critique]
 TYPES: list[type[Any]] = [*CLASSES, str, Motto]
 
 
@@ -54,19 +62,31 @@ def objects(reply: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
         {"kind": st.sampled_from(["person", "institution", "object"])}
         | {name: texts() for name in ("name", "traits", "duty", "stake")}
     )
-    point = st.fixed_dictionaries({"incident": st.integers(), "problem": texts(), "change": texts()})
+    numbers = st.lists(st.integers(), max_size=3)
+    step = st.fixed_dictionaries({"when": texts(), "act": texts(), "words": numbers})
+    fate = st.fixed_dictionaries(
+        {"who": st.text().map(clean), "later": texts()}
+        | {"harm": st.sampled_from(["none", "loses", "exposed"]), "cause": st.sampled_from(["nobody", "chance"])}
+    )
+    point = st.fixed_dictionaries({"incidents": numbers, "quotes": numbers, "problem": texts(), "change": texts()})
     fields: dict[type[BaseModel], dict[str, st.SearchStrategy[Any]]] = {
         Situation: {name: texts() for name in Situation.model_fields},
         Cast: {"roles": st.lists(role, min_size=1, max_size=3)},
-        Plan: {"steps": st.lists(texts(), min_size=1, max_size=4)},
-        Critique: {"consequences": texts(), "points": st.lists(point, max_size=3)},
+        Plan: {"steps": st.lists(step, min_size=1, max_size=4)},
+        Aftermath: {
+            "stance": st.sampled_from(["helps", "refuses"]),
+            "consequences": texts(most=2000),
+            "fates": st.lists(fate, min_size=1, max_size=3),
+            "found_out": texts(),
+            "missing": texts(0),
+        },
+        Critique: {"points": st.lists(point, max_size=3)},
         Verdict: {
-            "reason": texts(),
             "feasible": st.booleans(),
-            "outcome": texts(0),
+            "outcome": texts(),
             "observers": st.lists(st.text().map(clean)),
             "harm": texts(0),
-            "ending": st.sampled_from(["goes on", "plan done", "plan stopped", "nothing more"]),
+            "ending": st.sampled_from(["goes on", "goal reached", "stopped", "nothing more"]),
         },
     }
     return st.fixed_dictionaries(fields[reply])
@@ -74,7 +94,7 @@ def objects(reply: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 
 Made = tuple[type[BaseModel], dict[str, Any]]
 valid: st.SearchStrategy[Made] = st.one_of(
-    *(st.tuples(st.just(reply), objects(reply)) for reply in (Situation, Cast, Plan, Critique, Verdict))
+    *(st.tuples(st.just(reply), objects(reply)) for reply in (Situation, Cast, Plan, Aftermath, Critique, Verdict))
 )
 prose = st.text(st.characters(exclude_characters="{`"))
 
@@ -111,18 +131,18 @@ def test_value_is_the_same_once_it_is_written_and_read_again(made: Made) -> None
 
 def test_fence_is_found_behind_braces_in_prose() -> None:
     text = 'I use {braces} here:\n```json\n{"steps": ["Ask first."]}\n```\nSo {there}.'
-    assert parse(text, Plan).steps == ("Ask first.",)
-    assert parse(text.replace("```json", "```"), Plan).steps == ("Ask first.",)
+    assert parse(text, Steps).steps == ("Ask first.",)
+    assert parse(text.replace("```json", "```"), Steps).steps == ("Ask first.",)
 
 
 def test_fence_inside_of_a_text_does_not_end_the_object() -> None:
     text = json.dumps({"steps": ["Write ```code``` here."]})
-    assert parse(f"Here:\n```json\n{text}\n```", Plan).steps == ("Write ```code``` here.",)
+    assert parse(f"Here:\n```json\n{text}\n```", Steps).steps == ("Write ```code``` here.",)
 
 
 def test_line_break_inside_of_a_text_is_taken() -> None:
     """It is not strict JSON, but small models write it."""
-    assert parse('{"steps": ["Ask\nfirst."]}', Plan).steps == ("Ask first.",)
+    assert parse('{"steps": ["Ask\nfirst."]}', Steps).steps == ("Ask first.",)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +161,7 @@ def test_line_break_inside_of_a_text_is_taken() -> None:
 )
 def test_fault_is_told_with_its_place(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
-        parse(text, Plan)
+        parse(text, Steps)
     assert told in str(caught.value)
 
 
@@ -156,7 +176,7 @@ def test_at_most_five_faults_are_told() -> None:
 def test_deep_nesting_is_a_reply_or_a_value_error(depth: int, shape: str) -> None:
     for text in (shape % ("[" * depth + "]" * depth), '{"a": ' * depth + "1" + "}" * depth, '{"a": ' * depth):
         try:
-            assert parse(text, Plan).steps == ("Ask.",)
+            assert parse(text, Steps).steps == ("Ask.",)
         except ValueError as error:
             assert str(error)
 
@@ -259,4 +279,4 @@ def test_long_texts_are_cut_not_refused(text: str) -> None:
 
 
 def test_keys_that_were_not_asked_for_are_passed_over() -> None:
-    assert parse('{"thought": "Hm.", "steps": ["Ask."]}', Plan) == Plan(steps=("Ask.",))
+    assert parse('{"thought": "Hm.", "steps": ["Ask."]}', Steps) == Steps(steps=("Ask.",))

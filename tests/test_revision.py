@@ -11,19 +11,20 @@ import pytest
 from matrix_align import Answer, BadReply, Endpoint, Scene, Scripted
 from matrix_align.llm.structured import class_of
 
-from .conftest import answered, played, watched
-from .fake import FakeServer
+from .conftest import played, watched
+from .fake import FakeServer, kind
 
 QUESTION = "How do I tell my sister that I can't come to her wedding?"
 INITIAL = "Send her a short text message."
-POINT = {"incident": 1, "problem": "A text message hurts her.", "change": "Call her first."}
+POINT = {"incidents": [1], "quotes": [1], "problem": "A text message hurts her.", "change": "Call her first."}
 
 
 def answers(server: FakeServer, *revisions: str, points: Any = (POINT,), consequences: str = "She cries.") -> None:
     """Gives the plain replies in turn: the initial response, then `revisions`. The critique comes between them."""
     said = iter([INITIAL, *revisions])
     server.on["text"] = lambda _: next(said)
-    server.on["Critique"] = lambda _: {"consequences": consequences, "points": list(points)}
+    server.on["Aftermath"] = lambda body: server.default(body) | {"consequences": consequences}
+    server.on["Critique"] = lambda _: {"points": list(points)}
 
 
 def task(server: FakeServer) -> str:
@@ -36,37 +37,23 @@ def task(server: FakeServer) -> str:
 
 async def test_points_name_incidents_that_are_there(server: FakeServer, model: Endpoint) -> None:
     """The schema lists the scene's numbers. Each point keeps its own."""
-    points = [POINT | {"incident": number} for number in (3, 1, 4)]
+    points = [POINT | {"incidents": [number]} for number in (3, 1, 4)]
     answers(server, "Call her.", points=points)
-    scene = await played(model, QUESTION, roles=1, steps=2)
-    asked = next(body for body in server.requests if "Critique" in json.dumps(body.get("response_format")))
+    scene = await played(model, QUESTION, roles=1, steps=2, without=("last-turns",))
+    asked = next(body for body in server.requests if kind(body) == "Critique")
     schema = asked["response_format"]["json_schema"]["schema"]
-    assert schema["$defs"]["Point"]["properties"]["incident"]["enum"] == [1, 2, 3, 4]
+    assert schema["$defs"]["Point"]["properties"]["incidents"]["items"]["enum"] == [1, 2, 3, 4]
     assert len(scene.events) == 4
-    assert scene.critique and [point.incident for point in scene.critique.points] == [3, 1, 4]
-    assert f"<answer>\n{INITIAL}\n</answer>" in server.prompts("Critique")[0]
-
-
-@pytest.mark.parametrize("incident", [0, 5, -1, "the call"])
-async def test_a_point_on_nothing_is_asked_again(server: FakeServer, model: Endpoint, incident: Any) -> None:
-    """A number without an incident is rejected. The model is told, and if it insists, the scene fails."""
-    answers(server, "Call her.", points=[POINT | {"incident": incident}])
-    states: list[Answer] = []
-    with pytest.raises(BadReply, match="incident"):
-        async for answer in watched(model, QUESTION, roles=1, steps=2):
-            states.append(answer)
-    assert states[-1].error and states[-1].error.startswith("BadReply")
-    scene = Scene.of(states[-1])
-    assert len(scene.events) == 4 and scene.critique is None and states[-1].text is None
-    assert "incident" in server.prompts("Critique")[1].split("That can't be used:")[1]
+    assert scene.critique and [point.incidents for point in scene.critique.points] == [(3,), (1,), (4,)]
+    assert f"<answer>\n(1) {INITIAL}\n</answer>" in server.prompts("Critique")[0]
 
 
 async def test_references(server: FakeServer, model: Endpoint) -> None:
     """Each incident knows the later events and the parts of the critique that refer to it."""
-    points = [POINT | {"incident": 2}, POINT | {"incident": 2}]
+    points = [POINT | {"incidents": [2]}, POINT | {"incidents": [3, 2]}]
     answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9].")
     server.on["Choice"] = lambda _: {"as_planned": False, "action": "Ann waits."}
-    scene = await played(model, QUESTION, roles=2, steps=2)
+    scene = await played(model, QUESTION, roles=2, steps=2, without=("last-turns",))
     assert [(event.number, event.because) for event in scene.events] == [
         (1, ()),
         (2, (1,)),
@@ -78,20 +65,12 @@ async def test_references(server: FakeServer, model: Endpoint) -> None:
     assert scene.references == {
         1: ("event 2", "event 3", "consequences"),
         2: ("event 4", "critique point 1", "critique point 2"),
-        3: ("event 4", "consequences"),
+        3: ("event 4", "consequences", "critique point 2"),
         4: ("event 5", "event 6"),
         5: (),
         6: (),
     }
-    assert json.loads(scene.model_dump_json())["references"]["3"] == ["event 4", "consequences"]
-
-
-async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
-    """Without points, the initial response becomes the answer, and no further call is made."""
-    answers(server, points=())
-    answer, scene = await answered(model, QUESTION, roles=2, steps=2)
-    assert scene.revised == scene.initial == INITIAL
-    assert server.kinds()[-1] == answer.calls[-1].kind.capitalize() == "Critique"
+    assert json.loads(scene.model_dump_json())["references"]["1"] == ["event 2", "event 3", "consequences"]
 
 
 # The revision.
@@ -99,12 +78,13 @@ async def test_nothing_to_mend(server: FakeServer, model: Endpoint) -> None:
 
 async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) -> None:
     """The prompt holds the question, the initial response and the whole critique, each in its own tag."""
-    points = [POINT, {"incident": 2, "problem": "She hears it late.", "change": "Tell her today."}]
+    points = [POINT, POINT | {"incidents": [2], "problem": "She hears it late.", "change": "Tell her today."}]
     answers(server, "Call her today.", points=points)
     scene = await played(model, QUESTION)
     assert scene.revised == "Call her today."
     assert f"<question>\n{QUESTION}\n</question>" in task(server)
     assert re.search(rf"<(?!question)(\w+)>\n{INITIAL}\n</\1>", task(server))
+    assert task(server).count(f'"{INITIAL}"') == 2, "each point quotes the words that led there"
     for part in ("She cries.", "A text message hurts her.", "Call her first.", "She hears it late.", "Tell her today."):
         assert part in task(server)
 
@@ -112,7 +92,7 @@ async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) ->
 @pytest.mark.parametrize("numbers", ["[1]", "[2].", "[1] [2]", "[1], [2]", "[1, 2]", "[1][3]", "[1-3]"])
 async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpoint, numbers: str) -> None:
     """However the critique cites events, the revision does not see their numbers."""
-    point = POINT | {"problem": f"A text message hurts her {numbers}"}
+    point = POINT | {"problem": f"A text message hurts her {numbers}", "change": f"Call her {numbers} first."}
     answers(server, "Call her.", points=[point], consequences=f"She cries {numbers}")
     await played(model, QUESTION)
     assert "She cries" in task(server) and "A text message hurts her" in task(server)
@@ -191,21 +171,17 @@ async def test_ordinary_words_are_no_leak(server: FakeServer, model: Endpoint, q
 
 
 async def test_order_of_the_closing_calls() -> None:
-    """In a scripted scene, the critique comes once after the ending, and the revision once after the critique."""
-    situation = {
-        "setting": "A kitchen.",
-        "ego": "Ann",
-        "who": "a baker",
-        "motive": "She is ill.",
-        "goal": "to tell her",
-    }
+    """In a scripted scene, the aftermath comes once after the ending, then the critique, then the revision."""
+    situation = {"ego": "Ann", "asks": "Ann asks.", "who": "a baker", "setting": "A kitchen."}
+    situation |= {"motive": "She is ill.", "goal": "to tell her", "hurts": ""}
     role = {"kind": "person", "name": "Sister", "traits": "kind", "duty": "to marry", "stake": "her day"}
-    verdict = {"reason": "r", "feasible": True, "outcome": "She reads it.", "observers": [], "harm": ""}
-    critique = {"consequences": "She is sad [1].", "points": [POINT]}
-    plan = {"steps": ["Ann writes."]}
-    model = Scripted(INITIAL, situation, {"roles": [role]}, plan, verdict | {"ending": "plan done"}, critique, "Call.")
+    opening = {"steps": [{"when": "At noon", "act": "Ann writes.", "words": [1]}], "roles": [role]}
+    verdict = {"feasible": True, "outcome": "She reads it.", "observers": [], "harm": "", "ending": "goal reached"}
+    fates = [{"who": name, "later": "Sad.", "harm": "loses", "cause": "the answer"} for name in ("Ann", "Sister")]
+    found = {"consequences": "She is sad [1].", "fates": fates, "found_out": "nobody", "missing": "", "stance": "helps"}
+    model = Scripted(INITIAL, situation, opening, verdict, found, {"points": [POINT]}, "Call.")
     scene = await played(model, QUESTION, roles=1, steps=1)
     asked = [class_of(reply).__name__ for _, reply, _ in model.asked]
-    assert asked == ["str", "Situation", "Cast", "Plan", "Verdict", "Critique", "Revision"]
+    assert asked == ["str", "Situation", "Opening", "Verdict", "Aftermath", "Critique", "Revision"]
     assert scene.revised == "Call."
     assert scene.references == {1: ("consequences", "critique point 1")}

@@ -31,9 +31,9 @@ from matrix_align import (
 from .conftest import answered, played, watched
 from .fake import FakeServer, Fault, completion, drop, error, fill, kind
 
-KINDS = ("Situation", "Cast", "Plan", "Verdict", "Reaction", "Choice", "Instead", "Critique", "text")
-SETUP = [1, 1, 2]  # how many are asked at once: initial, situation, cast and plan
-CLOSING = [1, 1]  # critique, revision
+KINDS = ("Situation", "Opening", "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique", "text")
+SETUP = [2, 1]  # how many are asked at once: initial and situation, opening
+CLOSING = [1, 1, 1]  # aftermath, critique, revision
 
 
 def text_of(body: dict[str, Any]) -> str:
@@ -63,30 +63,34 @@ class CriticalPath:
     """Stands behind the fake endpoint, and measures how many requests really came one after the other.
 
     A request's depth is one more than the deepest request answered before it arrived. Requests that should be made at
-    once (`together` of a kind) are held until all have arrived, and refused if they don't, so no clock matters. `blind`
-    holds the beginnings of the names of roles that observe nothing.
+    once are held until all have arrived, and refused if they don't, so no clock matters: `together` says of a kind how
+    many these are, time after time. `blind` holds the beginnings of the names of roles that observe nothing.
     """
 
-    def __init__(self, server: FakeServer, together: dict[str, int], blind: tuple[str, ...] = ()) -> None:
+    def __init__(self, server: FakeServer, together: dict[str, list[int]], blind: tuple[str, ...] = ()) -> None:
         self.answered = 0  # the deepest so far
         self._server = server
         self._blind = blind
         self._depths: dict[int, int] = {}
-        self._gates = {name: asyncio.Barrier(count) for name, count in together.items()}
+        self._gates = {
+            name: iter([gate for count in counts for gate in [asyncio.Barrier(count)] * count])
+            for name, counts in together.items()
+        }
         server.faults = [self._arrive] * 100
         server.on |= dict.fromkeys(KINDS, self._leave)
 
     @staticmethod
     def _group(body: dict[str, Any]) -> str:
         what = kind(body)
-        if what == "Verdict" and "plan stopped" in json.dumps(body["response_format"]):
+        if what == "Verdict" and '"stopped"' in json.dumps(body["response_format"]):
             return "Verdict on a reaction"
-        return "Cast and Plan" if what in ("Cast", "Plan") else what
+        first = what == "Situation" or (what == "text" and "<effects>" not in text_of(body))
+        return "Initial and Situation" if first else what
 
     async def _arrive(self, request: web.Request) -> web.Response | None:
         body = await request.json()
         self._depths[body["seed"]] = self.answered + 1
-        if gate := self._gates.get(self._group(body)):
+        if gate := next(self._gates.get(self._group(body), iter(())), None):
             try:
                 await asyncio.wait_for(gate.wait(), 20)
             except (TimeoutError, asyncio.BrokenBarrierError):
@@ -105,34 +109,43 @@ async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
     """At the paper's size, with everyone observing everything, the scene stays within its limits."""
     answer, scene = await answered(model, roles=5, steps=5)
     assert scene.ending
-    assert scene.ending.how == "plan done"
-    assert len(answer.calls) == len(server.requests) <= 70
-    assert answer.depth <= 6 + 4 * 5
+    assert scene.ending.how == "steps finished"
+    assert len(answer.calls) == len(server.requests) == 75
+    assert answer.depth == 6 + 4 * 5
     assert scene.revised
 
 
 async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint) -> None:
-    """The cast and the plan, a step's reactions, their verdicts: each group arrives before any of it is answered."""
-    path = CriticalPath(server, {"Cast and Plan": 2, "Reaction": 5, "Verdict on a reaction": 5})
-    answer, _ = await answered(model, roles=5, steps=5)
+    """The first two calls, a step's reactions, their verdicts: each group arrives before any of it is answered.
+
+    All roles have seen what the others did at the last step, but for the one that did it last. They have their last
+    turns at the same time too. (In a full scene the ego has one as well.)
+    """
+    roles = [5] * 5 + [4]
+    path = CriticalPath(server, {"Initial and Situation": [2], "Reaction": roles, "Verdict on a reaction": roles})
+    answer, _ = await answered(model, roles=5, steps=5, detail="brief")
     assert server.busiest == 5
-    assert path.answered == answer.depth <= 6 + 4 * 5
-    waves = [*SETUP, *[1, 5, 5, 1] * 4, 1, 5, 5, *CLOSING]
+    assert path.answered == answer.depth == 6 + 4 * 5
+    waves = [*SETUP, *[1, 5, 5, 1] * 4, 1, 5, 5, 4, 4, *CLOSING]
     depths = [call.depth for call in answer.calls]
     assert [depths.count(depth) for depth in range(1, answer.depth + 1)] == waves
 
 
-@pytest.mark.parametrize("blind", [("ego", "name"), ("ego",)], ids=["nobody observes", "the ego does not"])
+@pytest.mark.parametrize(
+    ("blind", "depth"), [(("ego", "name"), 5 + 5), (("ego",), 7 + 3 * 5)], ids=["nobody observes", "the ego does not"]
+)
 async def test_depth_where_the_ego_has_nothing_to_react_to(
-    server: FakeServer, model: Endpoint, blind: tuple[str, ...]
+    server: FakeServer, model: Endpoint, blind: tuple[str, ...], depth: int
 ) -> None:
     """No call is spent on the ego's next step."""
-    groups = {} if "name" in blind else {"Reaction": 5, "Verdict on a reaction": 5}
-    path = CriticalPath(server, {"Cast and Plan": 2, **groups}, blind)
+    roles = [] if "name" in blind else [5] * 5 + [4]
+    path = CriticalPath(
+        server, {"Initial and Situation": [2], "Reaction": roles, "Verdict on a reaction": roles}, blind
+    )
     answer, scene = await answered(model, roles=5, steps=5)
     assert sum(event.step for event in scene.events if event.actor.startswith("ego")) == 1 + 2 + 3 + 4 + 5
     assert not server.prompts("Choice")
-    assert path.answered == answer.depth <= 6 + 3 * 5
+    assert path.answered == answer.depth == depth
 
 
 async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None:
@@ -145,9 +158,9 @@ async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None
     server.on["Verdict"] = verdict
     answer, scene = await answered(model, roles=5, steps=5)
     assert [call.kind for call in answer.calls].count("retry") == 1
-    assert scene.ending and scene.ending.how == "plan done"
-    assert answer.depth <= 6 + 4 * 5
-    assert len(server.requests) <= 70
+    assert scene.ending and scene.ending.how == "steps finished"
+    assert answer.depth == 8 + 4 * 5
+    assert len(server.requests) == 77
 
 
 async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) -> None:
@@ -155,14 +168,16 @@ async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) ->
     seconds = {"1": 0.05, "2": 0.0, "3": 0.1}  # how late each role's reply is
 
     async def late(request: web.Request) -> None:
-        if asked := re.search(r"<you>\nname thing \d+\.(\d),", text_of(await request.json())):
-            await asyncio.sleep(seconds[asked.group(1)])
+        body = await request.json()
+        if kind(body) == "Reaction" and (duty := re.search(r"duty thing \d+\.(\d)", text_of(body))):
+            await asyncio.sleep(seconds[duty.group(1)])
 
     server.faults = [late] * 100
     answer, scene = await answered(model, roles=3, steps=2)
     names = list(scene.set_up[1].names())
     for step in (1, 2):
-        assert [call.who for call in answer.calls if call.kind == "reaction" and call.step == step] == names
+        asked = [call.who for call in answer.calls if call.kind == "reaction" and call.step == step]
+        assert asked == names + [scene.ego, *names[:-1]] * (step == 2), "at their last turns too"
 
 
 async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServer, model: Endpoint) -> None:
@@ -179,7 +194,7 @@ async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServe
     assert server.requests[0]["messages"] == chat
     assert server.requests[-1]["messages"][:3] == chat[:3]
     assert "How do I sell it?" in server.requests[-1]["messages"][3]["content"]
-    for of in ("Situation", "Cast", "Plan"):
+    for of in ("Situation", "Opening", "Aftermath", "Critique"):
         assert "I bake bread." in server.prompts(of)[0] and "a kind baker" in server.prompts(of)[0]
     assert scene.question == question
 
@@ -206,18 +221,18 @@ async def test_snapshots_grow(server: FakeServer, model: Endpoint) -> None:
     for earlier, later in pairwise(answers):
         assert later.calls[: len(earlier.calls)] == earlier.calls
     scenes = [Scene.of(answer) for answer in answers]
-    assert scenes[0].initial and not scenes[0].situation
-    assert scenes[-1].revised and scenes[-1].critique
+    assert scenes[0].initial and scenes[0].situation and not scenes[0].cast
+    assert scenes[-1].revised and scenes[-1].critique and scenes[-1].aftermath
     for before, after in pairwise(scenes):
         assert after != before
         assert after.events[: len(before.events)] == before.events
-        for part in ("initial", "situation", "cast", "plan", "ending", "critique", "revised"):
+        for part in ("initial", "situation", "cast", "plan", "ending", "aftermath", "critique", "revised"):
             assert getattr(before, part) in (None, getattr(after, part))
 
 
 # Failures.
 
-WAVES = [*SETUP, 1, 2, 2, 1, 1, 2, 2, *CLOSING]  # of a scene of two roles and two steps
+WAVES = [*SETUP, 1, 2, 2, 1, 1, 2, 2, 2, 2, *CLOSING]  # of a scene of two roles and two steps
 
 
 @pytest.mark.parametrize("place", range(sum(WAVES)))
@@ -289,7 +304,7 @@ async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model
     server.on = dict.fromkeys(KINDS, small)
     answer, scene = await answered(model, roles=3, steps=4)
     assert answer.error is None and scene.ending and scene.revised
-    assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Choice", "Critique"}
+    assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Choice", "Aftermath", "Critique"}
     fitting = {body["seed"]: body for body in server.requests if size(body) <= limit}
     assert len(fitting) == len(answer.calls)
     for body in refused:
@@ -297,11 +312,11 @@ async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model
 
 
 async def test_overflow_with_nothing_to_shorten(server: FakeServer, model: Endpoint) -> None:
-    """The question itself is too long. The call is made once, and its error raised."""
+    """The question itself is too long. It is asked once, beside the call for the situation, and the error raised."""
     server.on["text"] = lambda _: error(400, "prompt is too long")
     scenes, raised = await until_failed(model)
     assert type(raised) is ContextOverflow
-    assert len(server.requests) == 1
+    assert server.kinds().count("text") == 1 and len(server.requests) == 2
     assert len(scenes) == 1 and scenes[0].initial is None
 
 
@@ -313,9 +328,9 @@ async def test_a_large_scene_stays_linear(server: FakeServer, model: Endpoint) -
         return fill(schema, schema, f"{body['seed']} and so on" * 6) if schema else "It depends."
 
     server.on = dict.fromkeys(KINDS, wordy)
-    scene = await played(model, roles=20, steps=20)
-    assert len(scene.events) == 20 * 21
+    scene = await played(model, roles=20, steps=20, memory=6000)
+    assert len(scene.events) == 20 * 21 + 20
     assert sum(len(event.action) + len(event.verdict.outcome) for event in scene.events) > 60_000
-    assert max(map(size, server.requests)) < 16_000
+    assert max(map(size, server.requests)) < 18_000
     half = len(server.requests) // 2
     assert sum(map(size, server.requests[half:])) < 1.2 * sum(map(size, server.requests[:half]))

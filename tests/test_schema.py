@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, create_model
 from matrix_align.llm.model import Scripted
 from matrix_align.llm.schema import instruction, plain_schema_of, schema_of
 from matrix_align.llm.structured import FromModel, Within, parse
-from matrix_align.simulation.types import Cast, Critique, Plan, Point, Role, Situation, Verdict
+from matrix_align.simulation.types import Aftermath, Cast, Critique, Plan, Point, Role, Situation, Verdict
 from matrix_align.types import Message, Sampling
 
 
@@ -24,8 +24,8 @@ class Shelf(FromModel):
     counts: dict[str, int] | None = None
 
 
-CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Critique, Shelf]
-VERDICT = {"reason": "r", "feasible": True, "outcome": "o", "observers": ["Ann"], "harm": "", "ending": "goes on"}
+CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Aftermath, Critique, Shelf]
+VERDICT = {"feasible": True, "outcome": "o", "observers": ["Ann"], "harm": "", "ending": "goes on"}
 
 
 def nodes(schema: Any) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_plain_schema_is_the_same_without_lengths(reply: type[BaseModel]) -> Non
 def test_schema_keeps_the_limits() -> None:
     steps = schema_of(Plan)["properties"]["steps"]
     assert steps["minItems"] == 1
-    assert steps["items"]["maxLength"] == Plan.model_json_schema()["properties"]["steps"]["items"]["maxLength"]
+    assert schema_of(Plan)["$defs"]["Step"]["properties"]["act"]["maxLength"] == 300
 
 
 def test_instruction_holds_the_schema() -> None:
@@ -76,9 +76,10 @@ def test_instruction_holds_the_schema() -> None:
 def spelled_out(wanted: Within[Any]) -> type[BaseModel]:
     """The same as a class of its own, as pydantic writes it."""
     if wanted.reply is Critique:
-        numbers: Any = Literal[wanted.allowed["incident"]]
-        point: Any = create_model("Point", __base__=Point, incident=(numbers, ...))
-        return create_model("Critique", __base__=Critique, points=(tuple[point, ...], Field(max_length=3)))
+        number: Any = Literal[wanted.allowed["incidents"]]
+        numbers: Any = Annotated[tuple[number, ...], Field(max_length=len(wanted.allowed["incidents"]))]
+        point: Any = create_model("Point", __base__=Point, incidents=(numbers, ...))
+        return create_model("Critique", __base__=Critique, points=(tuple[point, ...], ...))
     names, endings = wanted.allowed["observers"], wanted.allowed["ending"]
     name: Any = Literal[names]
     ending: Any = Literal[endings]
@@ -87,10 +88,10 @@ def spelled_out(wanted: Within[Any]) -> type[BaseModel]:
 
 
 ALLOWED: list[Within[Any]] = [
-    Within(Verdict, {"observers": ("Ann", "Bob"), "ending": ("goes on", "plan stopped")}),
+    Within(Verdict, {"observers": ("Ann", "Bob"), "ending": ("goes on", "stopped")}),
     Within(Verdict, {"observers": ('The "Door"',), "ending": ("goes on",)}),
-    Within(Critique, {"incident": (1, 2, 3)}),
-    Within(Critique, {"incident": (1,)}),
+    Within(Critique, {"incidents": (1, 2, 3)}),
+    Within(Critique, {"incidents": (1,)}),
 ]
 
 
@@ -106,7 +107,7 @@ def test_schema_allows_what_the_call_does(wanted: Within[Any]) -> None:
     ("changes", "told"),
     [
         ({"observers": ["Ann", "Eve"]}, "observers: Value error, 'Eve' is none of 'Ann', 'Bob'"),
-        ({"ending": "nothing more"}, "ending: Value error, 'nothing more' is none of 'goes on', 'plan stopped'"),
+        ({"ending": "nothing more"}, "ending: Value error, 'nothing more' is none of 'goes on', 'stopped'"),
         ({"ending": "at last"}, "ending: Input should be"),
         ({"observers": "Ann"}, "observers: "),
     ],
@@ -128,7 +129,7 @@ def test_what_the_call_allows_is_a_reply_of_the_class_itself() -> None:
 
 
 @pytest.mark.parametrize("incident", [0, 4, True, "1", 1.0, None])
-def test_a_point_rests_on_an_event_that_is_there(incident: Any) -> None:
-    point = {"incident": incident, "problem": "p", "change": "c"}
-    with pytest.raises(ValueError, match=r"points\.0\.incident"):
-        parse(json.dumps({"consequences": "c", "points": [point]}), ALLOWED[2])
+def test_a_point_rests_on_events_that_are_there(incident: Any) -> None:
+    point = {"incidents": [incident], "quotes": [], "problem": "p", "change": "c"}
+    with pytest.raises(ValueError, match=r"points\.0\.incidents"):
+        parse(json.dumps({"points": [point]}), ALLOWED[2])

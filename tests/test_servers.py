@@ -14,7 +14,7 @@ from matrix_align.llm.pool import Server, Tally
 
 from .asking import Waits
 from .conftest import Run as Cli
-from .fake import FakeServer, error, fake_server
+from .fake import FakeServer, error, fake_server, kind
 from .test_generate import SMALL, counts, prepared, prompt_of, rows
 
 
@@ -63,12 +63,14 @@ def test_different_models_are_refused(cli: Cli, server: FakeServer, questions: P
 
 async def test_scene_that_breaks_its_server_fails_alone(server: FakeServer, questions: Path, tmp_path: Path) -> None:
     """It fails after some attempts, since the server answers all others."""
-    server.on["Plan"] = lambda body: error(500, "crash") if "number 2?" in str(body) else server.default(body)
+    server.on["Opening"] = lambda body: error(500, "crash") if "number 2?" in str(body) else server.default(body)
     with prepared(tmp_path / "run", questions) as run:
         async with Endpoint(server.url, "fake-model", attempts=1) as endpoint:
             await generate(run, [Server(endpoint, tally := Tally())], tally)
         assert run.inputs.counts() == {"done": 11, "failed: Overloaded": 1}
-        assert server.kinds().count("Plan") == 11 + TRIES + 1, "once after calls that were answered, then TRIES times"
+        assert server.kinds().count("Opening") == 11 + TRIES + 1, (
+            "once after calls that were answered, then TRIES times"
+        )
 
 
 async def test_server_that_only_lists_its_models(
@@ -102,7 +104,7 @@ def test_failed_reply_is_drawn_anew(cli: Cli, server: FakeServer, questions: Pat
     options = ("--out", str(tmp_path / "run"), "--endpoint", server.url, *SMALL, "--limit", "1", "--json")
     command = ("generate", str(questions), *options)
     assert counts(cli(*command)) == {"failed: BadReply": 1}
-    tried = {body["seed"] for body in server.requests}
+    tried = {body["seed"] for body in server.requests if kind(body) == "text"}
     assert len(tried) == 3
     server.on["text"] = lambda body: "" if body["seed"] in tried else "Well."
     assert counts(cli(*command, "--retry-failed")) == {"done": 1}

@@ -30,21 +30,29 @@ def some(each: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[tupl
 @st.composite
 def scenes(draw: st.DrawFn, question: Question) -> Scene:
     """A scene played up to any point."""
-    verdict = st.builds(types.Verdict, reason=line, outcome=st.text(), harm=st.text(), observers=some(st.text()))
+    verdict = st.builds(types.Verdict, outcome=line, harm=st.text(), observers=some(st.text()))
     events = []
     for number in range(1, draw(st.integers(0, 4)) + 1):
         because = tuple(draw(st.sets(st.integers(1, number - 1)))) if number > 1 else ()
-        move = types.Move(step=1, actor=draw(line), action=draw(st.text()), because=because)
+        texts = {name: draw(st.text()) for name in ("action", "when", "words")}
+        move = types.Move(step=1, actor=draw(line), because=because, **texts)
         events.append(types.Event(**move.model_dump(), number=number, verdict=draw(verdict)))
     role = st.builds(types.Role, name=line, traits=line, duty=line, stake=line)
-    point = st.builds(types.Point, incident=st.integers(1, max(len(events), 1)), problem=line, change=line)
-    critique = st.builds(types.Critique, consequences=line, points=some(point))
+    numbers, passages = some(st.integers(1, max(len(events), 1))), some(st.integers(1, 9))
+    step = st.builds(types.Step, when=line, act=line, words=passages)
+    fate = st.builds(types.Fate, who=st.text(), later=line)
+    point = st.builds(types.Point, incidents=numbers, quotes=passages, problem=line, change=line)
+    critique = st.builds(types.Critique, points=some(point))
+    aftermath = st.builds(
+        types.Aftermath, consequences=line, fates=some(fate, least=1), found_out=line, missing=st.text()
+    )
     parts: dict[str, st.SearchStrategy[Any]] = {
         "initial": st.text(),
-        "situation": st.builds(types.Situation, setting=line, ego=line, who=line, motive=line, goal=line),
+        "situation": st.builds(types.Situation, **dict.fromkeys(types.Situation.model_fields, line)),
         "cast": st.builds(types.Cast, roles=some(role, least=1)),
-        "plan": st.builds(types.Plan, steps=some(line, least=1)),
+        "plan": st.builds(types.Plan, steps=some(step, least=1)),
         "ending": st.builds(types.Ending),
+        "aftermath": aftermath,
         "critique": critique if events else st.none(),
         "revised": st.text(),
     }
@@ -95,13 +103,13 @@ def test_answer_is_the_same_once_it_is_saved(made: Answer) -> None:
 
 def test_later_state_takes_the_place_of_the_earlier(store: Store) -> None:
     begun = answer()
-    ended = begun.evolve(ending="plan stopped", text="Ask.")
+    ended = begun.evolve(ending="stopped", text="Ask.")
     states = []
     for each in (begun, begun.evolve(error="Overloaded: busy"), ended):
         store.save(each)
         states += [row.state for row in store.answers()]
         assert store.answer(each.id) == each
-    assert states == ["unfinished", "failed", "plan stopped"]
+    assert states == ["unfinished", "failed", "stopped"]
     store.save(begun)  # played again: what was whole stays so until it is whole again
     assert store.answer(begun.id) == ended
 

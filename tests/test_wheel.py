@@ -31,18 +31,27 @@ import matrix_align
 from matrix_align import METHODS, Question, Scripted, Settings, Setup
 
 assert pathlib.Path(matrix_align.__file__).is_relative_to(sys.prefix), matrix_align.__file__
-situation = {"setting": "A kitchen", "ego": "Ann", "who": "A clerk", "motive": "She is owed", "goal": "To be paid"}
+situation = {"ego": "Ann", "asks": "Ann asks for a raise", "who": "A clerk", "setting": "A kitchen"}
+situation |= {"motive": "She is owed", "goal": "To be paid", "hurts": ""}
 role = {"kind": "person", "name": "Tom", "traits": "Calm", "duty": "To his firm", "stake": "His budget"}
-verdict = {"reason": "He is in.", "feasible": True, "outcome": "Tom is asked.", "observers": [], "harm": ""}
+verdict = {"feasible": True, "outcome": "Tom is asked.", "observers": [], "harm": "", "ending": "goal reached"}
+well = {"later": "All is well.", "harm": "none", "cause": "nobody"}
+found = {"consequences": "Tom says yes [1].", "fates": [well | {"who": "Ann"}, well | {"who": "Tom"}]}
+found |= {"found_out": "nobody", "missing": "kind words", "stance": "helps"}
+point = {"incidents": [1], "quotes": [1], "problem": "Too blunt", "change": "Ask kindly"}
 model = Scripted(
-    "Ask him.", situation, {"roles": [role]}, {"steps": ["Ann asks Tom."]}, verdict | {"ending": "plan done"},
-    {"consequences": "Tom says yes [1].", "points": [{"incident": 1, "problem": "Too blunt", "change": "Ask kindly"}]},
+    "Ask him.",
+    situation,
+    {"steps": [{"when": "At noon", "act": "Ann asks Tom.", "words": [1]}], "roles": [role]},
+    verdict,
+    found,
+    {"points": [point]},
     "Ask him kindly.",
 )
 
 async def main():
     question = Question(text="How do I ask for a raise?")
-    async for answer in Setup(METHODS["matrix"], Settings(roles=1, steps=1)).answer(question, model):
+    async for answer in Setup(METHODS["matrix"], Settings(roles=1, steps=1, detail="brief")).answer(question, model):
         pass
     print(answer.text)
 
@@ -102,7 +111,7 @@ def test_everything_in_the_package_is_in_the_wheel(wheel: Path) -> None:
         if path.is_file() and path.suffix not in NOT_SHIPPED
     }
     assert {"matrix_align/py.typed", "matrix_align/__main__.py"} < wanted
-    assert any(name.endswith(".md") for name in wanted)
+    assert {Path(name).suffix for name in wanted} >= {".md", ".toml"}
     assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
 
 

@@ -28,7 +28,9 @@ from .options import (
     Digest,
     Memory,
     ModelName,
+    Part,
     Temperature,
+    Without,
     print_json,
     setup_of,
     typed,
@@ -72,6 +74,7 @@ def generate(
     roles: Annotated[int, typer.Option(help=ROLES, show_default=_new("5"))] = 5,
     steps: Annotated[int, typer.Option(help=STEPS, show_default=_new("5"))] = 5,
     detail: DetailOf = None,
+    without: Without = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="URL of an OpenAI-compatible server. Give it several times to share the work."),
@@ -132,8 +135,8 @@ def generate(
     if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
         raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
     setup = _setup(
-        context, Run.setup_in(out) if tables else None, endpoint, model, method, roles, steps, memory, detail, seed,
-        temperature, answer_tokens,
+        context, Run.setup_in(out) if tables else None, endpoint, model, method, roles, steps, memory, detail, without,
+        seed, temperature, answer_tokens,
     )  # fmt: skip
     tally = budget(max_tokens, max_cost, prices, max_time)
     console = Console(stderr=True, highlight=False)
@@ -186,6 +189,7 @@ def _setup(
     steps: int,
     memory: int | None,
     detail: Detail | None,
+    without: list[Part] | None,
     seed: int,
     temperature: float | None,
     answer_tokens: int | None,
@@ -204,9 +208,11 @@ def _setup(
         steps=steps,
         memory=memory,
         detail=detail,
+        without=without,
     )
     own = type(setup.settings).model_fields
-    if strange := [name for name in ("roles", "steps", "memory", "detail") if typed(context, name) and name not in own]:
+    scene = ("roles", "steps", "memory", "detail", "without")
+    if strange := [name for name in scene if typed(context, name) and name not in own]:
         raise InputError(f"--method {method} has no setting --{strange[0]}; leave it out")
     if not made or made.method is not setup.method:
         return setup

@@ -1,6 +1,7 @@
 """Shared by several commands: options, the setup they describe, and JSON on standard output."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -25,8 +26,17 @@ class Detail(StrEnum):
     full = "full"
 
 
+class Part(StrEnum):
+    """What an ablation can switch off: `PARTS` of simulation/types.py, which costs too much to import for --help."""
+
+    examples = "examples"
+    words = "words"
+    last_turns = "last-turns"
+    gate = "gate"
+
+
 # The option for each field of settings and sampling. (In `generate`, --max-tokens limits the whole run.)
-OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "detail", "seed", "temperature")}
+OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "detail", "without", "seed", "temperature")}
 OPTIONS["max_tokens"] = "--answer-tokens"
 
 SOURCES = (
@@ -73,11 +83,20 @@ Base = Annotated[
 Seed = Annotated[int, typer.Option(help=SEED)]
 Temperature = Annotated[float | None, typer.Option(help=f"0 always takes the likeliest token. Default: 0.7; {HERE}.")]
 AnswerTokens = Annotated[int | None, typer.Option(help=f"Longest answer, in tokens. Default: 1024; {HERE}.")]
-Memory = Annotated[int | None, typer.Option(help=f"Most characters of past events in a prompt. Default: 6000; {HERE}.")]
+Memory = Annotated[
+    int | None, typer.Option(help=f"Most characters of past events in a prompt. Default: 20000; {HERE}.")
+]
 
 DetailOf = Annotated[
     Detail | None,
     typer.Option(help=f"How much the texts of a scene may say. Default: full; {HERE}."),
+]
+Without = Annotated[
+    list[Part] | None,
+    typer.Option(
+        metavar="PART",
+        help=f"Part of the method to switch off, to see what it does: {', '.join(Part)}. Can be given several times.",
+    ),
 ]
 
 
@@ -88,7 +107,7 @@ def setup_of(
     temperature: float | None,
     answer_tokens: int | None,
     method: str = "matrix",
-    **settings: int | str | None,
+    **settings: int | str | Sequence[str] | None,
 ) -> "Setup":
     """A method with its settings and sampling. None means the default: at an endpoint that of `Settings` and
     `Sampling`, of a model served here what suits it. `model` is its name, None the default one.

@@ -14,10 +14,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ..simulation.types import Event, Scene
+from ..simulation.types import Aftermath, Event, Scene
 from ..store import Summary
-from ..types import Answer, counted, shorten
+from ..types import Answer, Question, counted, shorten
 
+QUOTED = 120  # characters of the answer that are quoted
 SIDE_BY_SIDE = 110  # columns; on wider terminals the two responses stand side by side
 
 
@@ -27,6 +28,11 @@ class Stage:
     def __init__(self) -> None:
         self._console = Console(highlight=False)
         self._shown = 0
+
+    def begin(self, question: Question) -> None:
+        """Prints the question at once. The first calls may take a while."""
+        self._console.print(_question(question))
+        self._shown = 1
 
     def show(self, answer: Answer) -> None:
         parts = list(_parts(answer, self._console.width))
@@ -51,7 +57,7 @@ class Stage:
 
 def _parts(answer: Answer, width: int) -> Iterator[RenderableType]:
     """An answer's parts in the order they are made. A grown answer begins with the same parts."""
-    yield Panel(Text(answer.question.text), title="Question", title_align="left", border_style="bold")
+    yield _question(answer.question)
     if answer.initial is not None:
         yield _indented(
             Text.assemble(("Initial response  ", "bold"), shorten(answer.initial, 60), ("  (whole below)", "dim"))
@@ -64,6 +70,10 @@ def _parts(answer: Answer, width: int) -> Iterator[RenderableType]:
         yield _responses(answer, width)
 
 
+def _question(question: Question) -> Panel:
+    return Panel(Text(question.text), title="Question", title_align="left", border_style="bold")
+
+
 def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
     if situation := scene.situation:
         yield Rule("Scene", align="left", style="cyan")
@@ -71,7 +81,7 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
         yield _indented(
             Text.assemble(
                 (situation.ego, "bold cyan"),
-                f"  {situation.who}. {situation.motive} ",
+                f"  {situation.who.rstrip('.')}. {situation.motive.rstrip('.')}. ",
                 ("Goal: ", "dim"),
                 situation.goal,
             )
@@ -82,22 +92,40 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
                 Text.assemble((role.name, "bold cyan"), (f"  {role.kind}. ", "dim"), role.traits)
                 + Text.assemble((" Duty: ", "dim"), role.duty, (" Stake: ", "dim"), role.stake)
             )
-        steps = "\n".join(f"{number}. {step}" for number, step in enumerate(scene.plan.steps, start=1))
+        steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(scene.plan.steps, start=1))
         yield _indented(Text.assemble(("Plan\n", "bold"), steps))
         yield Rule("What happens", align="left", style="cyan")
     for event in scene.events:
         yield _event(event)
     if scene.ending:
         yield _indented(Text.assemble(("The end: ", "bold"), scene.ending.how, ". ", scene.ending.why))
+    if scene.aftermath:
+        yield from _aftermath(scene.aftermath)
     if scene.critique:
         yield Rule("Critique", align="left", style="magenta")
-        yield _indented(Text(scene.critique.consequences))
         for point in scene.critique.points:
+            incidents = "".join(f"[{number}]" for number in point.incidents)
+            quoted = shorten(scene.quoted(point.quotes), QUOTED)
             yield _indented(
-                Text.assemble((f"[{point.incident}] ", "bold"), point.problem, ("  Better: ", "dim"), point.change)
+                Text.assemble((f"{incidents} ", "bold"), (f"“{quoted}” ", "italic"), point.problem)
+                + Text.assemble(("  Better: ", "dim"), point.change)
             )
         if not scene.critique.points:
             yield _indented(Text("Nothing to change: the initial response stands.", "dim"))
+
+
+def _aftermath(aftermath: Aftermath) -> Iterator[RenderableType]:
+    """What came of the answer: for whom, what harm, and what caused it."""
+    yield Rule("Weeks later", align="left", style="magenta")
+    yield _indented(Text(aftermath.consequences))
+    for fate in aftermath.fates:
+        line = Text.assemble((fate.who, "bold cyan"), f"  {fate.later}")
+        if fate.harm != "none":
+            line.append(f"  harm: {fate.harm}, by {fate.cause}", "red")
+        yield _indented(line)
+    yield _indented(Text.assemble(("Found out: ", "dim"), aftermath.found_out))
+    if aftermath.missing:
+        yield _indented(Text.assemble(("Missing in the answer: ", "dim"), aftermath.missing))
 
 
 def _indented(text: Text) -> Padding:
@@ -108,14 +136,18 @@ def _event(event: Event) -> RenderableType:
     """One event: who acts, what the modulator rules, who sees it, and what harm it does."""
     verdict = event.verdict
     head = Text.assemble((f"[{event.number}] ", "bold"), (event.actor, "bold cyan"), (f"  step {event.step}", "dim"))
+    if event.when:
+        head.append(f"  {event.when}", "dim")
     if event.because:
         head.append("  because of " + ", ".join(f"[{number}]" for number in event.because), "dim")
     lines = [Text(event.action)]
+    if event.words:
+        lines.append(Text(f"“{shorten(event.words, QUOTED)}”", "italic"))
     if verdict.feasible:
-        lines.append(Text.assemble(("✓ ", "green"), verdict.outcome or verdict.reason))
+        lines.append(Text.assemble(("✓ ", "green"), verdict.outcome))
         lines.append(Text.assemble(("seen by ", "dim"), ", ".join(verdict.observers) or "nobody"))
     else:
-        lines.append(Text.assemble(("✗ can't be done: ", "yellow"), verdict.reason))
+        lines.append(Text.assemble(("✗ can't be done: ", "yellow"), verdict.outcome))
     if verdict.harm:
         lines.append(Text.assemble(("harm ", "bold red"), (verdict.harm, "red")))
     return Group(_indented(head), *(Padding(line, (0, 1, 0, 5)) for line in lines))

@@ -23,6 +23,7 @@ from .options import (
     Steps,
     StorePath,
     Temperature,
+    Without,
     checked,
     print_json,
     setup_of,
@@ -38,6 +39,7 @@ def simulate(
     roles: Roles = 5,
     steps: Steps = 5,
     detail: DetailOf = None,
+    without: Without = None,
     endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     model: ModelName = None,
     digest: Digest = None,
@@ -58,7 +60,16 @@ def simulate(
     question, settings and seed, it is shown again.
     """
     setup = setup_of(
-        endpoint, model, seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
+        endpoint,
+        model,
+        seed,
+        temperature,
+        answer_tokens,
+        roles=roles,
+        steps=steps,
+        detail=detail,
+        without=without,
+        memory=memory,
     )
     asyncio.run(_simulate(_question(question, chat), setup, endpoint, model, digest, adapter, store, as_json))
 
@@ -82,6 +93,8 @@ async def _simulate(
     with Store(store or default_path()) as record:
         async with open_model(endpoint, model, adapter, digest) as served:
             answer = None
+            if stage:
+                stage.begin(question)
             try:
                 async for answer in setup.answer(question, Recorded(served, record)):
                     if stage and not answer.error:  # the error goes to standard error

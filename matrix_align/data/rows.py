@@ -127,12 +127,16 @@ def whole_sentences(text: str) -> str:
 
 
 def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
-    """The calls that led to the answer, as messages and reply. Leaves out the initial and the revised response."""
+    """The calls that led to the answer, as messages and reply. Leaves out the initial and the revised response.
+
+    The examples in a call are left out too: a tuned model should not need them.
+    """
     for call in answer.calls:
         if call.kind in ("initial", "revision") or call.cut or not call.key:
             continue
         for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
-            yield [Message.model_validate(message) for message in json.loads(request)["messages"]], text
+            first, *rest = json.loads(request)["messages"]
+            yield [Message.model_validate(message) for message in (first, *rest[call.examples :])], text
 
 
 def _chat(messages: list[Message], answer: str, format: str) -> Turns:

@@ -32,7 +32,8 @@ class Request(Generic[T]):
     """One call to make: its kind, the type of its reply, for whom, and at which step (0 if there are no steps).
 
     `messages` returns the prompt for a limit on its memory, in characters. `memory` is the first limit. `max_tokens`
-    limits the reply; None means the limit of the caller's sampling.
+    limits the reply; None means the limit of the caller's sampling. `examples` is the number of messages after the
+    first that are examples, the same in every scene.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Request(Generic[T]):
     who: str = ""
     step: int = 0
     memory: int = 0
+    examples: int = 0
 
 
 def _length(messages: list[Message]) -> int:
@@ -117,6 +119,7 @@ class Caller:
             key=reply.key,
             recorded=reply.recorded,
             cut=reply.cut,
+            examples=request.examples,
         )
 
     def _sampling_of(self, request: Request[Any]) -> Sampling:

@@ -20,7 +20,7 @@ class Filled(str):
 
 
 class Prompts:
-    """The prompts in a package's folder. The file `rules.md`, if there is one, fills in $rules in the others."""
+    """The prompts in a package's folder: its .md files. The .toml files in its folder `examples` hold examples."""
 
     def __init__(self, package: str) -> None:
         folder = files(package)
@@ -29,23 +29,28 @@ class Prompts:
             for path in sorted(folder.iterdir(), key=lambda path: path.name)
             if path.name.endswith(".md")
         }
+        scenes = folder / "examples"
+        self.examples = tuple(
+            path.read_text(encoding="utf-8")
+            for path in (sorted(scenes.iterdir(), key=lambda path: path.name) if scenes.is_dir() else [])
+            if path.name.endswith(".toml")
+        )
         self.templates = {kind: Template(text) for kind, text in self._texts.items()}
         self._formats = {kind: _format_of(template) for kind, template in self.templates.items()}
-        self._shared = {"rules": self._texts["rules"]} if "rules" in self._texts else {}
         tags = {tag for text in self._texts.values() for tag in TAG.findall(text)}
         self._forged = re.compile(rf"<\s*/?\s*(?:{'|'.join(sorted(tags))})(?![\w-])", re.IGNORECASE) if tags else None
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of all prompts, in hex. Answers made with other prompts are other answers."""
-        return hashlib.sha256(repr(sorted(self._texts.items())).encode()).hexdigest()
+        """sha256 of all prompts and examples, in hex. Answers made with other prompts are other answers."""
+        return hashlib.sha256(repr((sorted(self._texts.items()), self.examples)).encode()).hexdigest()
 
     def render(self, kind: str, /, **data: object) -> Filled:
         """The prompt of this kind with `data` filled in. Whatever in `data` looks like one of our tags is defused."""
         texts = {
             name: value if isinstance(value, Filled) else self._harmless(str(value)) for name, value in data.items()
         }
-        return Filled(self._formats[kind].format_map(texts | self._shared))
+        return Filled(self._formats[kind].format_map(texts))
 
     def _harmless(self, text: str) -> str:
         """`text` with ‹ in place of the bracket of anything that looks like one of our tags."""

@@ -125,7 +125,7 @@ def _request(messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling
         "sampling": sampling,
     }
     if isinstance(reply, Within):
-        asked["allowed"] = reply.allowed
+        asked |= {"allowed": reply.allowed, "brief": reply.brief}
     return to_json(asked).decode()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .structured import Allowed, Wanted, Within, class_of
+from .structured import BRIEF, Allowed, Wanted, Within, class_of
 
 Schema = dict[str, Any]
 
@@ -20,8 +20,8 @@ LENGTHS = {"minLength", "maxLength", "minItems", "maxItems"}
 
 def schema_of(wanted: Wanted[Any]) -> Schema:
     """The JSON schema of a reply type, without titles. Its objects take no further properties."""
-    schema = _class_schema(class_of(wanted))  # type: ignore[arg-type]
-    return _allowing(schema, wanted.allowed) if isinstance(wanted, Within) else schema
+    schema = _class_schema(class_of(wanted), isinstance(wanted, Within) and wanted.brief)  # type: ignore[arg-type]
+    return _allowing(schema, wanted.allowed) if isinstance(wanted, Within) and wanted.allowed else schema
 
 
 def plain_schema_of(wanted: Wanted[Any]) -> Schema:
@@ -36,9 +36,9 @@ def instruction(wanted: Wanted[Any]) -> str:
 
 
 @cache  # classes are few: made at import, or once for each number of roles and steps
-def _class_schema(reply: type[BaseModel]) -> Schema:
+def _class_schema(reply: type[BaseModel], brief: bool) -> Schema:
     schema: Schema = _tidy(reply.model_json_schema())
-    return schema
+    return _brief(schema) if brief else schema
 
 
 def _tidy(node: Any) -> Any:
@@ -57,6 +57,18 @@ def _tidy(node: Any) -> Any:
         tidy["required"] = list(tidy["properties"])
         tidy["additionalProperties"] = False
     return tidy
+
+
+def _brief(node: Any) -> Any:
+    """A node of a schema with the lengths of brief texts."""
+    if isinstance(node, list):
+        return [_brief(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: BRIEF.get(each, each) if key == "maxLength" and isinstance(each, int) else _brief(each)
+        for key, each in node.items()
+    }
 
 
 def _allowing(schema: Schema, allowed: Allowed) -> Schema:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 from pydantic import (
@@ -28,12 +28,24 @@ from ..types import Frozen, clean, shorten
 T = TypeVar("T", bound="str | BaseModel")
 Allowed: TypeAlias = dict[str, tuple[str | int, ...]]  # by field name, at any depth of the reply
 
+NOTHING = {"none", "nobody", "nothing", "no one", "n/a", "-"}
 _DECODER = json.JSONDecoder(strict=False)
 _FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
-def _line(limit: int) -> BeforeValidator:
-    return BeforeValidator(lambda value: shorten(clean(value), limit) if isinstance(value, str) else value)
+def _up_to(limit: int) -> BeforeValidator:
+    """Cuts a text that is too long. The length is our wish, not the model's duty."""
+
+    def cut(value: Any, info: ValidationInfo) -> Any:
+        most = BRIEF.get(limit, limit) if info.context and info.context.brief else limit
+        return shorten(clean(value), most) if isinstance(value, str) else value
+
+    return BeforeValidator(cut)
+
+
+def _nothing(value: Any) -> Any:
+    """Nothing, where a model writes that there is nothing instead of writing nothing."""
+    return "" if isinstance(value, str) and value.strip(" .").casefold() in NOTHING else value
 
 
 def at_most(count: int) -> BeforeValidator:
@@ -41,12 +53,13 @@ def at_most(count: int) -> BeforeValidator:
     return BeforeValidator(lambda value: value[:count] if isinstance(value, list) else value)
 
 
-# A short text a model writes. A longer one is cut, not refused: the length is our wish, not the model's duty.
-Name = Annotated[str, _line(40), StringConstraints(min_length=1, max_length=40)]
-Phrase = Annotated[str, _line(60), StringConstraints(min_length=1, max_length=60)]
-Line = Annotated[str, _line(100), StringConstraints(min_length=1, max_length=100)]
-OptionalLine = Annotated[str, _line(100), StringConstraints(max_length=100)]
-Passage = Annotated[str, _line(240), StringConstraints(min_length=1, max_length=240)]
+# Texts that a model writes, by their greatest length in characters.
+Name = Annotated[str, _up_to(40), StringConstraints(min_length=1, max_length=40)]
+Phrase = Annotated[str, _up_to(60), StringConstraints(min_length=1, max_length=60)]
+Line = Annotated[str, _up_to(300), StringConstraints(min_length=1, max_length=300)]
+OptionalLine = Annotated[str, BeforeValidator(_nothing), _up_to(300), StringConstraints(max_length=300)]
+Passage = Annotated[str, _up_to(1500), StringConstraints(min_length=1, max_length=1500)]
+BRIEF = {300: 100, 1500: 300}  # the greatest lengths again, where a call asks for brief texts
 
 
 class FromModel(Frozen):
@@ -58,7 +71,7 @@ class FromModel(Frozen):
     @classmethod
     def _is_allowed(cls, value: Any, info: ValidationInfo) -> Any:
         """Rejects a value that the call does not allow in this field (see `Within`)."""
-        if info.context and (allowed := info.context.get(info.field_name)):
+        if info.context and (allowed := info.context.allowed.get(info.field_name)):
             for item in value if isinstance(value, tuple) else (value,):
                 if item not in allowed:
                     raise ValueError(f"{item!r} is none of {', '.join(map(repr, allowed))}")
@@ -79,11 +92,13 @@ class AsWritten(Prose):
 class Within(Generic[T]):
     """A reply class, and the values that one call allows in its fields, such as the names of a cast.
 
-    A list holds each allowed value at most once. The class is a FromModel, which checks the values.
+    A list holds each allowed value at most once. The class is a FromModel, which checks the values. `brief` asks for
+    shorter texts: a line of 100 characters in place of 300, a passage of 300 in place of 1,500.
     """
 
     reply: type[T]
-    allowed: Allowed
+    allowed: Allowed = field(default_factory=dict)
+    brief: bool = False
 
 
 Wanted: TypeAlias = type[T] | Within[T]
@@ -107,10 +122,10 @@ def parse(text: str, wanted: Wanted[T]) -> T:
     text, reply = clean(text).strip(), class_of(wanted)
     if not text and reply is not AsWritten:
         raise ValueError("the reply is empty")
-    allowed = wanted.allowed if isinstance(wanted, Within) else None
+    bounds = wanted if isinstance(wanted, Within) else None
     try:
         if issubclass(reply, BaseModel):
-            return reply.model_validate(text if is_text(reply) else _object(text), context=allowed)
+            return reply.model_validate(text if is_text(reply) else _object(text), context=bounds)
         return reply(text)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'the reply'}: {fault['msg']}" for fault in error.errors()[:5]]

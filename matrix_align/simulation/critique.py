@@ -1,28 +1,83 @@
-"""The critique: what the initial response led to in the scene, and what to change in it.
+"""The look back on a scene: its aftermath, weeks later, and the critique of the initial response.
 
-Each point of the critique cites one incident, by the number of the event.
+The aftermath is the gate: only if it finds harm by the answer, or something that the answer lacks, is there a critique
+and a revision. So a harmless answer stays as it is.
 """
 
 from __future__ import annotations
 
-from ..llm.caller import Request, prompt
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import Field, create_model
+
+from ..llm.caller import Request
 from ..llm.prompts import Filled
-from ..llm.structured import Within
-from ..types import Message
-from .modulator import view
+from ..llm.structured import Allowed, at_most
+from ..types import counted
+from .conversation import Shown, asked_and_answered, person, record, request
+from .opening import exactly
 from .prompts import PROMPTS
-from .roles import REPLY_TOKENS, asked
-from .types import Critique, Scene
+from .types import POINTS, Aftermath, Critique, Fate, Point, Scene
+
+
+def aftermath(scene: Scene) -> Request[Aftermath]:
+    """The request for the consequences, and for what has become of each party."""
+    affected = scene.affected()
+    reply = _aftermath_of(len(affected))
+    allowed: Allowed = {"who": affected}
+    return request("aftermath", scene, reply, lambda limit: _weeks_later(scene, limit), _weeks_shown, allowed)
+
+
+def _weeks_later(scene: Scene, limit: int) -> Filled:
+    assert scene.ending
+    given = asked_and_answered(scene) | person(scene) | {"record": record(scene, limit)}
+    given |= {"ending": f"{scene.ending.how}. {scene.ending.why}", "parties": ", ".join(scene.affected())}
+    return PROMPTS.render("aftermath.ask", **given)
+
+
+def _weeks_shown(scene: Scene) -> Shown:
+    if scene.aftermath:
+        yield _weeks_later(scene, scene.settings.memory), scene.aftermath
 
 
 def critique(scene: Scene) -> Request[Critique]:
-    """The request for the critique. It has no points if nothing in the initial response needs to change."""
-    assert scene.ending
-    ended = f"{scene.ending.how}. {scene.ending.why}"
+    """The request for the critique. Where the gate is off, it may have no points."""
+    most = POINTS[scene.settings.detail]
+    least = 1 if scene.aftermath and scene.aftermath.asks_for_change else 0
+    incidents = tuple(event.number for event in scene.events)
+    quotes = tuple(range(1, len(scene.passages) + 1)) or (0,)
+    allowed: Allowed = {"incidents": incidents, "quotes": quotes}
+    reply = _critique_of(least, most)
+    return request("critique", scene, reply, lambda limit: _looking_back(scene, limit), _critique_shown, allowed)
 
-    def messages(limit: int) -> list[Message]:
-        seen = Filled(view(scene, limit))
-        return prompt(PROMPTS.render("critique", view=seen, ending=ended, question=asked(scene), answer=scene.initial))
 
-    reply = Within(Critique, {"incident": tuple(event.number for event in scene.events)})
-    return Request("critique", reply, messages, 2 * REPLY_TOKENS, memory=scene.settings.memory)
+def _looking_back(scene: Scene, limit: int) -> Filled:
+    given = asked_and_answered(scene) | {"record": record(scene, limit), "aftermath": _found(scene)}
+    return PROMPTS.render("critique.ask", **given, count=counted(POINTS[scene.settings.detail], "point"))
+
+
+def _found(scene: Scene) -> str:
+    """What the aftermath says about the answer."""
+    after = scene.aftermath
+    assert after
+    lines = [f"The answer {after.stance}. {after.consequences}"]
+    lines += [f"{fate.who} ({fate.harm}): {fate.later}" for fate in after.fates if fate.harm != "none"]
+    lines += [f"Missing in the answer: {after.missing}"] if after.missing else []
+    return "\n".join(lines)
+
+
+def _critique_shown(scene: Scene) -> Shown:
+    if scene.critique and scene.critique.points:
+        yield _looking_back(scene, scene.settings.memory), scene.critique
+
+
+@lru_cache
+def _aftermath_of(count: int) -> type[Aftermath]:
+    return create_model("Aftermath", __base__=Aftermath, fates=exactly(Fate, count))
+
+
+@lru_cache
+def _critique_of(least: int, most: int) -> type[Critique]:
+    wanted: Any = (Annotated[tuple[Point, ...], at_most(most)], Field(min_length=least, max_length=most))
+    return create_model("Critique", __base__=Critique, points=wanted)

@@ -12,10 +12,10 @@ from functools import lru_cache
 from itertools import accumulate
 
 from ..types import shorten
-from .types import Event
+from .types import Event, Move
 
 BLOCK = 8  # events that shrink together
-GIST = 60  # characters that remain of an outcome, and of a harm
+GIST = 100  # characters that remain of an outcome, and of a harm
 
 Told = Callable[[Event], str]
 
@@ -54,11 +54,19 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
     return "\n".join(kept)
 
 
+def moved(move: Move) -> str:
+    """A move in one line: when and where, who does what, and the words of the answer that are said or sent."""
+    who = "" if move.action.startswith(move.actor) else f"{move.actor}: "
+    when = f"{move.when.rstrip('.')}. " if move.when else ""
+    words = f' The words: "{move.words}"' if move.words else ""
+    return f"{when}{who}{move.action}{words}"
+
+
 def observed(event: Event) -> str:
     """An event as its observers know it. The actor of an attempt that failed reads this too."""
     if event.verdict.feasible:
-        return f"[{event.number}] {event.actor}: {event.action} {event.verdict.outcome}".rstrip()
-    return f"[{event.number}] {event.actor} tried: {event.action} It could not be done: {event.verdict.reason}"
+        return f"[{event.number}] {moved(event)} {event.verdict.outcome}"
+    return f"[{event.number}] {moved(event)} That could not be done: {event.verdict.outcome}"
 
 
 @lru_cache(maxsize=10_000)
@@ -69,7 +77,7 @@ def _gist(text: str) -> str:
 
 def observed_briefly(event: Event) -> str:
     """An event as its observers know it, shortened."""
-    what = event.verdict.outcome or event.action if event.verdict.feasible else f"could not: {event.action}"
+    what = event.verdict.outcome if event.verdict.feasible else f"could not: {event.action}"
     return f"[{event.number}] {event.actor}: {_gist(what)}"
 
 

@@ -6,13 +6,15 @@ Both are plain answers to the user. The revised response must not mention the sc
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from pydantic import create_model, field_validator
 
 from ..llm.caller import Request
 from ..llm.structured import Prose
-from ..types import Message, Question
+from ..types import Message, Question, shorten
+from .examples import examples
 from .prompts import PROMPTS
 from .types import CITED, Scene
 
@@ -24,6 +26,8 @@ LEAKS = re.compile(rf"\b(?:the|this|that|my|your) (?:{MATTER.pattern})\b|\bsocia
 # Small models often write the prompt's tags around their answer. The tags are not part of it.
 TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
+QUOTED = 200  # characters of the answer that a point quotes
+
 
 def respond(question: Question) -> Request[str]:
     """The request for the initial response: the question as it is."""
@@ -32,16 +36,39 @@ def respond(question: Question) -> Request[str]:
 
 def revise(scene: Scene) -> Request[Prose]:
     """The request for the revised response, in the same conversation as the initial one."""
-    assert scene.initial and scene.critique
-    points = [f"- {point.problem} Better: {point.change}" for point in scene.critique.points]
-    told = CITED.sub("", "\n".join([scene.critique.consequences, *points]))
     asked = scene.question.messages()
-    task = PROMPTS.render("revise", question=scene.question.text, answer=scene.initial, effects=told)
-    chat = [*asked[:-1], Message(role="user", content=task)]
+    start = 1 if scene.question.system else 0
+    shown = [
+        turn for each in examples(scene.settings) if each.critique and each.critique.points for turn in _shown(each)
+    ]
+    chat = [*asked[:start], *shown, *asked[start:-1], _task(scene)]
     # A phrase that the user or the initial response already used is not a leak, whatever article comes before it.
-    said = " ".join([*(message.content for message in asked), scene.initial])
+    said = " ".join([*(message.content for message in asked), scene.initial or ""])
     allowed = frozenset(found.casefold() for found in MATTER.findall(said))
     return Request("revision", _revision_without(allowed), lambda _: chat)
+
+
+def _task(scene: Scene) -> Message:
+    """What is asked for a revised response: the question, the initial response, and what is to change in it."""
+    task = PROMPTS.render(
+        "revision", question=scene.question.text, answer=scene.initial or "", effects="\n".join(_effects(scene))
+    )
+    return Message(role="user", content=task)
+
+
+def _effects(scene: Scene) -> Iterator[str]:
+    """The consequences, then each point of the critique with the words of the answer that led there."""
+    assert scene.critique
+    if scene.aftermath:
+        yield CITED.sub("", scene.aftermath.consequences)
+    for point in scene.critique.points:
+        words = shorten(scene.quoted(point.quotes), QUOTED)
+        problem, change = (CITED.sub("", text) for text in (point.problem, point.change))
+        yield f'- "{words}" {problem} Better: {change}'
+
+
+def _shown(scene: Scene) -> list[Message]:
+    return [_task(scene), Message(role="assistant", content=scene.revised or "")]
 
 
 @lru_cache(maxsize=64)

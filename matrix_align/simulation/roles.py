@@ -1,28 +1,25 @@
-"""The roles: who asks and why, who else is there, what the ego plans, and what a role does next.
+"""The roles: what a role does about an event, and what the ego does next.
 
-Owns the requests for these and the checks on their replies. A role knows the setting, the cast and what it has
-observed. It does not know the question, the answer, the ego's goal, or the others' duties and stakes.
+Owns the requests for these. A role knows the setting, the cast as anyone sees it, itself, and what it has observed. It
+does not know the question, the answer, the ego's goal, or the others' duties and stakes. Where words of the answer are
+said or sent, who receives them reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, TypeVar
+from collections.abc import Iterable, Sequence
 
-from pydantic import Field, create_model, model_validator
+from pydantic import model_validator
 
-from ..llm.caller import Request, prompt
+from ..llm.caller import Request
 from ..llm.prompts import Filled
-from ..llm.structured import FromModel, Line, OptionalLine, at_most
-from ..types import Message
+from ..llm.structured import FromModel, Line, OptionalLine
+from ..types import shorten
+from . import modulator
+from .conversation import Shown, request
 from .memory import observed, observed_briefly, recall
 from .prompts import PROMPTS
-from .types import Cast, Event, Move, Plan, Role, Scene, Situation
-
-T = TypeVar("T", bound=FromModel)
-
-REPLY_TOKENS = 1024  # limit of a typed reply; the schemas keep replies far below it
+from .types import Event, Move, Scene
 
 
 class Reaction(FromModel):
@@ -57,104 +54,41 @@ class Instead(FromModel):
     action: Line
 
 
-def asked(scene: Scene) -> str:
-    """The question as one text, with the earlier turns and the system prompt if there are any."""
-    turns = [f"{message.role}: {message.content}" for message in scene.question.messages()]
-    return "\n".join(turns) if len(turns) > 1 else scene.question.text
-
-
-def opening(scene: Scene) -> Filled:
-    """The part that the prompts before the scene share: the question and the initial response."""
-    return PROMPTS.render("opening", question=asked(scene), answer=scene.initial)
-
-
-def situation(scene: Scene) -> Request[Situation]:
-    """The request for the situation: who asks this, where, why and to what end."""
-    text = PROMPTS.render("situation", opening=opening(scene))
-    return Request("situation", Situation, lambda _: prompt(text), REPLY_TOKENS)
-
-
-def cast(scene: Scene) -> Request[Cast]:
-    """The request for the other parties, as many as the settings say."""
-    assert scene.situation
-    given = scene.situation.model_dump(include={"setting", "ego", "who"})
-    count = scene.settings.roles
-    objects = ", at least one of them an object" if count > 1 else ""
-    text = PROMPTS.render("cast", opening=opening(scene), **given, count=count, objects=objects)
-    return Request("cast", _cast_of(count), lambda _: prompt(text), 2 * REPLY_TOKENS)
-
-
-def plan(scene: Scene) -> Request[Plan]:
-    """The request for the ego's plan, with as many steps as the settings say."""
-    assert scene.situation
-    given = scene.situation.model_dump(include={"ego", "who", "goal"})
-    count = scene.settings.steps
-    text = PROMPTS.render("plan", opening=opening(scene), **given, count=count)
-    return Request("plan", _plan_of(count), lambda _: prompt(text), 2 * REPLY_TOKENS, scene.situation.ego)
-
-
-# The schema asks for an exact number. A server that does not enforce it may return fewer, or more, which are cut.
-
-
-@lru_cache
-def _cast_of(count: int) -> type[Cast]:
-    wanted = Field(min_length=1, max_length=count, json_schema_extra={"minItems": count})
-    return create_model("Cast", __base__=Cast, roles=(Annotated[tuple[Role, ...], at_most(count)], wanted))
-
-
-@lru_cache
-def _plan_of(count: int) -> type[Plan]:
-    wanted = Field(min_length=1, max_length=count, json_schema_extra={"minItems": count})
-    return create_model("Plan", __base__=Plan, steps=(Annotated[tuple[Line, ...], at_most(count)], wanted))
-
-
-def enter(scene: Scene, cast: Cast, plan: Plan) -> Scene:
-    """The scene with its cast and plan. A role whose name is taken gets a number ('Guard', 'Guard 2')."""
-    assert scene.situation
-    taken = {scene.situation.ego.casefold()}
-    roles = []
-    for role in cast.roles:
-        name, copy = role.name, 1
-        while name.casefold() in taken:
-            copy += 1
-            name = f"{role.name[:36]} {copy}"
-        taken.add(name.casefold())
-        roles.append(role.model_copy(update={"name": name}))
-    return scene.evolve(cast=Cast(roles=tuple(roles)), plan=Plan(steps=plan.steps))
-
-
-def stage(scene: Scene, stakes: bool = False) -> dict[str, str]:
-    """What everyone in the scene knows: the setting, and the cast as anyone sees it. `stakes` adds their stakes."""
+def _stage(scene: Scene) -> dict[str, str]:
+    """What everyone in the scene can see: the setting, and the cast."""
     situation, cast, _ = scene.set_up
     lines = [f"- {situation.ego} (person): {situation.who}"]
-    for role in cast.roles:
-        stake = f" Stake: {role.stake}" if stakes else ""
-        lines.append(f"- {role.name} ({role.kind}): {role.traits}{stake}")
+    lines += [f"- {role.name} ({role.kind}): {role.traits}" for role in cast.roles]
     return {"setting": situation.setting, "cast": "\n".join(lines)}
-
-
-def first_move(scene: Scene) -> Move:
-    """The ego's first move: the first step of its plan."""
-    situation, _, plan = scene.set_up
-    return Move(step=1, actor=situation.ego, action=plan.steps[0])
 
 
 def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
     """The request for what the role `name` does about an event that it has observed."""
-    _, cast, _ = scene.set_up
-    role = next(role for role in cast.roles if role.name == name)
 
-    def messages(limit: int) -> list[Message]:
-        memory = recall(scene.observed_by(name), limit, observed, observed_briefly)
-        return prompt(PROMPTS.render("react", **stage(scene), **role.model_dump(), memory=memory, number=event.number))
+    def ask(limit: int) -> Filled:
+        return _reacting(scene, name, event, limit)
 
-    return Request("reaction", Reaction, messages, REPLY_TOKENS, name, event.step, scene.settings.memory)
+    return request("reaction", scene, Reaction, ask, _shown, who=name, step=event.step)
 
 
-def moves(act: Event, names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
-    """The moves of the roles that react to `act`. A role that chose to do nothing makes none."""
-    acting = [(name, reply) for name, reply in zip(names, replies, strict=True) if reply.acts]
-    return [Move(step=act.step, actor=name, action=reply.action, because=(act.number,)) for name, reply in acting]
+def _reacting(scene: Scene, name: str, event: Event, limit: int) -> Filled:
+    memory = recall(scene.observed_by(name), limit, observed, observed_briefly)
+    given = scene.role(name).model_dump() | {
+        "ego": scene.ego,
+        "memory": memory,
+        "number": event.number,
+        "when": _when(scene, event.step),
+    }
+    return PROMPTS.render("reaction.ask", **_stage(scene), **given)
+
+
+def moves(events: Iterable[Event], names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
+    """The moves of the roles that react, each to its event. A role that chose to do nothing makes none."""
+    return [
+        Move(step=event.step, actor=name, action=reply.action, because=(event.number,))
+        for event, name, reply in zip(events, names, replies, strict=True)
+        if reply.acts
+    ]
 
 
 def observed_since(scene: Scene, act: Event) -> list[Event]:
@@ -164,43 +98,67 @@ def observed_since(scene: Scene, act: Event) -> list[Event]:
 
 def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
     """The request for whether the ego, having observed `news`, does the next step as planned."""
-    situation, _, plan = scene.set_up
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
-    task = PROMPTS.render("next", observed=numbers, planned=plan.steps[step - 1], ego=situation.ego)
-    return _ego(scene, "step", Choice, step, task)
+
+    def ask(limit: int) -> Filled:
+        return PROMPTS.render("step.ask", **_stage(scene), **_ego(scene, step, limit), observed=numbers, step=step)
+
+    return request("step", scene, Choice, ask, who=scene.ego, step=step)
+
+
+def planned_move(scene: Scene, step: int) -> Move:
+    """The ego's move at this step as planned, with the words of the answer that it says or sends."""
+    planned = scene.set_up[2].steps[step - 1]
+    words = "" if "words" in scene.settings.without else scene.quoted(planned.words)
+    limit = scene.settings.memory // 2
+    return Move(step=step, actor=scene.ego, action=planned.act, when=planned.when, words=shorten(words, limit))
 
 
 def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Move:
     """The ego's next move: as it chose, or as planned if it was not asked."""
-    situation, _, plan = scene.set_up
-    step = scene.events[-1].step + 1
+    move = planned_move(scene, scene.events[-1].step + 1)
     if choice is None or choice.as_planned:
-        return Move(step=step, actor=situation.ego, action=plan.steps[step - 1])
-    because = tuple(event.number for event in news)
-    return Move(step=step, actor=situation.ego, action=choice.action, because=because)
+        return move
+    return move.model_copy(
+        update={"action": choice.action, "words": "", "because": tuple(event.number for event in news)}
+    )
 
 
 def retry(scene: Scene) -> Request[Instead]:
     """The request for what the ego does instead of the move that the modulator has just refused."""
     event = scene.events[-1]
-    task = PROMPTS.render("retry", attempt=event.action, reason=event.verdict.reason, ego=event.actor)
-    return _ego(scene, "retry", Instead, event.step, task)
+
+    def ask(limit: int) -> Filled:
+        return PROMPTS.render("retry.ask", **_stage(scene), **_ego(scene, event.step, limit), number=event.number)
+
+    return request("retry", scene, Instead, ask, who=event.actor, step=event.step)
 
 
 def instead(scene: Scene, chosen: Instead) -> Move:
     """The ego's second move at the same step, after the modulator's refusal."""
     event = scene.events[-1]
-    return Move(step=event.step, actor=event.actor, action=chosen.action, because=(event.number,))
+    return Move(step=event.step, actor=event.actor, action=chosen.action, when=event.when, because=(event.number,))
 
 
-def _ego(scene: Scene, kind: str, reply: type[T], step: int, task: Filled) -> Request[T]:
+def _ego(scene: Scene, step: int, limit: int) -> dict[str, str]:
+    """What the ego knows at a step beside what everyone can see."""
     situation, _, plan = scene.set_up
     given = situation.model_dump(include={"ego", "who", "motive", "goal"})
-    steps = "\n".join(f"{number}. {text}" for number, text in enumerate(plan.steps, start=1))
+    steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(plan.steps, start=1))
+    memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
+    return given | {"when": _when(scene, step), "plan": steps, "memory": memory}
 
-    def messages(limit: int) -> list[Message]:
-        memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
-        return prompt(PROMPTS.render("ego", **stage(scene), **given, plan=steps, memory=memory, task=task))
 
-    return Request(kind, reply, messages, REPLY_TOKENS, situation.ego, step, scene.settings.memory)
+def _when(scene: Scene, step: int) -> str:
+    return scene.set_up[2].steps[step - 1].when
+
+
+def _shown(scene: Scene) -> Shown:
+    """The reactions to the ego's first act, in a scene that is shown whole."""
+    for act in scene.events[:1] if scene.ending else ():
+        at_act = scene.evolve(events=(act,))
+        moved = {event.actor: event for event in scene.events if event.because == (act.number,)}
+        for name in modulator.awaited(act):
+            reply = Reaction(acts=name in moved, action=moved[name].action if name in moved else "")
+            yield _reacting(at_act, name, act, scene.settings.memory), reply

@@ -7,44 +7,65 @@ a modulator, and its numbered events lead to a critique. Knows no model, prompt,
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictInt, computed_field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, computed_field
 
-from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, at_most
+from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase
 from ..types import Answer, Frozen, Question
+from .passages import passages
 
-POINTS = 3  # most points of a critique; a revision would not heed more
+POINTS = {"brief": 3, "full": 5}  # most points of a critique; a revision would not heed more
 CITED = re.compile(r"\s*\[\d+(?:\s*[,;–-]\s*\d+)*\]")  # how texts cite events: [1], [1, 2]
+
+Part = Literal["examples", "words", "last-turns", "gate"]
+PARTS: tuple[Part, ...] = get_args(Part)  # what an ablation can switch off
 
 
 class Settings(Frozen):
-    """The settings of the method. The paper has 5 roles and 5 steps."""
+    """The settings of the method. The paper has 5 roles and 5 steps.
+
+    `detail` decides how long the texts of a scene may be. `without` names parts of the method that are switched off, to
+    measure what they do (docs/method.md says what is then done instead).
+    """
 
     roles: int = Field(5, ge=1, le=20)
     steps: int = Field(5, ge=1, le=20)
-    memory: int = Field(6000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
-    detail: Literal["brief", "full"] = "full"  # how much the texts of a scene may say
+    memory: int = Field(20_000, ge=0, le=1_000_000, description="characters of past events that a prompt holds")
+    detail: Literal["brief", "full"] = "full"
+    without: Annotated[tuple[Part, ...], AfterValidator(lambda given: tuple(p for p in PARTS if p in given))] = ()
+
+    @property
+    def brief(self) -> bool:
+        return self.detail == "brief"
 
 
 class Situation(FromModel):
-    """Who asks this and why: the ego, where the scene opens, and what the ego wants.
+    """The ego, who is the one that asks: who this is, where and when the scene opens, and what the ego wants.
 
-    `setting` is what anyone present can see. Only the ego and the modulator know `motive` and `goal`.
+    `asks` says in one sentence what the ego asks for. Anyone can know the `setting` and `who`. Only the ego and the
+    modulator know `motive` and `goal`. Only the modulator knows whom it `hurts` if the ego gets what it asks for, and
+    how; empty if nobody.
     """
 
-    setting: Passage
     ego: Name
+    asks: Line
     who: Line
+    setting: Line
     motive: Line
     goal: Line
+    hurts: OptionalLine
 
 
 class Role(FromModel):
-    """Another party of the scene. An object (a door, a camera, an account) does only what such an object does."""
+    """Another party of the scene. An object (a door, a camera, an account) does only what such an object does.
 
-    kind: Literal["person", "institution", "object"]
+    Anyone can see the `traits`. `duty` is what the role must do, and what it alone knows and has. `stake` is what it
+    can gain or lose.
+    """
+
     name: Name
+    kind: Literal["person", "institution", "object"]
     traits: Line
     duty: Line
     stake: Line
@@ -59,35 +80,54 @@ class Cast(FromModel):
         return tuple(role.name for role in self.roles)
 
 
+class Step(FromModel):
+    """One step of the plan: when and where, and what the ego does.
+
+    `words` holds the numbers of the answer's passages that the ego says, sends or shows to others in this step.
+    """
+
+    when: Phrase
+    act: Line
+    words: Annotated[tuple[StrictInt, ...], BeforeValidator(lambda numbers: _each_once(numbers))]
+
+
 class Plan(FromModel):
-    """The initial response as the ego's steps."""
+    """What the ego does with the initial response, step by step."""
 
-    steps: tuple[Line, ...] = Field(min_length=1)
+    steps: tuple[Step, ...] = Field(min_length=1)
 
 
-def _each_once(names: Any) -> Any:
-    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
-        return list(dict.fromkeys(names))
-    return names
+def _each_once(values: Any) -> Any:
+    if isinstance(values, list | tuple) and all(isinstance(value, str | int) for value in values):
+        return list(dict.fromkeys(values))
+    return values
 
 
 class Verdict(FromModel):
-    """The modulator's ruling on one move."""
+    """The modulator's ruling on one move.
 
-    reason: Phrase
+    `outcome` is what follows at once, as those there can perceive it; if the move is not feasible, it is what stands in
+    the way. `harm` is what somebody loses or suffers by the move, even unnoticed; only the modulator knows it.
+    """
+
     feasible: bool
-    outcome: OptionalLine
+    outcome: Line
     observers: Annotated[tuple[str, ...], BeforeValidator(_each_once)]
     harm: OptionalLine
-    ending: Literal["goes on", "plan done", "plan stopped", "nothing more"]
+    ending: Literal["goes on", "goal reached", "stopped", "nothing more"]
 
 
 class Move(Frozen):
-    """What a role attempts at a step. `because` holds the numbers of the events that it reacts to."""
+    """What a party attempts at a step, when and where. `because` holds the numbers of the events that it reacts to.
+
+    `words` is what it says, sends or shows of the initial response.
+    """
 
     step: int
     actor: str
     action: str
+    when: str = ""
+    words: str = ""
     because: tuple[int, ...] = ()
 
 
@@ -98,25 +138,65 @@ class Event(Move):
     verdict: Verdict
 
 
-class Point(FromModel):
-    """One point of the critique: an incident, what in the answer led to it, and what the answer should say instead."""
+class Fate(FromModel):
+    """What has become of one party days and weeks later, and what harm it came to.
 
-    incident: StrictInt
+    `cause` traces the harm: to the answer, if another answer would have avoided it; to the ego's own will, if the ego
+    did it against the answer or without it; or to chance.
+    """
+
+    who: str
+    later: Line
+    harm: Literal["none", "loses", "deceived", "pressed", "exposed", "endangered"]
+    cause: Literal["nobody", "the answer", "own will", "chance"]
+
+
+class Aftermath(FromModel):
+    """The consequences of the initial response, at once and weeks later.
+
+    `stance` is what the answer did to begin with. `missing` is a useful thing that the answer did not give, such as
+    help where it refused; empty if it gave all.
+    """
+
+    stance: Literal["helps", "helps at another's cost", "refuses"]
+    consequences: Passage
+    fates: tuple[Fate, ...] = Field(min_length=1)
+    found_out: Line
+    missing: OptionalLine
+
+    @property
+    def harmed(self) -> tuple[Fate, ...]:
+        """Those whom another answer would have spared harm."""
+        return tuple(fate for fate in self.fates if fate.harm != "none" and fate.cause == "the answer")
+
+    @property
+    def asks_for_change(self) -> bool:
+        """Whether the answer did harm, refused, or lacked something. If not, it stands as it is."""
+        return bool(self.stance != "helps" or self.harmed or self.missing)
+
+
+class Point(FromModel):
+    """One point of the critique, said to the answerer about the answer.
+
+    `incidents` are the numbers of the events that show it, `quotes` those of the passages of the answer that led there.
+    """
+
+    incidents: Annotated[tuple[StrictInt, ...], BeforeValidator(_each_once)]
+    quotes: Annotated[tuple[StrictInt, ...], BeforeValidator(_each_once)]
     problem: Line
     change: Line
 
 
 class Critique(FromModel):
-    """The consequences of the initial response, and what to change in it. Without points, nothing needs to change."""
+    """What to change in the initial response. Without points, it stands as it is."""
 
-    consequences: Passage
-    points: Annotated[tuple[Point, ...], at_most(POINTS)] = Field(max_length=POINTS)
+    points: tuple[Point, ...]
 
 
 class Ending(Frozen):
-    """How the scene ended, and why."""
+    """How the scene ended, and why. "steps finished" does not say that the goal was reached."""
 
-    how: Literal["plan done", "plan stopped", "nothing more"]
+    how: Literal["steps finished", "goal reached", "stopped", "nothing more"]
     why: str
 
 
@@ -133,6 +213,7 @@ class Scene(Frozen):
     plan: Plan | None = None
     events: tuple[Event, ...] = ()
     ending: Ending | None = None
+    aftermath: Aftermath | None = None
     critique: Critique | None = None
     revised: str | None = None
 
@@ -151,6 +232,43 @@ class Scene(Frozen):
         assert self.situation and self.cast and self.plan, "the scene is not set up yet"
         return self.situation, self.cast, self.plan
 
+    @property
+    def ego(self) -> str:
+        return self.set_up[0].ego
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The names of all: the ego first, then the roles."""
+        situation, cast, _ = self.set_up
+        return (situation.ego, *cast.names())
+
+    def role(self, name: str) -> Role:
+        """The role with this name. The ego is one too: what it wants is its duty, and why, its stake."""
+        situation, cast, _ = self.set_up
+        ego = Role(name=situation.ego, kind="person", traits=situation.who, duty=situation.goal, stake=situation.motive)
+        return next(role for role in (ego, *cast.roles) if role.name == name)
+
+    def affected(self) -> tuple[str, ...]:
+        """The names of those whom the scene can harm: all but the objects."""
+        situation, cast, _ = self.set_up
+        return (situation.ego, *(role.name for role in cast.roles if role.kind != "object"))
+
+    def asked(self) -> str:
+        """The question as one text, with the earlier turns and the system prompt if there are any."""
+        turns = [f"{message.role}: {message.content}" for message in self.question.messages()]
+        return "\n".join(turns) if len(turns) > 1 else self.question.text
+
+    def quoted(self, numbers: tuple[int, ...]) -> str:
+        """The passages of the initial response with these numbers, as one text."""
+        there = sorted(number for number in numbers if 0 < number <= len(self.passages))
+        gaps = ["" if number - 1 in there or number == there[0] else "… " for number in there]
+        return " ".join(gap + self.passages[number - 1] for gap, number in zip(gaps, there, strict=True))
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """The initial response in numbered parts, by which steps and points refer to it; the first is number 1."""
+        return passages(self.initial or "")
+
     def observed_by(self, name: str) -> list[Event]:
         """The events that `name` knows: those it observed and its own, in order."""
         return [event for event in self.events if name == event.actor or name in event.verdict.observers]
@@ -163,11 +281,12 @@ class Scene(Frozen):
         for event in self.events:
             for number in event.because:
                 later[number].append(f"event {event.number}")
-        if self.critique:
-            for number in _named(self.critique.consequences):
+        if self.aftermath:
+            for number in _named(self.aftermath.consequences):
                 later.get(number, []).append("consequences")  # a model may cite an event that does not exist
-            for place, point in enumerate(self.critique.points, start=1):
-                later[point.incident].append(f"critique point {place}")
+        for place, point in enumerate(self.critique.points if self.critique else (), start=1):
+            for number in point.incidents:
+                later[number].append(f"critique point {place}")
         return {number: tuple(texts) for number, texts in later.items()}
 
 

@@ -1,0 +1,25 @@
+"""The scenes that the model is shown as examples: whole scenes, of three kinds.
+
+One is harmful as asked, one is harmless, and in one the answer refuses. modulator.py, roles.py and revise.py turn them
+into turns of a chat, by the same functions that ask about the scene at hand. Only brief scenes have them: a small model
+needs to see what is meant, and a large one would keep to their shortness.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+
+from .prompts import PROMPTS
+from .types import Scene, Settings
+
+
+@cache
+def _all() -> tuple[Scene, ...]:
+    scenes = (Scene.model_validate(tomllib.loads(text)) for text in PROMPTS.examples)
+    return tuple(scene.evolve(settings=scene.settings.model_copy(update={"detail": "brief"})) for scene in scenes)
+
+
+def examples(settings: Settings) -> tuple[Scene, ...]:
+    """The scenes to show before a scene with these settings."""
+    return _all() if settings.brief and "examples" not in settings.without else ()
