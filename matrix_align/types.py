@@ -25,8 +25,13 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` on one line, at most `limit` characters long. A cut text ends in '…', after a whole word if possible."""
+    """`text` on one line, at most `limit` characters long. A cut text ends in '…', after a whole word if possible.
+
+    If `limit` is 0, nothing is left.
+    """
     line = " ".join(text.split())
+    if limit < 1:
+        return ""
     if len(line) < limit or (len(line) == limit and not line[-1].isalnum()):
         return line  # a text of exactly `limit` that ends within a word was cut by a server that enforces the limit
     head = line[: limit - 1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from matrix_align import Endpoint
 
 from .fake import FakeServer, kind
@@ -70,6 +72,15 @@ async def test_long_words_are_bounded(server: FakeServer, model: Endpoint) -> No
     server.on["text"] = lambda _: "Please be quiet at night, dear neighbour. " * 300
     _, scene = await staged(server, model, *STEPS, words={1: list(range(1, 11))}, memory=1000)
     assert 300 < len(scene.events[0].words) <= 500
+    assert scene.ending and scene.ending.how == "steps finished"
+
+
+@pytest.mark.parametrize("memory", [0, 1, 2])
+async def test_next_to_no_memory(server: FakeServer, model: Endpoint, memory: int) -> None:
+    """There is no room for words, and a step may have none. The scene is played all the same."""
+    server.on["text"] = lambda _: LETTER
+    _, scene = await staged(server, model, *STEPS, words={1: [1, 2]}, memory=memory)
+    assert all(len(event.words) <= memory // 2 for event in scene.events)
     assert scene.ending and scene.ending.how == "steps finished"
 
 
