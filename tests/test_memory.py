@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_align import Endpoint
-from matrix_align.simulation.memory import Told, observed, observed_briefly, recall, ruled, ruled_briefly
-from matrix_align.simulation.types import Event, Verdict
+from matrix_align.simulation.memory import Told, moved, observed, observed_briefly, recall, ruled, ruled_briefly
+from matrix_align.simulation.types import Event, Move, Verdict
 
 from .fake import FakeServer
 from .staged import reactions_asked, staged
@@ -87,3 +88,17 @@ async def test_memory_is_bounded_in_the_scene(server: FakeServer, model: Endpoin
     last = reactions_asked(server, "Guard")[-1]
     assert "house 8" in last
     assert len(last) < 9_000
+
+
+@pytest.mark.parametrize(
+    ("actor", "action", "line"),
+    [
+        ("Ann", "Ann writes.", "Ann writes."),
+        ("Ann", "Anna gets a letter.", "Ann: Anna gets a letter."),
+        ("Ann", "Writes a letter.", "Ann: Writes a letter."),
+        ("安", "安写信。", "安写信。"),
+    ],
+)
+def test_a_move_says_who_makes_it(actor: str, action: str, line: str) -> None:
+    """A name that only begins like the actor's is somebody else's."""
+    assert moved(Move(step=1, actor=actor, action=action)) == line

@@ -43,8 +43,8 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
     # Not even the last block fits in full. Keep as many of the newest as fit, then the shrunk ones before them.
     counted = f"({len(events)} earlier events)"
     kept, room = lines[-1:], limit - len(lines[-1]) - len(counted) - 1
-    for told in (lines, gists):
-        for line in reversed(told[: len(events) - len(kept)]):
+    for form in (lines, gists):
+        for line in reversed(form[: len(events) - len(kept)]):
             if (room := room - len(line) - 1) < 0:
                 room += len(line) + 1
                 break
@@ -56,7 +56,9 @@ def recall(events: Sequence[Event], limit: int, full: Told, gist: Told) -> str:
 
 def moved(move: Move) -> str:
     """A move in one line: when and where, who does what, and the words of the answer that are said or sent."""
-    who = "" if move.action.startswith(move.actor) else f"{move.actor}: "
+    rest = move.action.removeprefix(move.actor)
+    named = rest != move.action and not rest[:1].islower()  # "Anna writes" does not name Ann
+    who = "" if named else f"{move.actor}: "
     when = f"{move.when.rstrip('.')}. " if move.when else ""
     words = f' The words: "{move.words}"' if move.words else ""
     return f"{when}{who}{move.action}{words}"
