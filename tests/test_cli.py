@@ -12,6 +12,7 @@ from matrix_align import Question, Store
 
 from .conftest import ASKED, Run, answer_of, beside_weights, complaint
 from .fake import FakeServer, error
+from .records import change
 
 
 def test_prints_the_scene_at_80_columns(simulate: Run, server: FakeServer) -> None:
@@ -109,6 +110,36 @@ def test_scenes_lists_and_shows(simulate: Run, cli: Run) -> None:
         shown = cli("scenes", "show", id)
         assert (shown.returncode, shown.stderr) == (0, "")
         assert shown.stdout.split(" calls ")[0] == printed.split(" calls ")[0]
+
+
+def test_a_scene_of_another_version(simulate: Run, cli: Run, tmp_path: Path) -> None:
+    """Its parts have another form. One line says so, and its JSON can still be had."""
+    answer = answer_of(simulate(ASKED, "--json", "--store", str(tmp_path / "old.db")))
+    change(tmp_path / "old.db", "UPDATE answers SET answer = replace(answer, 'steps finished', 'plan done')")
+    where = ("--store", str(tmp_path / "old.db"))
+    said = complaint(cli("scenes", "show", answer.id, *where))
+    assert answer.id in said and "another version" in said
+    assert "plan done" in cli("scenes", "show", answer.id, "--json", *where).stdout
+
+
+def test_an_answer_that_stands_is_printed_once(simulate: Run, server: FakeServer) -> None:
+    calm = {"stance": "helps", "missing": ""}
+
+    def weeks_later(body: dict[str, Any]) -> Any:
+        reply = server.default(body)
+        return reply | calm | {"fates": [fate | {"harm": "none"} for fate in reply["fates"]]}
+
+    server.on |= {"Aftermath": weeks_later, "text": lambda _: "Ask her on a quiet day."}
+    printed = simulate(ASKED).stdout
+    assert "Initial response, which stands" in printed and "Revised response" not in printed
+    assert printed.split("Nothing to change")[1].count("Ask her on a quiet day.") == 1
+
+
+def test_a_point_that_cites_nothing(simulate: Run, server: FakeServer) -> None:
+    point = {"incidents": [], "quotes": [], "problem": "It names no price.", "change": "Name one."}
+    server.on["Critique"] = lambda _: {"points": [point]}
+    printed = simulate(ASKED).stdout
+    assert " It names no price.  Better: Name one." in printed and "“”" not in printed
 
 
 def test_scenes_of_an_empty_record(cli: Run, tmp_path: Path) -> None:

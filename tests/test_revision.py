@@ -51,7 +51,7 @@ async def test_points_name_incidents_that_are_there(server: FakeServer, model: E
 async def test_references(server: FakeServer, model: Endpoint) -> None:
     """Each incident knows the later events and the parts of the critique that refer to it."""
     points = [POINT | {"incidents": [2]}, POINT | {"incidents": [3, 2]}]
-    answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9].")
+    answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9] in [20252].")
     server.on["Choice"] = lambda _: {"as_planned": False, "action": "Ann waits."}
     scene = await played(model, QUESTION, roles=2, steps=2, without=("last-turns",))
     assert [(event.number, event.because) for event in scene.events] == [
@@ -97,6 +97,15 @@ async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpo
     await played(model, QUESTION)
     assert "She cries" in task(server) and "A text message hurts her" in task(server)
     assert not re.search(r"\[\s*\d|\d\s*\]", task(server))
+
+
+async def test_a_point_on_what_was_left_out(server: FakeServer, model: Endpoint) -> None:
+    """It may quote nothing. Then the revision reads no empty quotation."""
+    answers(server, "Call her.", points=[POINT | {"incidents": [], "quotes": []}])
+    scene = await played(model, QUESTION)
+    assert scene.revised == "Call her."
+    assert "- A text message hurts her. Better: Call her first." in task(server)
+    assert '""' not in task(server)
 
 
 LEAKING = [

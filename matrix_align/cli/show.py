@@ -105,9 +105,13 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
         yield Rule("Critique", align="left", style="magenta")
         for point in scene.critique.points:
             incidents = "".join(f"[{number}]" for number in point.incidents)
-            quoted = shorten(scene.quoted(point.quotes), QUOTED)
+            words = shorten(scene.quoted(point.quotes), QUOTED)
             yield _indented(
-                Text.assemble((f"{incidents} ", "bold"), (f"“{quoted}” ", "italic"), point.problem)
+                Text.assemble(
+                    (f"{incidents} " if incidents else "", "bold"),
+                    (f"“{words}” " if words else "", "italic"),
+                    point.problem,
+                )
                 + Text.assemble(("  Better: ", "dim"), point.change)
             )
         if not scene.critique.points:
@@ -158,10 +162,11 @@ CUT = {"": "", "length": " (cut at --answer-tokens)", "filter": " (cut by the se
 
 def _responses(answer: Answer, width: int) -> RenderableType:
     panels = []
+    stands = answer.text is not None and answer.text == answer.initial
     if answer.initial is not None:
-        title = f"Initial response{CUT[answer.initial_cut]}"
+        title = f"Initial response{', which stands' if stands else ''}{CUT[answer.initial_cut]}"
         panels.append(Panel(Text(answer.initial), title=title, title_align="left", border_style="yellow"))
-    if answer.text is not None:
+    if answer.text is not None and not stands:
         title = f"{'Answer' if answer.initial is None else 'Revised response'}{CUT[answer.text_cut]}"
         panels.append(Panel(Text(answer.text), title=title, title_align="left", border_style="green"))
     if len(panels) < 2:

@@ -73,8 +73,8 @@ def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tup
 def person(scene: Scene) -> dict[str, str]:
     """The ego as the modulator knows it."""
     assert scene.situation
-    known = scene.situation.model_dump(include={"ego", "who", "goal", "hurts"})
-    return {name: text.rstrip(".") for name, text in known.items()} | {"hurts": known["hurts"] or "nobody"}
+    ego = scene.situation.model_dump(include={"ego", "who", "goal", "hurts"})
+    return {name: text.rstrip(".") for name, text in ego.items()} | {"hurts": ego["hurts"] or "nobody"}
 
 
 def asked_and_answered(scene: Scene) -> dict[str, str]:

@@ -39,12 +39,15 @@ def revise(scene: Scene) -> Request[Prose]:
     asked = scene.question.messages()
     start = 1 if scene.question.system else 0
     shown = [
-        turn for each in examples(scene.settings) if each.critique and each.critique.points for turn in _shown(each)
+        turn
+        for example in examples(scene.settings)
+        if example.critique and example.critique.points
+        for turn in _shown(example)
     ]
     chat = [*asked[:start], *shown, *asked[start:-1], _task(scene)]
     # A phrase that the user or the initial response already used is not a leak, whatever article comes before it.
-    said = " ".join([*(message.content for message in asked), scene.initial or ""])
-    allowed = frozenset(found.casefold() for found in MATTER.findall(said))
+    conversation = " ".join([*(message.content for message in asked), scene.initial or ""])
+    allowed = frozenset(phrase.casefold() for phrase in MATTER.findall(conversation))
     return Request("revision", _revision_without(allowed), lambda _: chat)
 
 
@@ -64,7 +67,8 @@ def _effects(scene: Scene) -> Iterator[str]:
     for point in scene.critique.points:
         words = shorten(scene.quoted(point.quotes), QUOTED)
         problem, change = (CITED.sub("", text) for text in (point.problem, point.change))
-        yield f'- "{words}" {problem} Better: {change}'
+        quotation = f'"{words}" ' if words else ""  # a point about what the answer left out may quote nothing
+        yield f"- {quotation}{problem} Better: {change}"
 
 
 def _shown(scene: Scene) -> list[Message]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, computed_field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError, computed_field
 
+from ..errors import InputError
 from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase
 from ..types import Answer, Frozen, Question
 from .passages import passages
@@ -219,8 +220,19 @@ class Scene(Frozen):
 
     @classmethod
     def of(cls, answer: Answer) -> Scene:
-        """The scene of an answer that matrix made, as far as it has been played."""
-        return answer.scene if isinstance(answer.scene, cls) else cls.model_validate(answer.scene)
+        """The scene of an answer that matrix made, as far as it has been played.
+
+        Raises InputError if another version wrote it in another form.
+        """
+        if isinstance(answer.scene, cls):
+            return answer.scene
+        try:
+            return cls.model_validate(answer.scene)
+        except ValidationError:
+            raise InputError(
+                f"the scene of answer {answer.id} has the form of another version of matrix-align; play it again, or "
+                "print the answer as it was stored, with `matrix-align scenes show ID --json`"
+            ) from None
 
     def evolve(self, **changes: Any) -> Scene:
         """The same scene with these parts set."""
@@ -260,9 +272,9 @@ class Scene(Frozen):
 
     def quoted(self, numbers: tuple[int, ...]) -> str:
         """The passages of the initial response with these numbers, as one text."""
-        there = sorted(number for number in numbers if 0 < number <= len(self.passages))
-        gaps = ["" if number - 1 in there or number == there[0] else "… " for number in there]
-        return " ".join(gap + self.passages[number - 1] for gap, number in zip(gaps, there, strict=True))
+        quoted = sorted(number for number in numbers if 0 < number <= len(self.passages))
+        gaps = ["" if number - 1 in quoted or number == quoted[0] else "… " for number in quoted]
+        return " ".join(gap + self.passages[number - 1] for gap, number in zip(gaps, quoted, strict=True))
 
     @property
     def passages(self) -> tuple[str, ...]:
@@ -293,5 +305,5 @@ class Scene(Frozen):
 def _named(text: str) -> list[int]:
     """The numbers of the events that a text cites."""
     cited = " ".join(found.group() for found in CITED.finditer(text))
-    ranges = re.findall(r"(\d{1,4})(?:\s*[–-]\s*(\d{1,4}))?", cited)
+    ranges = re.findall(r"\b(\d{1,4})\b(?:\s*[–-]\s*(\d{1,4})\b)?", cited)
     return list(dict.fromkeys(n for first, last in ranges for n in range(int(first), int(last or first) + 1)))
