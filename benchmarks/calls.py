@@ -35,7 +35,7 @@ from matrix_align.llm.structured import Wanted
 T = TypeVar("T", bound="str | BaseModel")
 U = TypeVar("U")
 
-IN_FLIGHT = 128  # scenes, of 65 calls each; then calls
+IN_FLIGHT = 128  # scenes, of 75 calls each; then calls
 ROUNDS = 3  # of both, in turn: the median is told
 WORDS = "It is said at the door, in front of everybody who has come, and the rain goes on"
 

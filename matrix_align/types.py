@@ -130,7 +130,7 @@ class Call(Frozen):
 
     `who` is empty and `step` is 0 if the method has no roles or steps. `key` finds the call in the record; it is None
     if the call was not recorded. `recorded` is True if the reply came from the record. `examples` is the number of
-    messages after the first that were examples of ours and no part of the task.
+    messages after the first that were examples of ours and no part of the task; a revision's are not counted.
     """
 
     kind: str

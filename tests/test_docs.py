@@ -9,13 +9,16 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from matrix_align import Sampling, Settings
 from matrix_align.cli import app
+from matrix_align.llm.builtin import BUILTIN, OTHER, Suited
 
 from .fake import FakeServer
 from .test_layout import FLOORS
@@ -172,6 +175,20 @@ def test_python_that_is_shown_runs(
     for block in blocks(page, "python"):
         exec(compile(block.replace("http://localhost:8000/v1", server.url), str(page), "exec"), {})
         assert capsys.readouterr().out.endswith("It depends. Ask first.\n")
+
+
+def test_settings_that_suit_a_model_are_those_of_the_code() -> None:
+    """The table in docs/models.md, and the limits of memory that docs/method.md names."""
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|") and line.endswith(("| brief |", "| full |"))]
+    sampling, settings = Sampling(), Settings()
+    at_endpoint = Suited(sampling.max_tokens, sampling.temperature, settings.memory, settings.detail)
+    suited = {f"`{name}`": model.suited for name, model in BUILTIN.items()}
+    for name, wanted in {**suited, "a file": OTHER, "`--endpoint`": at_endpoint}.items():
+        (line,) = (line for line in lines if name in line)
+        assert line.endswith("| " + " | ".join(map(str, asdict(wanted).values())) + " |")
+    method = " ".join((ROOT / "docs/method.md").read_text(encoding="utf-8").split())
+    assert f"{settings.memory:,} characters at an endpoint, {OTHER.memory:,} on a model that is served here" in method
 
 
 def test_the_readme_is_short() -> None:
