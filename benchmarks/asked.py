@@ -1,4 +1,4 @@
-"""What `benchmarks/engine.py` asks: calls as a scene makes them, as chats with examples, each reply typed.
+"""What `benchmarks/engine.py` asks: calls like those of a scene, as chats with examples, each reply typed.
 
 A kind's instruction and examples are the same in every scene. They stand first, and only the last turn differs.
 """

@@ -37,9 +37,9 @@ def sheets(runs: list[Path], runs_of_0_1: list[Path], asked: Path, out: Path, se
     wanted = questions(asked)
     write(out, wanted, systems, seed)
     for name, played in systems.items():
-        there = [played[question.text] for question in wanted if question.text in played]
-        broken = sum(bool(scene.error) for scene in there)
-        print(f"{name}: {len(there)} of {len(wanted)} questions played, {broken} of these broke off", file=sys.stderr)
+        found = [played[question.text] for question in wanted if question.text in played]
+        broken = sum(bool(scene.error) for scene in found)
+        print(f"{name}: {len(found)} of {len(wanted)} questions played, {broken} of these broke off", file=sys.stderr)
     print(f"for the reader: {out / 'reader'}; docs/reading.md has the rubric. The key is not for the reader.")
 
 

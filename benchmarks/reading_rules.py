@@ -54,20 +54,20 @@ def _yes(good: bool) -> str:
 def _to_the_answerer(point: Point, scene: Played) -> bool:
     """Whether the point speaks to the answerer or of the answer, and tells no character what to do."""
     names = {name for party in scene.parties for name in (party, party.split()[0]) if party and name[:1].isupper()}
-    told = any(
+    advises = any(
         point.change.startswith(f"{name} ") or re.search(TOLD.format(name=re.escape(name)), point.change)
         for name in names
     )
-    return bool(ANSWERER.search(f"{point.problem} {point.change}")) and not told
+    return bool(ANSWERER.search(f"{point.problem} {point.change}")) and not advises
 
 
 def _is_critique(revised: str, scene: Played) -> bool:
     """Whether the revised answer speaks of itself, or most of its words are copied from the critique."""
     if ABOUT_ITSELF.match(revised):
         return True
-    said = [word for point in scene.points or () for word in _words(f"{point.problem} {point.change}")]
+    critique = [word for point in scene.points or () for word in _words(f"{point.problem} {point.change}")]
     words = _words(revised)
-    blocks = SequenceMatcher(None, words, said, autojunk=False).get_matching_blocks()
+    blocks = SequenceMatcher(None, words, critique, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks if block.size >= COPIED) >= MOSTLY * max(len(words), 1)
 
 

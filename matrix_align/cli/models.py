@@ -38,7 +38,7 @@ def models(
 
     table = Table("model", "size", "licence", "here", "fits here", "speed here", box=None, pad_edge=False)
     for row in rows:
-        here, fits = ("yes" if known else "no" for known in (row.path, row.fits))
+        here, fits = ("yes" if holds else "no" for holds in (row.path, row.fits))
         speed = f"{row.speed:.0f} tokens/s" if row.speed else "not measured"
         table.add_row(row.name, size(row.size), row.licence or "?", here, fits, speed)
     Console().print(table)

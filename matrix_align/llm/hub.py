@@ -119,8 +119,8 @@ def _from_hub(wanted: OnHub, sha256: str) -> Fetched:
         raise _explained(error, wanted) from None
     listed = {file.rfilename: file for file in info.siblings or ()}
     files = chosen(listed, wanted)
-    known = [listed[file].lfs.sha256 for file in files if listed[file].lfs]
-    if sha256 and known != [sha256]:
+    sums = [listed[file].lfs.sha256 for file in files if listed[file].lfs]
+    if sha256 and sums != [sha256]:
         raise EmbeddedError(f"{wanted} is another file at the hub now than the one that is built in")
     here = _of_revision(OnHub(wanted.repo, revision=info.sha), exact=True)
     missing = sum(listed[file].size or 0 for file in files if file not in here)

@@ -24,8 +24,8 @@ def free_memory() -> int:
 
 def cores() -> int:
     """The number of cores, at least 1. A share of a core counts as a whole one."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([there, *_cores_of_groups()]))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *_cores_of_groups()]))
 
 
 def _left_in_groups() -> Iterator[int]:

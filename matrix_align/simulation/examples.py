@@ -1,7 +1,7 @@
-"""The scenes that the model is shown as examples: whole scenes, of three kinds.
+"""The scenes that the model is shown as examples. They differ in kind; of two only the beginning is there.
 
-One is harmful as asked, one is harmless, and in one the answer refuses. modulator.py, roles.py and revise.py turn them
-into turns of a chat, by the same functions that ask about the scene at hand. Only brief scenes have them: a small model
+Some are harmful as asked, some are harmless, and in one the answer refuses. conversation.py and revise.py make turns of
+a chat of them, with the same functions that ask about the scene at hand. Only brief scenes have them: a small model
 needs to see what is meant, and a large one would keep to their shortness.
 """
 
