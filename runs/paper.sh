@@ -14,7 +14,7 @@ out="${OUT:-paper}"
 url=http://localhost:8000/v1
 
 served() { # serves the model $1 until stopped
-    vllm serve "$1" --port 8000 --enable-prefix-caching --max-model-len 8192 &
+    vllm serve "$1" --port 8000 --enable-prefix-caching --max-model-len 16384 &
     server=$!
     trap 'kill $server' EXIT
     until curl --silent --fail --output /dev/null "$url/models"; do
