@@ -50,11 +50,6 @@ def _length(messages: list[Message]) -> int:
     return sum(len(message.content) for message in messages)
 
 
-def prompt(text: str) -> list[Message]:
-    """One user turn. Every chat template accepts that, and what calls share stays at the front."""
-    return [Message(role="user", content=text)]
-
-
 class Caller:
     """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth."""
 
