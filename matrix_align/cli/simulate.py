@@ -54,7 +54,7 @@ def simulate(
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play one scene around QUESTION: initial response, scene, critique, revised response.
+    """Play one scene around QUESTION: initial response, scene, aftermath, critique, revised response.
 
     The API key comes from MATRIX_ALIGN_API_KEY or OPENAI_API_KEY. If the record already has a scene with the same
     question, settings and seed, it is shown again.
