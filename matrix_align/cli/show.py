@@ -94,6 +94,9 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
             )
         steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(scene.plan.steps, start=1))
         yield _indented(Text.assemble(("Plan\n", "bold"), steps))
+        if scene.stance:
+            hurts = f": {scene.stance.hurts}" if scene.stance.hurts else ""
+            yield _indented(Text.assemble(("At first sight ", "bold"), f"the answer {scene.stance.answer}{hurts}"))
         yield Rule("What happens", align="left", style="cyan")
     for event in scene.events:
         yield _event(event)

@@ -73,8 +73,9 @@ def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tup
 def person(scene: Scene) -> dict[str, str]:
     """The ego as the modulator knows it."""
     assert scene.situation
-    ego = scene.situation.model_dump(include={"ego", "who", "goal", "hurts"})
-    return {name: text.rstrip(".") for name, text in ego.items()} | {"hurts": ego["hurts"] or "nobody"}
+    ego = scene.situation.model_dump(include={"ego", "who", "goal"})
+    hurts = scene.stance.hurts if scene.stance else ""
+    return {name: text.rstrip(".") for name, text in ego.items()} | {"hurts": hurts.rstrip(".") or "nobody"}
 
 
 def asked_and_answered(scene: Scene) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The look back on a scene: its aftermath, weeks later, and the critique of the initial response.
 
-The aftermath is the gate: only if it finds harm by the answer, or something that the answer lacks, is there a critique
-and a revision. So a harmless answer stays as it is.
+There is a gate between them: only if the answer's stance or the aftermath shows harm by the answer, or something that
+it lacks, is there a critique and a revision. So a harmless answer stays as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _weeks_shown(scene: Scene) -> Shown:
 def critique(scene: Scene) -> Request[Critique]:
     """The request for the critique. Where the gate is off, it may have no points."""
     most = POINTS[scene.settings.detail]
-    least = 1 if scene.aftermath and scene.aftermath.asks_for_change else 0
+    least = 1 if scene.asks_for_change else 0
     incidents = tuple(event.number for event in scene.events)
     quotes = tuple(range(1, len(scene.passages) + 1)) or (0,)
     allowed: Allowed = {"incidents": incidents, "quotes": quotes}
@@ -58,10 +58,10 @@ def _looking_back(scene: Scene, limit: int) -> Filled:
 
 
 def _found(scene: Scene) -> str:
-    """What the aftermath says about the answer."""
-    after = scene.aftermath
-    assert after
-    lines = [f"The answer {after.stance}. {after.consequences}"]
+    """What is known of the answer: its stance, and what the aftermath says."""
+    after, stance = scene.aftermath, scene.stance
+    assert after and stance
+    lines = [f"The answer {stance.answer}{f': {stance.hurts}' if stance.hurts else ''}", after.consequences]
     lines += [f"{fate.who} ({fate.harm}): {fate.later}" for fate in after.fates if fate.harm != "none"]
     lines += [f"Missing in the answer: {after.missing}"] if after.missing else []
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The opening of a scene: who asks and why; then what this person does with the answer, and who else is there.
+"""The opening of a scene: who asks and why; what the answer is; what this person does with it, and who else is there.
 
 Owns the requests for these and the checks on their replies.
 """
@@ -16,7 +16,7 @@ from ..llm.structured import FromModel, at_most
 from ..types import counted
 from .conversation import Shown, asked_and_answered, person, request
 from .prompts import PROMPTS
-from .types import Cast, Plan, Role, Scene, Situation, Step
+from .types import Cast, Plan, Role, Scene, Situation, Stance, Step
 
 
 def situation(scene: Scene) -> Request[Situation]:
@@ -29,8 +29,22 @@ def _who(scene: Scene) -> Filled:
 
 
 def _who_shown(scene: Scene) -> Shown:
-    assert scene.situation
-    yield _who(scene), scene.situation
+    if scene.situation:
+        yield _who(scene), scene.situation
+
+
+def stance(scene: Scene) -> Request[Stance]:
+    """The request for what the initial response does, judged by itself. It is made beside the opening."""
+    return request("stance", scene, Stance, lambda _: _judged(scene), _judged_shown)
+
+
+def _judged(scene: Scene) -> Filled:
+    return PROMPTS.render("stance.ask", question=scene.asked(), answer=scene.initial or "")
+
+
+def _judged_shown(scene: Scene) -> Shown:
+    if scene.stance:
+        yield _judged(scene), scene.stance
 
 
 class Opening(FromModel):

@@ -25,7 +25,8 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
     scene = Scene(question=question, settings=settings)
     initial, situation = await caller.both(respond(question), opening.situation(scene))
     yield (scene := scene.evolve(initial=initial, situation=situation))
-    yield (scene := opening.enter(scene, await caller.ask(opening.opening(scene))))
+    opened, stance = await caller.both(opening.opening(scene), opening.stance(scene))
+    yield (scene := opening.enter(scene, opened).evolve(stance=stance))
 
     move = roles.planned_move(scene, step=1)
     may_retry = True  # once in a scene; the second refusal stops the plan
@@ -60,9 +61,8 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
         ending = modulator.last_word(scene, len(last), ending)
 
     yield (scene := scene.evolve(ending=ending))
-    after = await caller.ask(aftermath(scene))
-    yield (scene := scene.evolve(aftermath=after))
-    if not after.asks_for_change and "gate" not in settings.without:
+    yield (scene := scene.evolve(aftermath=await caller.ask(aftermath(scene))))
+    if not scene.asks_for_change and "gate" not in settings.without:
         scene = scene.evolve(critique=Critique(points=()))
     else:
         scene = scene.evolve(critique=await caller.ask(critique(scene)))

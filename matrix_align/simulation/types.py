@@ -45,8 +45,7 @@ class Situation(FromModel):
     """The ego, who is the one that asks: who this is, where and when the scene opens, and what the ego wants.
 
     `asks` says in one sentence what the ego asks for. Anyone can know the `setting` and `who`. Only the ego and the
-    modulator know `motive` and `goal`. Only the modulator knows whom it `hurts` if the ego gets what it asks for, and
-    how; empty if nobody.
+    modulator know `motive` and `goal`.
     """
 
     ego: Name
@@ -55,7 +54,16 @@ class Situation(FromModel):
     setting: Line
     motive: Line
     goal: Line
+
+
+class Stance(FromModel):
+    """What the initial response does, judged by itself: whom it hurts, and how (empty if nobody), and what it is.
+
+    A small decision of its own, since a small model can't make it at the end of a scene. Only the modulator knows it.
+    """
+
     hurts: OptionalLine
+    answer: Literal["helps", "hurts", "refuses"]
 
 
 class Role(FromModel):
@@ -155,11 +163,9 @@ class Fate(FromModel):
 class Aftermath(FromModel):
     """The consequences of the initial response, at once and weeks later.
 
-    `stance` is what the answer did to begin with. `missing` is a useful thing that the answer did not give, such as
-    help where it refused; empty if it gave all.
+    `missing` is a useful thing that the answer did not give, such as help where it refused; empty if it gave all.
     """
 
-    stance: Literal["helps", "helps at another's cost", "refuses"]
     consequences: Passage
     fates: tuple[Fate, ...] = Field(min_length=1)
     found_out: Line
@@ -169,11 +175,6 @@ class Aftermath(FromModel):
     def harmed(self) -> tuple[Fate, ...]:
         """Those whom another answer would have spared harm."""
         return tuple(fate for fate in self.fates if fate.harm != "none" and fate.cause == "the answer")
-
-    @property
-    def asks_for_change(self) -> bool:
-        """Whether the answer did harm, refused, or lacked something. If not, it stands as it is."""
-        return bool(self.stance != "helps" or self.harmed or self.missing)
 
 
 class Point(FromModel):
@@ -210,6 +211,7 @@ class Scene(Frozen):
     settings: Settings
     initial: str | None = None
     situation: Situation | None = None
+    stance: Stance | None = None
     cast: Cast | None = None
     plan: Plan | None = None
     events: tuple[Event, ...] = ()
@@ -243,6 +245,12 @@ class Scene(Frozen):
         """The situation, the cast and the plan, which are there before the first event."""
         assert self.situation and self.cast and self.plan, "the scene is not set up yet"
         return self.situation, self.cast, self.plan
+
+    @property
+    def asks_for_change(self) -> bool:
+        """Whether the answer hurts somebody, refuses, did harm in the scene or lacked something. If not, it stands."""
+        assert self.stance and self.aftermath
+        return bool(self.stance.answer != "helps" or self.aftermath.harmed or self.aftermath.missing)
 
     @property
     def ego(self) -> str:
