@@ -66,12 +66,14 @@ class Point:
 class Played:
     """A scene, as far as it was played. Parts that are not there are None or empty.
 
-    `situation` and `aftermath` hold lines by their names, such as "goal". `error` says why the scene broke off.
+    `situation` and `aftermath` hold lines by their names, such as "goal". `stance` says what the answer does, and is
+    None in version 0.1, which does not ask for it. `error` says why the scene broke off.
     """
 
     question: str
     initial: str | None
     situation: dict[str, str]
+    stance: str | None
     roles: tuple[Role, ...]
     steps: tuple[Step, ...]
     events: tuple[Event, ...]
@@ -169,6 +171,7 @@ def _form(scene: dict[str, Any]) -> Played:
         question=scene["question"],
         initial=scene.get("initial"),
         situation={name: text for name, text in (scene.get("situation") or {}).items() if text},
+        stance=_stance(scene["stance"]) if scene.get("stance") else None,
         roles=tuple(Role(**{name: role[name] for name in Role.__annotations__}) for role in roles),
         steps=tuple(Step(step["act"], step.get("when", ""), step.get("words", "")) for step in steps),
         events=tuple(map(_event, scene.get("events", ()))),
@@ -179,6 +182,10 @@ def _form(scene: dict[str, Any]) -> Played:
         revised_cut=bool(scene.get("revised_cut")),
         error=scene.get("error") or "",
     )
+
+
+def _stance(stance: dict[str, str]) -> str:
+    return f"The answer {stance['answer']}. It hurts: {stance['hurts'] or 'nobody'}"
 
 
 def _event(event: dict[str, Any]) -> Event:

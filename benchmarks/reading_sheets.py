@@ -104,6 +104,7 @@ def sheet(scene: Played) -> str:
         ("WHO ASKS, AND THE SITUATION", _lines(f"{name}: {text}" for name, text in scene.situation.items())),
         ("ROLES", _lines(_role(*vars(role).values()) for role in scene.roles)),
         ("PLAN", _lines(_plan(scene))),
+        *([("THE ANSWER AT FIRST SIGHT", _lines([scene.stance]))] if scene.stance else []),
         ("WHAT HAPPENS", _lines(line for event in scene.events for line in _event(event))),
         ("THE END OF THE SCENE", _lines([scene.ending] if scene.ending else [])),
         ("WHAT CAME OF IT", _lines(f"{name}: {text}" for name, text in scene.aftermath.items())),

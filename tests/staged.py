@@ -50,6 +50,7 @@ async def staged(
     rulings: Mapping[str, Mapping[str, Any]] | None = None,
     chooses: Callable[[str], str] = lambda planned: planned or "Ann goes round.",
     words: Mapping[int, Sequence[int]] | None = None,
+    stance: str = "helps",
     weeks_later: Mapping[str, Any] | None = None,
     points: Sequence[Any] | None = None,
     **settings: Any,
@@ -58,11 +59,13 @@ async def staged(
 
     `rulings` changes the verdict on each attempt that holds these words. All other attempts succeed, and everyone
     observes them. `chooses` is what Ann does, given the planned step, or '' after a refusal. `words` are the passages
-    of the answer that she says at a step. `weeks_later` changes the aftermath, in which the answer harmed everyone, and
-    `points` are those of the critique. `settings` are the scene's own.
+    of the answer that she says at a step. `stance` is what the answer does at first sight. `weeks_later` changes the
+    aftermath, in which the answer harmed everyone, and `points` are those of the critique. `settings` are the scene's
+    own.
     """
     situation = {"ego": "Ann", "asks": "Ann asks for quiet.", "who": "a tired nurse", "setting": "A landing at night."}
-    server.on["Situation"] = lambda _: situation | {"motive": "the-motive", "goal": "the-goal", "hurts": "the-risk"}
+    server.on["Situation"] = lambda _: situation | {"motive": "the-motive", "goal": "the-goal"}
+    server.on["Stance"] = lambda _: {"hurts": "the-risk", "answer": stance}
     roles = [
         {"name": n, "kind": "person", "traits": f"near-{n}", "duty": f"duty-{n}-end", "stake": f"stake-{n}"}
         for n in names

@@ -38,7 +38,7 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
         return fill(schema, schema, "and so on " * 300) if schema else "It depends."
 
-    kinds = ("Situation", "Opening", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
+    kinds = ("Situation", "Opening", "Stance", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, wordy)
     scene = await played(model, roles=2, steps=2, detail=detail)
     assert set(kinds) <= set(server.kinds())
@@ -48,8 +48,8 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
             assert max(found) == (CONSEQUENCES if kind(body) == "Aftermath" else LINES)[detail]
             assert found <= {40, 60, LINES[detail], CONSEQUENCES[detail]}
     situation, cast, plan = scene.set_up
-    assert scene.aftermath and scene.critique
-    lines = [situation.who, cast.roles[0].duty, plan.steps[0].act, scene.events[0].verdict.outcome]
+    assert scene.stance and scene.aftermath and scene.critique
+    lines = [situation.who, scene.stance.hurts, cast.roles[0].duty, plan.steps[0].act, scene.events[0].verdict.outcome]
     lines += [scene.events[1].action, scene.aftermath.fates[0].later, scene.critique.points[0].problem]
     assert all(LINES[detail] - 15 < len(line) <= LINES[detail] for line in lines)
     assert CONSEQUENCES[detail] - 15 < len(scene.aftermath.consequences) <= CONSEQUENCES[detail]

@@ -29,18 +29,21 @@ def test_there_are_examples_different_in_kind() -> None:
     harmed = [bool(scene.aftermath and scene.aftermath.harmed) for scene in WHOLE]
     stand = [scene.revised == scene.initial for scene in WHOLE]
     assert harmed == [not each for each in stand] and len(set(stand)) == 2
+    assert {scene.stance.answer for scene in SHOWN if scene.stance} == {"helps", "hurts", "refuses"}
     assert {scene.ending.how for scene in WHOLE if scene.ending} >= {"goal reached", "steps finished"}
 
 
 @pytest.mark.parametrize("scene", SHOWN, ids=lambda scene: scene.question.text[:20])
 def test_an_example_is_a_brief_scene(scene: Scene) -> None:
     """Each part is a reply that a brief call would take as it stands, uncut."""
-    assert scene.settings.brief and scene.situation
-    parts: list[Any] = [scene.situation, *(event.verdict for event in scene.events), scene.critique, scene.aftermath]
+    assert scene.settings.brief and scene.stance
+    parts: list[Any] = [scene.situation, scene.stance, scene.critique, scene.aftermath]
+    parts += [event.verdict for event in scene.events]
     parts += [*scene.cast.roles, *scene.plan.steps] if scene.cast and scene.plan else []
     for part in filter(None, parts):
         assert parse(part.model_dump_json(), Within(type(part), {}, True)) == part
-    assert scene.situation.ego not in scene.question.text, "the one who asks is not named in the question"
+    if scene.situation:
+        assert scene.situation.ego not in scene.question.text, "the one who asks is not named in the question"
 
 
 @NAMED
@@ -78,7 +81,7 @@ def test_the_aftermath_of_an_example_fits_it(scene: Scene) -> None:
     assert all((fate.harm == "none") == (fate.cause == "nobody") for fate in found.fates)
     points = scene.critique
     assert parse(points.model_dump_json(), critique(scene).reply).model_dump() == points.model_dump()
-    assert bool(points.points) == found.asks_for_change == (scene.revised != scene.initial)
+    assert bool(points.points) == scene.asks_for_change == (scene.revised != scene.initial)
 
 
 def turns(body: dict[str, Any]) -> list[str]:
@@ -100,7 +103,7 @@ async def test_who_is_shown_examples(
             continue
         asked = ["user"] if not shown else ["user", "assistant"] * (turns(body).count("user") - 1) + ["user"]
         assert turns(body) == ["system", *asked], kind(body)
-        if kind(body) in ("Situation", "Opening", "Verdict", "Reaction", "Aftermath", "Critique"):
+        if kind(body) in ("Situation", "Opening", "Stance", "Verdict", "Reaction", "Aftermath", "Critique"):
             assert (len(turns(body)) > 2) == shown, kind(body)
         for message in body["messages"]:
             if message["role"] == "assistant":

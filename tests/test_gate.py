@@ -11,7 +11,7 @@ from matrix_align.simulation.types import Aftermath
 
 from .conftest import played
 from .fake import FakeServer, kind
-from .staged import INITIAL, NAMES, staged
+from .staged import INITIAL, NAMES, QUESTION, staged
 
 POINT = {"incidents": [1], "quotes": [1], "problem": "It is rude.", "change": "Write first."}
 
@@ -22,8 +22,8 @@ def fates(harm: str, cause: str) -> list[dict[str, str]]:
     return [well[0] | {"harm": harm, "cause": cause}, *well[1:]]
 
 
-def look(harm: str, cause: str, missing: str, stance: str = "helps") -> dict[str, Any]:
-    return {"stance": stance, "fates": fates(harm, cause), "missing": missing}
+def look(harm: str, cause: str, missing: str) -> dict[str, Any]:
+    return {"fates": fates(harm, cause), "missing": missing}
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ async def test_the_answer_is_revised(server: FakeServer, model: Endpoint, harm: 
     assert [call.kind for call in answer.calls][-1] == "revision"
 
 
-@pytest.mark.parametrize("stance", ["refuses", "helps at another's cost"])
-async def test_where_the_answer_stood_opens_the_gate(server: FakeServer, model: Endpoint, stance: str) -> None:
-    """An answer that refuses, or helps at another's cost, is revised even if nobody came to harm by it."""
-    given = look("none", "nobody", "", stance=stance)
-    answer, scene = await staged(server, model, "Ann knocks.", weeks_later=given)
+@pytest.mark.parametrize("stance", ["refuses", "hurts"])
+async def test_the_stance_opens_the_gate(server: FakeServer, model: Endpoint, stance: str) -> None:
+    """An answer that refuses, or helps to hurt somebody, is revised even if nobody came to harm in the scene."""
+    given = look("none", "nobody", "")
+    answer, scene = await staged(server, model, "Ann knocks.", stance=stance, weeks_later=given)
     assert scene.critique and len(scene.critique.points) == 1
     assert [call.kind for call in answer.calls][-1] == "revision"
 
@@ -99,19 +99,30 @@ async def test_the_critique_reads_what_the_aftermath_found(server: FakeServer, m
     }
     fate = {"who": "Bank", "later": "the-later-loss", "harm": "loses", "cause": "the answer"}
     found |= {"fates": [*fates("none", "nobody")[:2], fate, *fates("none", "nobody")[3:]]}
-    await staged(server, model, "Ann knocks.", weeks_later=found)
-    for part in ("the-consequences", "the-missing-part", "the-later-loss", "Bank"):
+    await staged(server, model, "Ann knocks.", stance="hurts", weeks_later=found)
+    for part in ("the-consequences", "the-missing-part", "the-later-loss", "Bank", "The answer hurts: the-risk"):
         assert part in server.prompts("Critique")[0]
+
+
+async def test_the_stance_is_judged_by_itself(server: FakeServer, model: Endpoint) -> None:
+    """Its call reads the question and the answer, and nothing of who asks or of the cast."""
+    _, scene = await staged(server, model, "Ann knocks.", stance="refuses")
+    (asked,) = server.prompts("Stance")
+    assert QUESTION in asked and INITIAL in asked
+    assert not [part for part in ("Ann", "nurse", "landing", "the-motive", "the-goal", *NAMES) if part in asked]
+    assert scene.stance and (scene.stance.hurts, scene.stance.answer) == ("the-risk", "refuses")
+
+
+async def test_an_unknown_stance_is_refused(server: FakeServer, model: Endpoint) -> None:
+    with pytest.raises(BadReply, match="answer"):
+        await staged(server, model, "Ann knocks.", stance="helps at another's cost")
 
 
 def test_who_was_harmed_by_the_answer() -> None:
     cases = [("loses", "the answer"), ("none", "the answer"), ("deceived", "chance"), ("exposed", "own will")]
     found = [{"who": str(n), "later": "l", "harm": harm, "cause": cause} for n, (harm, cause) in enumerate(cases)]
-    aftermath = Aftermath.model_validate(
-        {"stance": "helps", "consequences": "c", "fates": found, "found_out": "f", "missing": ""}
-    )
+    aftermath = Aftermath.model_validate({"consequences": "c", "fates": found, "found_out": "f", "missing": ""})
     assert [fate.who for fate in aftermath.harmed] == ["0"]
-    assert aftermath.asks_for_change
 
 
 async def test_everyone_but_the_objects_has_a_fate(server: FakeServer, model: Endpoint) -> None:

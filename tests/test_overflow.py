@@ -28,7 +28,8 @@ def with_room(server: FakeServer, room: int, critiques: int = 1000) -> None:
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
         return fill(schema, schema, "and so on " * 8) if schema else "It depends."
 
-    kinds = ("text", "Situation", "Opening", "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique")
+    setting_up = ("text", "Situation", "Opening", "Stance")
+    kinds = (*setting_up, "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, answer)
     server.requests.clear()
 

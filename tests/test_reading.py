@@ -18,6 +18,7 @@ from benchmarks.reading import QUESTIONS, main
 from .conftest import HANG, started
 from .fake import fake_server
 
+AT_FIRST = "THE ANSWER AT FIRST SIGHT"
 ASKED = [
     {"id": f"{kind}{number}", "text": f"How do I paint {kind} door {number}?", "kind": kind}
     for kind in ("harmless", "careless", "harmful")
@@ -46,6 +47,7 @@ def new(asked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             return "no object" if ASKED[-1]["text"] in json.dumps(body["messages"]) else server.default(body)
 
         server.on = {"text": said, "Situation": situation}
+        server.on["Stance"] = lambda _: {"hurts": "a child who licks the paint", "answer": "hurts"}
         given = ("--column", "text", "--roles", "2", "--steps", "1", "--endpoint", server.url, "--model", "fake-model")
         process = started(run.parent, "generate", str(asked), "--out", str(run), *given)
         process.communicate(timeout=HANG)
@@ -129,6 +131,9 @@ def test_sheet_holds_the_whole_scene_of_either_version(folder: Path) -> None:
         assert "(missing)" not in text
         assert not re.search(rf"\b{system}\b", text)
         assert "harmless\n" not in text
+        if system == "new":
+            assert parts[AT_FIRST] == "The answer hurts. It hurts: a child who licks the paint"
+    assert AT_FIRST not in parts, "0.1 does not ask for it"
     assert "The paint peels [1]." in parts["WHAT CAME OF IT"]
     assert parts["PLAN"] == "1. Tom paints"
     assert parts["REVISED ANSWER"].startswith("Sand it first.\n\n(cut off")

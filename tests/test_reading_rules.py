@@ -15,6 +15,7 @@ GOOD = Played(
     question="How do I ask my aunt for money?",
     initial="Write to your aunt.",
     situation={"ego": "Tom"},
+    stance=None,
     roles=(Role("Rosa", "person", "kind", "none", "her money"), Role("Bank", "institution", "big", "pay", "none")),
     steps=(Step("Tom writes a letter"),),
     events=(Event(1, 1, "Tom", "Tom writes", (), True, "She reads", ("Rosa",), ""),),

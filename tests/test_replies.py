@@ -20,7 +20,7 @@ from matrix_align.llm.structured import (
     is_text,
     parse,
 )
-from matrix_align.simulation.types import Aftermath, Cast, Critique, Plan, Situation, Verdict
+from matrix_align.simulation.types import Aftermath, Cast, Critique, Plan, Situation, Stance, Verdict
 from matrix_align.types import clean, shorten
 
 # Any code points, lone surrogates and NUL among them
@@ -47,7 +47,7 @@ class Motto(Prose):
         return text
 
 
-CLASSES: list[type[BaseModel]] = [Situation, Cast, Plan, Verdict, Aftermath, Critique]
+CLASSES: list[type[BaseModel]] = [Situation, Stance, Cast, Plan, Verdict, Aftermath, Critique]
 TYPES: list[type[Any]] = [*CLASSES, str, Motto]
 
 
@@ -71,10 +71,10 @@ def objects(reply: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     point = st.fixed_dictionaries({"incidents": numbers, "quotes": numbers, "problem": texts(), "change": texts()})
     fields: dict[type[BaseModel], dict[str, st.SearchStrategy[Any]]] = {
         Situation: {name: texts() for name in Situation.model_fields},
+        Stance: {"hurts": texts(0), "answer": st.sampled_from(["helps", "hurts", "refuses"])},
         Cast: {"roles": st.lists(role, min_size=1, max_size=3)},
         Plan: {"steps": st.lists(step, min_size=1, max_size=4)},
         Aftermath: {
-            "stance": st.sampled_from(["helps", "refuses"]),
             "consequences": texts(most=2000),
             "fates": st.lists(fate, min_size=1, max_size=3),
             "found_out": texts(),
@@ -93,9 +93,7 @@ def objects(reply: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 Made = tuple[type[BaseModel], dict[str, Any]]
-valid: st.SearchStrategy[Made] = st.one_of(
-    *(st.tuples(st.just(reply), objects(reply)) for reply in (Situation, Cast, Plan, Aftermath, Critique, Verdict))
-)
+valid: st.SearchStrategy[Made] = st.one_of(*(st.tuples(st.just(reply), objects(reply)) for reply in CLASSES))
 prose = st.text(st.characters(exclude_characters="{`"))
 
 

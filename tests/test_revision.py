@@ -16,6 +16,7 @@ from .fake import FakeServer, kind
 
 QUESTION = "How do I tell my sister that I can't come to her wedding?"
 INITIAL = "Send her a short text message."
+STANCE = {"hurts": "", "answer": "helps"}
 POINT = {"incidents": [1], "quotes": [1], "problem": "A text message hurts her.", "change": "Call her first."}
 
 
@@ -182,15 +183,15 @@ async def test_ordinary_words_are_no_leak(server: FakeServer, model: Endpoint, q
 async def test_order_of_the_closing_calls() -> None:
     """In a scripted scene, the aftermath comes once after the ending, then the critique, then the revision."""
     situation = {"ego": "Ann", "asks": "Ann asks.", "who": "a baker", "setting": "A kitchen."}
-    situation |= {"motive": "She is ill.", "goal": "to tell her", "hurts": ""}
+    situation |= {"motive": "She is ill.", "goal": "to tell her"}
     role = {"kind": "person", "name": "Sister", "traits": "kind", "duty": "to marry", "stake": "her day"}
     opening = {"steps": [{"when": "At noon", "act": "Ann writes.", "words": [1]}], "roles": [role]}
     verdict = {"feasible": True, "outcome": "She reads it.", "observers": [], "harm": "", "ending": "goal reached"}
     fates = [{"who": name, "later": "Sad.", "harm": "loses", "cause": "the answer"} for name in ("Ann", "Sister")]
-    found = {"consequences": "She is sad [1].", "fates": fates, "found_out": "nobody", "missing": "", "stance": "helps"}
-    model = Scripted(INITIAL, situation, opening, verdict, found, {"points": [POINT]}, "Call.")
+    found = {"consequences": "She is sad [1].", "fates": fates, "found_out": "nobody", "missing": ""}
+    model = Scripted(INITIAL, situation, opening, STANCE, verdict, found, {"points": [POINT]}, "Call.")
     scene = await played(model, QUESTION, roles=1, steps=1)
     asked = [class_of(reply).__name__ for _, reply, _ in model.asked]
-    assert asked == ["str", "Situation", "Opening", "Verdict", "Aftermath", "Critique", "Revision"]
+    assert asked == ["str", "Situation", "Opening", "Stance", "Verdict", "Aftermath", "Critique", "Revision"]
     assert scene.revised == "Call."
     assert scene.references == {1: ("consequences", "critique point 1")}

@@ -31,8 +31,10 @@ from matrix_align import (
 from .conftest import answered, played, watched
 from .fake import FakeServer, Fault, completion, drop, error, fill, kind
 
-KINDS = ("Situation", "Opening", "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique", "text")
-SETUP = [2, 1]  # how many are asked at once: initial and situation, opening
+SETTING_UP = ("Situation", "Opening", "Stance")
+KINDS = (*SETTING_UP, "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique", "text")
+SETUP = [2, 2]  # how many are asked at once: initial and situation, opening and stance
+AT_FIRST = {"Initial and Situation": [2], "Opening and Stance": [2]}
 CLOSING = [1, 1, 1]  # aftermath, critique, revision
 
 
@@ -85,6 +87,8 @@ class CriticalPath:
         if what == "Verdict" and '"stopped"' in json.dumps(body["response_format"]):
             return "Verdict on a reaction"
         first = what == "Situation" or (what == "text" and "<effects>" not in text_of(body))
+        if what in ("Opening", "Stance"):
+            return "Opening and Stance"
         return "Initial and Situation" if first else what
 
     async def _arrive(self, request: web.Request) -> web.Response | None:
@@ -110,19 +114,19 @@ async def test_whole_scene(server: FakeServer, model: Endpoint) -> None:
     answer, scene = await answered(model, roles=5, steps=5)
     assert scene.ending
     assert scene.ending.how == "steps finished"
-    assert len(answer.calls) == len(server.requests) == 75
+    assert len(answer.calls) == len(server.requests) == 76
     assert answer.depth == 6 + 4 * 5
     assert scene.revised
 
 
 async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint) -> None:
-    """The first two calls, a step's reactions, their verdicts: each group arrives before any of it is answered.
+    """The first two calls, the next two, a step's reactions, their verdicts: each group is there before it is answered.
 
     All roles have seen what the others did at the last step, but for the one that did it last. They have their last
     turns at the same time too. (In a full scene the ego has one as well.)
     """
     roles = [5] * 5 + [4]
-    path = CriticalPath(server, {"Initial and Situation": [2], "Reaction": roles, "Verdict on a reaction": roles})
+    path = CriticalPath(server, AT_FIRST | {"Reaction": roles, "Verdict on a reaction": roles})
     answer, _ = await answered(model, roles=5, steps=5, detail="brief")
     assert server.busiest == 5
     assert path.answered == answer.depth == 6 + 4 * 5
@@ -139,9 +143,7 @@ async def test_depth_where_the_ego_has_nothing_to_react_to(
 ) -> None:
     """No call is spent on the ego's next step."""
     roles = [] if "name" in blind else [5] * 5 + [4]
-    path = CriticalPath(
-        server, {"Initial and Situation": [2], "Reaction": roles, "Verdict on a reaction": roles}, blind
-    )
+    path = CriticalPath(server, AT_FIRST | {"Reaction": roles, "Verdict on a reaction": roles}, blind)
     answer, scene = await answered(model, roles=5, steps=5)
     assert sum(event.step for event in scene.events if event.actor.startswith("ego")) == 1 + 2 + 3 + 4 + 5
     assert not server.prompts("Choice")
@@ -160,7 +162,7 @@ async def test_depth_with_a_refusal(server: FakeServer, model: Endpoint) -> None
     assert [call.kind for call in answer.calls].count("retry") == 1
     assert scene.ending and scene.ending.how == "steps finished"
     assert answer.depth == 8 + 4 * 5
-    assert len(server.requests) == 77
+    assert len(server.requests) == 78
 
 
 async def test_calls_are_listed_as_asked(server: FakeServer, model: Endpoint) -> None:
@@ -194,7 +196,7 @@ async def test_earlier_turns_and_system_prompt_reach_the_model(server: FakeServe
     assert server.requests[0]["messages"] == chat
     assert server.requests[-1]["messages"][:3] == chat[:3]
     assert "How do I sell it?" in server.requests[-1]["messages"][3]["content"]
-    for of in ("Situation", "Opening", "Aftermath", "Critique"):
+    for of in (*SETTING_UP, "Aftermath", "Critique"):
         assert "I bake bread." in server.prompts(of)[0] and "a kind baker" in server.prompts(of)[0]
     assert scene.question == question
 
@@ -226,7 +228,7 @@ async def test_snapshots_grow(server: FakeServer, model: Endpoint) -> None:
     for before, after in pairwise(scenes):
         assert after != before
         assert after.events[: len(before.events)] == before.events
-        for part in ("initial", "situation", "cast", "plan", "ending", "aftermath", "critique", "revised"):
+        for part in ("initial", "situation", "stance", "cast", "plan", "ending", "aftermath", "critique", "revised"):
             assert getattr(before, part) in (None, getattr(after, part))
 
 

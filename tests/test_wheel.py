@@ -32,17 +32,18 @@ from matrix_align import METHODS, Question, Scripted, Settings, Setup
 
 assert pathlib.Path(matrix_align.__file__).is_relative_to(sys.prefix), matrix_align.__file__
 situation = {"ego": "Ann", "asks": "Ann asks for a raise", "who": "A clerk", "setting": "A kitchen"}
-situation |= {"motive": "She is owed", "goal": "To be paid", "hurts": ""}
+situation |= {"motive": "She is owed", "goal": "To be paid"}
 role = {"kind": "person", "name": "Tom", "traits": "Calm", "duty": "To his firm", "stake": "His budget"}
 verdict = {"feasible": True, "outcome": "Tom is asked.", "observers": [], "harm": "", "ending": "goal reached"}
 well = {"later": "All is well.", "harm": "none", "cause": "nobody"}
 found = {"consequences": "Tom says yes [1].", "fates": [well | {"who": "Ann"}, well | {"who": "Tom"}]}
-found |= {"found_out": "nobody", "missing": "kind words", "stance": "helps"}
+found |= {"found_out": "nobody", "missing": "kind words"}
 point = {"incidents": [1], "quotes": [1], "problem": "Too blunt", "change": "Ask kindly"}
 model = Scripted(
     "Ask him.",
     situation,
     {"steps": [{"when": "At noon", "act": "Ann asks Tom.", "words": [1]}], "roles": [role]},
+    {"hurts": "", "answer": "helps"},
     verdict,
     found,
     {"points": [point]},
