@@ -123,7 +123,7 @@ def test_a_scene_of_another_version(simulate: Run, cli: Run, tmp_path: Path) -> 
 
 
 def test_an_answer_that_stands_is_printed_once(simulate: Run, server: FakeServer) -> None:
-    calm = {"stance": "helps", "missing": ""}
+    calm = {"missing": ""}
 
     def weeks_later(body: dict[str, Any]) -> Any:
         reply = server.default(body)
