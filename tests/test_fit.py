@@ -99,14 +99,14 @@ def test_model_of_the_list_with_its_own_settings(
         (None, "SmolLM2-135M", BUILTIN["smollm2-135m"].suited),
         (None, "hf:some/model", OTHER),
         (None, "model.gguf", OTHER),
-        ("http://localhost:8000/v1", None, Suited(1024, 0.7, 6000, "full")),
-        ("http://localhost:8000/v1", "smollm2-135m", Suited(1024, 0.7, 6000, "full")),
+        ("http://localhost:8000/v1", None, Suited(1024, 0.7, 20_000, "full")),
+        ("http://localhost:8000/v1", "smollm2-135m", Suited(1024, 0.7, 20_000, "full")),
     ],
 )
 def test_settings_where_none_are_given(endpoint: str | None, model: str | None, suited: Suited) -> None:
     """They are the model's; at an endpoint they are the same for all. What is given counts first."""
     setup = setup_of(endpoint, model, 0, None, None)
-    assert vars(suited).items() <= setup.flat().items()
+    assert vars(suited) == {name: setup.flat()[name] for name in vars(suited)}
     given = setup_of(endpoint, model, 0, 0.0, 7, memory=9, detail="brief").flat()
     assert (given["temperature"], given["max_tokens"], given["memory"], given["detail"]) == (0.0, 7, 9, "brief")
 

@@ -140,5 +140,5 @@ def test_https_to_a_server_of_http(cli: Run, server: FakeServer) -> None:
 
 def test_web_page_instead_of_an_api(cli: Run, server: FakeServer, waits: object) -> None:
     server.faults = [lambda request: web.Response(text="<html>Welcome</html>", content_type="text/html")] * 9
-    done = cli("simulate", "Why?", "--endpoint", server.url, "--model", "any", "--digest", "mine")
+    done = cli("simulate", "Why?", "--endpoint", server.url, "--model", "any", "--digest", "mine", "--json")
     assert "wanted the API, not a web page; its address often ends in /v1" in complaint(done)

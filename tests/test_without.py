@@ -53,7 +53,7 @@ def test_run_is_made_without_a_part(cli: Run, server: FakeServer, questions: Pat
 
 
 @pytest.mark.parametrize("command", ["simulate", "generate"])
-@pytest.mark.parametrize("part", ["last-turns", "plan", ""])
+@pytest.mark.parametrize("part", ["last turns", "plan", ""])
 def test_a_part_that_there_is_not(cli: Run, tmp_path: Path, command: str, part: str) -> None:
     """One line names those there are."""
     rest = ("How?",) if command == "simulate" else (str(tmp_path), "--out", str(tmp_path / "run"))
