@@ -38,7 +38,7 @@ def answered(cli: Cli, server: FakeServer, source: Path, *args: str) -> Path:
 @pytest.fixture
 def run(cli: Cli, server: FakeServer, tmp_path: Path) -> Path:
     """Answers that are all revised, of questions in CATEGORIES. The ego bears its question, so every call names it."""
-    server.on["Situation"] = lambda body: server.default(body) | {"ego": re.findall(r"Question \d\d\?", str(body))[-1]}
+    server.on["Situation"] = lambda body: server.default(body) | {"ego": re.findall(r"\w+ \w+\?", str(body))[-1]}
     server.on["text"] = lambda body: "Revised." if "<effects>" in str(body) else "Initial."
     return answered(cli, server, source_of(tmp_path / "run.jsonl", CATEGORIES))
 
