@@ -113,6 +113,7 @@ LEAKING = [
     "In the light of the critique, call her.",
     "Here is the revised answer: call her.",
     "Unlike the original response, this one is kind.",
+    "I can't help. What this answer could lead to: she cries.",
 ]
 
 

@@ -20,9 +20,12 @@ from .types import CITED, Scene
 
 # Words that show that an answer was rewritten. An ordinary word such as "scene" may belong to the question itself.
 MATTER = re.compile(
-    r"critique|social scene|(?:initial|original|previous|revised|rewritten) (?:answer|response)", re.IGNORECASE
+    r"critique|social scene|this answer could lead to"
+    r"|(?:initial|original|previous|revised|rewritten) (?:answer|response)",
+    re.IGNORECASE,
 )
-LEAKS = re.compile(rf"\b(?:the|this|that|my|your) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
+# "What this answer could lead to" stands in the prompt before the critique, which a small model may copy.
+LEAKS = re.compile(rf"\b(?:the|this|that|my|your|what) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
 # Small models often write the prompt's tags around their answer. The tags are not part of it.
 TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
