@@ -16,7 +16,7 @@ SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
 END = re.compile(r"(?<=[.!?…؟۔।॥።։။])[\"'”’»)\]*_]*\s+|(?<=[。！？])[”’」』）]*")
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=16)
 def passages(text: str) -> tuple[str, ...]:
     """The sentences of the lines of `text`, in order, without empty ones; at most `MOST`."""
     found = [sentence for line in text.splitlines() for sentence in _sentences(line.strip()) if sentence]
