@@ -7,7 +7,6 @@ model.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 MOST = 16  # passages of one response; neighbours of a longer one are taken together
 SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
@@ -16,7 +15,6 @@ SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
 END = re.compile(r"(?<=[.!?…؟۔।॥።։။])[\"'”’»)\]*_]*\s+|(?<=[。！？])[”’」』）]*")
 
 
-@lru_cache(maxsize=16)
 def passages(text: str) -> tuple[str, ...]:
     """The sentences of the lines of `text`, in order, without empty ones; at most `MOST`."""
     found = [sentence for line in text.splitlines() for sentence in _sentences(line.strip()) if sentence]
