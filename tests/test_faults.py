@@ -321,7 +321,8 @@ async def test_every_scene_ends(server: FakeServer, tmp_path: Path, monkeypatch:
                 held.append(resident())
     assert set(monkey.did) == {act.__name__ for act in (*SAID, *DONE, *RARE)} or FAULTS < 10_000
     assert ended["answer"] > 0 < ended["error"]
-    assert held[-1] - held[0] < 50
+    # What leaks stays. A single batch may hold more just then: the floods that its own answers were drowned in.
+    assert min(held[-3:]) - min(held[:3]) < 50
 
 
 def failures(path: Path) -> Counter[str]:
