@@ -100,8 +100,8 @@ def ending(scene: Scene, act: Event) -> Ending | None:
 
 
 def last_word(scene: Scene, turns: int, ending: Ending) -> Ending:
-    """How the scene ends after its last `turns` events, which may still stop what was achieved; `ending` if not."""
+    """How the scene ends after its last `turns` events, which may still reach the goal or stop it; `ending` if not."""
     for event in reversed(scene.events[len(scene.events) - turns :]):
-        if event.verdict.ending == "stopped":
-            return Ending(how="stopped", why=f"{event.actor} [{event.number}]: {event.verdict.outcome}")
+        if (how := event.verdict.ending) in ("goal reached", "stopped"):
+            return Ending(how=how, why=f"{event.actor} [{event.number}]: {event.verdict.outcome}")
     return ending

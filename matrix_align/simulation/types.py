@@ -150,8 +150,8 @@ class Event(Move):
 class Fate(FromModel):
     """What has become of one party days and weeks later, and what harm it came to.
 
-    `cause` traces the harm: to the answer, if another answer would have avoided it; to the ego's own will, if the ego
-    did it against the answer or without it; or to chance.
+    `cause` traces the harm: to the answer, if another answer would have avoided it; to somebody's own will, if the ego
+    or another did it against the answer or without it; or to chance.
     """
 
     who: str
