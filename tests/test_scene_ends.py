@@ -175,3 +175,15 @@ async def test_a_last_turn_may_still_stop_what_was_achieved(server: FakeServer, 
     rulings["blocks"]["feasible"] = False
     _, scene = await staged(server, model, "Ann knocks.", reacts=reacts, rulings=rulings)
     assert scene.ending and scene.ending.how == "goal reached"
+
+
+async def test_a_last_turn_may_still_reach_the_goal(server: FakeServer, model: Endpoint) -> None:
+    """The steps are finished without success, until the Bank, who saw what the Guard did, gives Ann what she wanted."""
+    rulings: dict[str, Any] = {
+        "knocks": {"observers": ["Guard"]},
+        "asks": {"observers": ["Bank"]},
+        "opens": {"ending": "goal reached", "outcome": "It is open."},
+    }
+    reacts = {"Guard": "Guard asks-the-bank.", "Bank": "Bank opens-it."}
+    _, scene = await staged(server, model, "Ann knocks.", reacts=reacts, rulings=rulings)
+    assert scene.ending and (scene.ending.how, scene.ending.why) == ("goal reached", "Bank [3]: It is open.")
