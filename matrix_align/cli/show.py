@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ..simulation.types import Aftermath, Event, Scene
+from ..simulation.types import Aftermath, Event, Scene, Situation
 from ..store import Summary
 from ..types import Answer, Question, counted, shorten
 
@@ -78,14 +78,11 @@ def _scene_parts(scene: Scene) -> Iterator[RenderableType]:
     if situation := scene.situation:
         yield Rule("Scene", align="left", style="cyan")
         yield _indented(Text(situation.setting, "italic"))
-        yield _indented(
-            Text.assemble(
-                (situation.ego, "bold cyan"),
-                f"  {situation.who.rstrip('.')}. {situation.motive.rstrip('.')}. ",
-                ("Goal: ", "dim"),
-                situation.goal,
-            )
-        )
+        ego = Text.assemble((situation.ego, "bold cyan"), "  ", situation.asks)
+        if isinstance(situation, Situation):
+            ego += Text.assemble(f" {situation.who.rstrip('.')}. {situation.motive.rstrip('.')}. ", ("Goal: ", "dim"))
+            ego += Text(situation.goal)
+        yield _indented(ego)
     if scene.cast and scene.plan:
         for role in scene.cast.roles:
             yield _indented(

@@ -57,9 +57,10 @@ def at_most(count: int) -> BeforeValidator:
 Name = Annotated[str, _up_to(40), StringConstraints(min_length=1, max_length=40)]
 Phrase = Annotated[str, _up_to(60), StringConstraints(min_length=1, max_length=60)]
 Line = Annotated[str, _up_to(300), StringConstraints(min_length=1, max_length=300)]
+Sentence = Annotated[str, _up_to(400), StringConstraints(min_length=1, max_length=400)]
 OptionalLine = Annotated[str, BeforeValidator(_nothing), _up_to(300), StringConstraints(max_length=300)]
 Passage = Annotated[str, _up_to(1500), StringConstraints(min_length=1, max_length=1500)]
-BRIEF = {300: 100, 1500: 300}  # the greatest lengths again, where a call asks for brief texts
+BRIEF = {300: 100, 400: 160, 1500: 300}  # the greatest lengths again, where a call asks for brief texts
 
 
 class FromModel(Frozen):

@@ -21,7 +21,7 @@ from .examples import examples
 from .memory import recall, ruled, ruled_briefly
 from .passages import numbered
 from .prompts import PROMPTS
-from .types import Scene, Settings
+from .types import Scene, Settings, Situation
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -73,9 +73,12 @@ def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tup
 def person(scene: Scene) -> dict[str, str]:
     """The ego as the modulator knows it."""
     assert scene.situation
-    ego = scene.situation.model_dump(include={"ego", "who", "goal"})
-    hurts = scene.stance.hurts if scene.stance else ""
-    return {name: text.rstrip(".") for name, text in ego.items()} | {"hurts": hurts.rstrip(".") or "nobody"}
+    asker = scene.situation
+    hurts = scene.stance.hurts.rstrip(".") if scene.stance else ""
+    person = f"{asker.asks.rstrip('.')}."
+    if isinstance(asker, Situation):
+        person = f"{asker.ego}, {asker.who.rstrip('.')}. Goal: {asker.goal.rstrip('.')}."
+    return {"ego": asker.ego, "person": person, "hurts": hurts or "nobody"}
 
 
 def asked_and_answered(scene: Scene) -> dict[str, str]:

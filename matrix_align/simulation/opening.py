@@ -16,16 +16,21 @@ from ..llm.structured import FromModel, at_most
 from ..types import counted
 from .conversation import Shown, asked_and_answered, person, request
 from .prompts import PROMPTS
-from .types import Cast, Plan, Role, Scene, Situation, Stance, Step
+from .types import Asker, Cast, Plan, Role, Scene, Situation, Stance, Step
 
 
-def situation(scene: Scene) -> Request[Situation]:
-    """The request for who asks the question and why. It needs no answer, so it is made beside the initial response."""
-    return request("situation", scene, Situation, lambda _: _who(scene), _who_shown)
+def situation(scene: Scene) -> Request[Any]:
+    """The request for who asks the question: an `Asker`, or in a full scene a `Situation`.
+
+    It needs no answer, so it is made beside the initial response.
+    """
+    if scene.settings.brief:
+        return request("asker", scene, Asker, lambda _: _who(scene), _who_shown)
+    return request("situation", scene, Situation, lambda _: _who(scene))
 
 
 def _who(scene: Scene) -> Filled:
-    return PROMPTS.render("situation.ask", question=scene.asked())
+    return PROMPTS.render("asker.ask", question=scene.asked())
 
 
 def _who_shown(scene: Scene) -> Shown:

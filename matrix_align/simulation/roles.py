@@ -19,7 +19,7 @@ from . import modulator
 from .conversation import Shown, request
 from .memory import observed, observed_briefly, recall
 from .prompts import PROMPTS
-from .types import Event, Move, Scene
+from .types import Event, Move, Scene, Situation
 
 
 class Reaction(FromModel):
@@ -57,7 +57,7 @@ class Instead(FromModel):
 def _stage(scene: Scene) -> dict[str, str]:
     """What everyone in the scene can see: the setting, and the cast."""
     situation, cast, _ = scene.set_up
-    lines = [f"- {situation.ego} (person): {situation.who}"]
+    lines = [f"- {situation.ego} (person)" + (f": {situation.who}" if isinstance(situation, Situation) else "")]
     lines += [f"- {role.name} ({role.kind}): {role.traits}" for role in cast.roles]
     return {"setting": situation.setting, "cast": "\n".join(lines)}
 
@@ -144,10 +144,12 @@ def instead(scene: Scene, chosen: Instead) -> Move:
 def _ego(scene: Scene, step: int, limit: int) -> dict[str, str]:
     """What the ego knows at a step beside what everyone can see."""
     situation, _, plan = scene.set_up
-    given = situation.model_dump(include={"ego", "who", "motive", "goal"})
+    you = situation.asks
+    if isinstance(situation, Situation):
+        you = f"{situation.who}\nMotive: {situation.motive}\nGoal: {situation.goal}"
     steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(plan.steps, start=1))
     memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
-    return given | {"when": _when(scene, step), "plan": steps, "memory": memory}
+    return {"ego": situation.ego, "you": you, "when": _when(scene, step), "plan": steps, "memory": memory}
 
 
 def _when(scene: Scene, step: int) -> str:

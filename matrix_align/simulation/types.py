@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError, computed_field
 
 from ..errors import InputError
-from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase
+from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, Sentence
 from ..types import Answer, Frozen, Question
 from .passages import passages
 
@@ -41,17 +41,22 @@ class Settings(Frozen):
         return self.detail == "brief"
 
 
-class Situation(FromModel):
-    """The ego, who is the one that asks: who this is, where and when the scene opens, and what the ego wants.
+class Asker(FromModel):
+    """The ego, who is the one that asks, and where and when the scene opens. Anyone can know the `setting`.
 
-    `asks` says in one sentence what the ego asks for. Anyone can know the `setting` and `who`. Only the ego and the
-    modulator know `motive` and `goal`.
+    `asks` says in one sentence what the ego asks for, and who is who. Only the ego and the modulator know it. A brief
+    scene knows no more of the ego: what a small model adds to that contradicts the question.
     """
 
     ego: Name
-    asks: Line
-    who: Line
+    asks: Sentence
     setting: Line
+
+
+class Situation(Asker):
+    """The ego in a full scene. Anyone can know `who` it is. Only the ego and the modulator know `motive` and `goal`."""
+
+    who: Line
     motive: Line
     goal: Line
 
@@ -210,7 +215,7 @@ class Scene(Frozen):
     question: Question
     settings: Settings
     initial: str | None = None
-    situation: Situation | None = None
+    situation: Situation | Asker | None = None
     stance: Stance | None = None
     cast: Cast | None = None
     plan: Plan | None = None
@@ -241,7 +246,7 @@ class Scene(Frozen):
         return self.model_copy(update=changes)
 
     @property
-    def set_up(self) -> tuple[Situation, Cast, Plan]:
+    def set_up(self) -> tuple[Situation | Asker, Cast, Plan]:
         """The situation, the cast and the plan, which are there before the first event."""
         assert self.situation and self.cast and self.plan, "the scene is not set up yet"
         return self.situation, self.cast, self.plan
@@ -263,10 +268,13 @@ class Scene(Frozen):
         return (situation.ego, *cast.names())
 
     def role(self, name: str) -> Role:
-        """The role with this name. The ego is one too: what it wants is its duty, and why, its stake."""
-        situation, cast, _ = self.set_up
-        ego = Role(name=situation.ego, kind="person", traits=situation.who, duty=situation.goal, stake=situation.motive)
-        return next(role for role in (ego, *cast.roles) if role.name == name)
+        """The role with this name. The ego of a full scene is one too: its goal is its duty, its motive its stake."""
+        asker, cast, _ = self.set_up
+        roles = cast.roles
+        if isinstance(asker, Situation):
+            ego = Role(name=asker.ego, kind="person", traits=asker.who, duty=asker.goal, stake=asker.motive)
+            roles = (ego, *roles)
+        return next(role for role in roles if role.name == name)
 
     def affected(self) -> tuple[str, ...]:
         """The names of those whom the scene can harm: all but the objects."""
