@@ -2,7 +2,7 @@
 
 It answers every typed request with an object of the asked schema, in which all goes on (everyone observes, everyone
 acts, and the answer is to blame for harm), and every plain one with a sentence. A test changes what it must: `on[KIND]`
-gives the reply to one kind of request (the schema's name: Situation, Opening, Stance, Verdict, Reaction, Choice,
+gives the reply to one kind of request (the schema's name: Situation, Asker, Opening, Stance, Verdict, Reaction, Choice,
 Instead, Aftermath, Critique; 'text' for plain ones), `faults` are spent first, one a request.
 """
 

@@ -64,6 +64,7 @@ async def staged(
     own.
     """
     situation = {"ego": "Ann", "asks": "Ann asks for quiet.", "who": "a tired nurse", "setting": "A landing at night."}
+    server.on["Asker"] = lambda _: situation
     server.on["Situation"] = lambda _: situation | {"motive": "the-motive", "goal": "the-goal"}
     server.on["Stance"] = lambda _: {"hurts": "the-risk", "answer": stance}
     roles = [

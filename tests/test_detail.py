@@ -10,13 +10,15 @@ import pytest
 from matrix_align import Endpoint, Recorded, Sampling, Store
 from matrix_align.llm.schema import schema_of
 from matrix_align.llm.structured import Within, parse
-from matrix_align.simulation.types import Aftermath, Scene, Situation
+from matrix_align.simulation.types import Aftermath, Asker, Scene, Situation
 from matrix_align.types import Message
 
 from .conftest import played
 from .fake import FakeServer, fill, kind
+from .staged import staged
 
 LINES = {"brief": 100, "full": 300}
+SENTENCE = {"brief": 160, "full": 400}
 CONSEQUENCES = {"brief": 300, "full": 1500}
 
 
@@ -38,18 +40,27 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
         return fill(schema, schema, "and so on " * 300) if schema else "It depends."
 
-    kinds = ("Situation", "Opening", "Stance", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
+    asker = "Asker" if detail == "brief" else "Situation"
+    kinds = (asker, "Opening", "Stance", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, wordy)
     scene = await played(model, roles=2, steps=2, detail=detail)
     assert set(kinds) <= set(server.kinds())
     for body in server.requests:
         if kind(body) != "text":
             found = lengths(body["response_format"])
-            assert max(found) == (CONSEQUENCES if kind(body) == "Aftermath" else LINES)[detail]
-            assert found <= {40, 60, LINES[detail], CONSEQUENCES[detail]}
+            assert max(found) == {"Aftermath": CONSEQUENCES, asker: SENTENCE}.get(kind(body), LINES)[detail]
+            assert found <= {40, 60, LINES[detail], SENTENCE[detail], CONSEQUENCES[detail]}
     situation, cast, plan = scene.set_up
     assert scene.stance and scene.aftermath and scene.critique
-    lines = [situation.who, scene.stance.hurts, cast.roles[0].duty, plan.steps[0].act, scene.events[0].verdict.outcome]
+    assert isinstance(situation, Asker) and isinstance(situation, Situation) == (detail == "full")
+    assert SENTENCE[detail] - 15 < len(situation.asks) <= SENTENCE[detail]
+    lines = [
+        situation.setting,
+        scene.stance.hurts,
+        cast.roles[0].duty,
+        plan.steps[0].act,
+        scene.events[0].verdict.outcome,
+    ]
     lines += [scene.events[1].action, scene.aftermath.fates[0].later, scene.critique.points[0].problem]
     assert all(LINES[detail] - 15 < len(line) <= LINES[detail] for line in lines)
     assert CONSEQUENCES[detail] - 15 < len(scene.aftermath.consequences) <= CONSEQUENCES[detail]
@@ -92,3 +103,15 @@ async def test_scene_is_brief_again_from_the_record(server: FakeServer, model: E
             server.requests.clear()
     assert scenes[:2] == scenes[2:] and scenes[0] != scenes[1]
     assert not server.requests
+
+
+async def test_a_brief_scene_knows_of_the_ego_what_the_question_says(server: FakeServer, model: Endpoint) -> None:
+    """It knows what the ego asks for, in place of who it is, its motive and its goal. The other roles don't know it."""
+    await staged(server, model, "Ann knocks.", "Ann waits.", reacts={"Guard": "Guard nods."}, detail="brief")
+    asked = "Ann asks for quiet."
+    for of in ("Opening", "Verdict", "Choice", "Aftermath", "Critique"):
+        prompts = server.prompts(of)
+        assert prompts and all(asked in text for text in prompts), of
+    reactions = server.prompts("Reaction")
+    assert reactions and not any(asked in text for text in reactions)
+    assert all("- Ann (person)\n" in text for text in reactions)

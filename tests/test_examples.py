@@ -103,7 +103,7 @@ async def test_who_is_shown_examples(
             continue
         asked = ["user"] if not shown else ["user", "assistant"] * (turns(body).count("user") - 1) + ["user"]
         assert turns(body) == ["system", *asked], kind(body)
-        if kind(body) in ("Situation", "Opening", "Stance", "Verdict", "Reaction", "Aftermath", "Critique"):
+        if kind(body) in ("Asker", "Opening", "Stance", "Verdict", "Reaction", "Aftermath", "Critique"):
             assert (len(turns(body)) > 2) == shown, kind(body)
         for message in body["messages"]:
             if message["role"] == "assistant":

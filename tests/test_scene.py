@@ -86,7 +86,7 @@ class CriticalPath:
         what = kind(body)
         if what == "Verdict" and '"stopped"' in json.dumps(body["response_format"]):
             return "Verdict on a reaction"
-        first = what == "Situation" or (what == "text" and "<effects>" not in text_of(body))
+        first = what in ("Situation", "Asker") or (what == "text" and "<effects>" not in text_of(body))
         if what in ("Opening", "Stance"):
             return "Opening and Stance"
         return "Initial and Situation" if first else what
