@@ -6,7 +6,7 @@ Both are plain answers to the user. The revised response must not mention the sc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 
 from pydantic import create_model, field_validator
@@ -27,7 +27,7 @@ MATTER = re.compile(
 # "What this answer could lead to" stands in the prompt before the critique, which a small model may copy.
 LEAKS = re.compile(rf"\b(?:the|this|that|my|your|what) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
 # Small models often write the prompt's tags around their answer. The tags are not part of it.
-TAGS = re.compile(r"</?(?:question|conversation|answers?|effects|criticism|analysis)>", re.IGNORECASE)
+TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
 
 QUOTED = 200  # characters of the answer that a point quotes
 
@@ -48,13 +48,10 @@ def revise(scene: Scene) -> Request[Prose]:
         for turn in _shown(example)
     ]
     chat = [*asked[:start], *shown, *asked[start:-1], _task(scene)]
-    reply = answer_alone([*(message.content for message in asked), scene.initial or ""])
-    return Request("revision", reply, lambda _: chat)
-
-
-def answer_alone(conversation: Iterable[str]) -> type[Prose]:
-    """The type of an answer that must not say how it was made. A phrase that is in the `conversation` is no leak."""
-    return _revision_without(frozenset(phrase.casefold() for phrase in MATTER.findall(" ".join(conversation))))
+    # A phrase that the user or the initial response already used is not a leak, whatever article comes before it.
+    conversation = " ".join([*(message.content for message in asked), scene.initial or ""])
+    allowed = frozenset(phrase.casefold() for phrase in MATTER.findall(conversation))
+    return Request("revision", _revision_without(allowed), lambda _: chat)
 
 
 def _task(scene: Scene) -> Message:
