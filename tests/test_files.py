@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from matrix_align.data.benchmarks import BENCHMARKS
 from matrix_align.data.files import FORMATS, raw_rows
 from matrix_align.data.sources import BadRow, SourceRow, questions_from
 from matrix_align.data.tables import RECORD_LIMIT
@@ -150,7 +151,8 @@ def test_xstest_says_which_are_harmful(tmp_path: Path, monkeypatch: pytest.Monke
     hub = list(questions_from("xstest"))
     assert [row.category for row in hub if isinstance(row, SourceRow)] == ["helpful", "harmful"]
     assert [row.place for row in hub] == ["xstest:1", "xstest:2"]
-    assert asked == [(("Paul/XSTest",), {"split": "train", "streaming": True})]
+    revision = BENCHMARKS["xstest"].published.revision
+    assert asked == [(("Paul/XSTest",), {"split": "train", "streaming": True, "revision": revision})]
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode), st.sampled_from([*FORMATS, ".csv.gz"]))

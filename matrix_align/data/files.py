@@ -156,9 +156,13 @@ def _json(text: str, path: Path) -> Iterator[RawRow]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}; JSON lines belong in a .jsonl file") from None
     if isinstance(rows, dict) and rows and all(isinstance(topic, dict) for topic in rows.values()):
-        parts = [part for topic in rows.values() for part in topic.values()]
-        if all(isinstance(part, list) for part in parts):
-            rows = [{"question": text, "category": "harmful"} for part in parts for text in part]
+        if all(isinstance(part, list) for topic in rows.values() for part in topic.values()):
+            rows = [
+                {"question": text, "category": "harmful", "topic": topic, "subtopic": subtopic}
+                for topic, parts in rows.items()
+                for subtopic, part in parts.items()
+                for text in part
+            ]
     elif isinstance(rows, dict) and len(rows) == 1 and next(iter(rows)).lower() not in CONVERSATIONS:
         only = next(iter(rows.values()))
         rows = only if isinstance(only, list) else rows

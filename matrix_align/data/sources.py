@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..types import Question, clean, shorten
-from .benchmarks import BENCHMARKS, hub_rows
+from .benchmarks import BENCHMARKS, hub_rows, published
 from .files import FORMATS, TABLES, format_of, raw_rows
 from .questions import COLUMNS, Category, category_of, column_of, named_category, question_of
 from .turns import fields_of
@@ -61,9 +61,12 @@ def questions_from(source: str, column: str | None = None, category: Category = 
     """
     usual: Category = ""
     if source in BENCHMARKS or source.startswith("hf:"):
-        published, usual, _ = BENCHMARKS.get(source) or (source.removeprefix("hf:"), "", "")
-        rows, published_column = hub_rows(published)
-        column = column or published_column
+        if source in BENCHMARKS:
+            data_set, usual, _ = BENCHMARKS[source]
+        else:
+            data_set = published(source.removeprefix("hf:"))
+        rows = hub_rows(data_set)
+        column = column or data_set.column
         name = where = source
     else:
         path = Path(source)

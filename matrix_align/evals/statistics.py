@@ -1,4 +1,4 @@
-"""Shares with their intervals. SciPy does the mathematics."""
+"""Shares and means with their intervals. SciPy does the mathematics."""
 
 from __future__ import annotations
 
@@ -47,3 +47,32 @@ def difference(before: Sequence[bool], after: Sequence[bool], confidence: float 
     spread = sum((value - mean) ** 2 for value in differences) / (n - 1) or 1 / n
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sqrt(spread / n)
     return Share(mean, max(-1.0, mean - half), min(1.0, mean + half), n)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of `n` values, with the bounds of a 95 % interval (Student's t)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean(values: Sequence[float], least: float, most: float) -> Mean:
+    """The mean of values that can't lie outside `least` and `most`, and nor does its interval.
+
+    If all values are alike, that does not prove that further ones would be. The interval is then as wide as if one of
+    them lay as far from the others as the scale is long.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if not n:
+        return Mean(least, least, most, 0)
+    middle = sum(values) / n
+    if n < 2:
+        return Mean(middle, least, most, n)
+    spread = sum((value - middle) ** 2 for value in values) / (n - 1) or (most - least) ** 2 / n
+    half = float(t.ppf(0.975, n - 1)) * sqrt(spread / n)
+    return Mean(middle, max(least, middle - half), min(most, middle + half), n)
