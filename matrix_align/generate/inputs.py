@@ -119,6 +119,13 @@ class Inputs:
         )
         return [(place, state, reason) for place, state, reason in found]
 
+    def unanswered(self) -> Iterator[tuple[Question, str, str]]:
+        """(question, state, reason) of every question that has no answer: it failed, or waits for its turn."""
+        for content, state, reason in self._store.select(
+            "SELECT content, state, reason FROM inputs WHERE state IN ('failed', 'again', 'waiting') ORDER BY rank"
+        ):
+            yield Question.model_validate_json(content), state, reason
+
     def answers(self) -> Iterator[tuple[Answer, str, str]]:
         """(answer, category, source) of every input that is done, in order."""
         last = -1
