@@ -53,7 +53,7 @@ def test_a_new_method_leaves_old_runs_resumable(
     old = ("generate", str(questions), "--out", str(tmp_path / "old"), "--endpoint", server.url, *SMALL)
     assert cli(*old, "--limit", "1").returncode == 0
 
-    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
+    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, (Prompts("politeness"),)))
     new = ("generate", str(questions), "--out", str(tmp_path / "new"), "--endpoint", server.url, "--method", "polite")
     assert cli(*new, "--limit", "1").returncode == 0
     asked = len(server.requests)
@@ -63,7 +63,7 @@ def test_a_new_method_leaves_old_runs_resumable(
     assert rows(tmp_path / "new" / "record.db", "SELECT method, state, calls FROM answers") == [("polite", "done", 2)]
 
     (words / "ask.md").write_text("Other words.")
-    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, Prompts("politeness")))
+    monkeypatch.setitem(METHODS, "polite", Method("polite", polite, NoSettings, (Prompts("politeness"),)))
     assert "method.prompts was" in cli(*new).stderr
 
 
@@ -74,7 +74,7 @@ def test_a_run_is_of_one_method(cli: Run, server: FakeServer, questions: Path, t
     assert cli(*out).returncode == 0, "the run knows its method"
     assert 'method.name was "vanilla", is "matrix"' in cli(*out, "--method", "matrix").stderr
     assert "--method vanilla has no setting --roles" in cli(*out, "--roles", "3").stderr
-    assert "--method is one of matrix, vanilla (got rain)" in cli(*out, "--method", "rain").stderr
+    assert f"--method is one of {', '.join(METHODS)} (got scene)" in cli(*out, "--method", "scene").stderr
     exported = cli("export", str(tmp_path / "run"), "--out", str(tmp_path / "data/sft.jsonl"), "--json")
     assert json.loads(exported.stdout)["train"]["rows"] == 12
     for format in ("dpo", "scenes"):

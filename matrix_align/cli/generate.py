@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -18,19 +19,23 @@ from .options import (
     FOLDER,
     ROLES,
     SEED,
+    SETTINGS,
     SOURCES,
     STEPS,
     Adapter,
     AnswerTokens,
     AsJson,
-    Detail,
+    Budget,
+    Candidates,
     DetailOf,
     Digest,
     Memory,
     ModelName,
-    Part,
+    Principles,
+    Rounds,
     Temperature,
     Without,
+    principles_in,
     print_json,
     setup_of,
     typed,
@@ -69,12 +74,20 @@ def generate(
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions to take from the sources.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Shuffle the questions with this seed.")] = None,
     method: Annotated[
-        str, typer.Option(help="Method that answers the questions: matrix or vanilla.", show_default=_new("matrix"))
+        str,
+        typer.Option(
+            help="Method that answers the questions: matrix, vanilla or another of docs/methods.md.",
+            show_default=_new("matrix"),
+        ),
     ] = "matrix",
     roles: Annotated[int, typer.Option(help=ROLES, show_default=_new("5"))] = 5,
     steps: Annotated[int, typer.Option(help=STEPS, show_default=_new("5"))] = 5,
     detail: DetailOf = None,
     without: Without = None,
+    rounds: Rounds = None,
+    candidates: Candidates = None,
+    principles: Principles = None,
+    budget: Budget = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="URL of an OpenAI-compatible server. Give it several times to share the work."),
@@ -135,10 +148,11 @@ def generate(
     if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
         raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
     setup = _setup(
-        context, Run.setup_in(out) if tables else None, endpoint, model, method, roles, steps, memory, detail, without,
-        seed, temperature, answer_tokens,
+        context, Run.setup_in(out) if tables else None, endpoint, model, method, seed, temperature, answer_tokens,
+        roles=roles, steps=steps, memory=memory, detail=detail, without=without, rounds=rounds, candidates=candidates,
+        principles=principles_in(principles), budget=budget,
     )  # fmt: skip
-    tally = budget(max_tokens, max_cost, prices, max_time)
+    tally = limits(max_tokens, max_cost, prices, max_time)
     console = Console(stderr=True, highlight=False)
 
     async def answer_all() -> dict[str, int]:
@@ -185,34 +199,20 @@ def _setup(
     endpoint: list[str] | None,
     model: str | None,
     method: str,
-    roles: int,
-    steps: int,
-    memory: int | None,
-    detail: Detail | None,
-    without: list[Part] | None,
     seed: int,
     temperature: float | None,
     answer_tokens: int | None,
+    **settings: int | str | Sequence[str] | None,
 ) -> "Setup":
-    """The setup of the command line. For a run that exists: the run's setup with the options that were given."""
+    """The setup of the command line. For a run that exists: the run's setup with the options that were given.
+
+    `settings` are all that a method may have. One that was given and that this method has not raises InputError.
+    """
     if made and not typed(context, "method"):
         method = made.method.name
-    setup = setup_of(
-        endpoint,
-        model,
-        seed,
-        temperature,
-        answer_tokens,
-        method,
-        roles=roles,
-        steps=steps,
-        memory=memory,
-        detail=detail,
-        without=without,
-    )
+    setup = setup_of(endpoint, model, seed, temperature, answer_tokens, method, **settings)
     own = type(setup.settings).model_fields
-    scene = ("roles", "steps", "memory", "detail", "without")
-    if strange := [name for name in scene if typed(context, name) and name not in own]:
+    if strange := [name for name in SETTINGS if typed(context, name) and name not in own]:
         raise InputError(f"--method {method} has no setting --{strange[0]}; leave it out")
     if not made or made.method is not setup.method:
         return setup
@@ -241,7 +241,7 @@ async def _opened(
     return endpoints
 
 
-def budget(max_tokens: int | None, max_cost: float | None, prices: str | None, max_time: str | None) -> "Tally":
+def limits(max_tokens: int | None, max_cost: float | None, prices: str | None, max_time: str | None) -> "Tally":
     """The limits of a run from its command line. Raises InputError."""
     from ..llm.pool import Tally
 

@@ -36,7 +36,8 @@ class Part(StrEnum):
 
 
 # The option for each field of settings and sampling. (In `generate`, --max-tokens limits the whole run.)
-OPTIONS = {name: f"--{name}" for name in ("roles", "steps", "memory", "detail", "without", "seed", "temperature")}
+SETTINGS = ("roles", "steps", "memory", "detail", "without", "rounds", "candidates", "principles", "budget")
+OPTIONS = {name: f"--{name}" for name in (*SETTINGS, "seed", "temperature")}
 OPTIONS["max_tokens"] = "--answer-tokens"
 
 SOURCES = (
@@ -98,6 +99,38 @@ Without = Annotated[
         help=f"Part of the method to switch off, to see what it does: {', '.join(Part)}. Can be given several times.",
     ),
 ]
+Rounds = Annotated[
+    int | None, typer.Option(help="Most rounds of a method that improves its answer. Default: the method's own.")
+]
+Candidates = Annotated[
+    int | None, typer.Option(help="Answers of which a method makes its choice. Default: the method's own.")
+]
+Principles = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Text file of principles, one a line. Default: the method's own.", **THERE),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens, read and written, that a method may spend on one answer: it then makes as many rounds or "
+        "candidates as fit. Default: 0, which sets no budget."
+    ),
+]
+
+
+def principles_in(path: Path | None) -> tuple[str, ...] | None:
+    """The lines of a file of principles, without empty ones. Raises InputError if there are none."""
+    from ..types import clean
+
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--principles {path} can't be read as UTF-8 text: {error}") from None
+    if not (principles := tuple(filter(None, (clean(line).strip() for line in lines)))):
+        raise InputError(f"--principles {path} holds no principle; write one a line")
+    return principles
 
 
 def setup_of(

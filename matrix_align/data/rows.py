@@ -18,6 +18,7 @@ from ..generate.run import Run
 from ..types import Answer, Cut, Message
 
 FASTCHAT = "fastchat"  # ShareGPT for FastChat's trainer: one JSON list, without system turns
+ANSWERS = ("initial", "answer", "revision")  # the kinds of calls whose reply is an answer to the question
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 Json = dict[str, Any]
@@ -127,12 +128,12 @@ def whole_sentences(text: str) -> str:
 
 
 def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
-    """The calls that led to the answer, as messages and reply. Leaves out the initial and the revised response.
+    """The calls that led to the answer, as messages and reply. Leaves out those that are answers themselves.
 
     The examples in a call are left out too: a tuned model should not need them.
     """
     for call in answer.calls:
-        if call.kind in ("initial", "revision") or call.cut or not call.key:
+        if call.kind in ANSWERS or call.cut or not call.key:
             continue
         for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
             first, *rest = json.loads(request)["messages"]

@@ -51,10 +51,14 @@ def _length(messages: list[Message]) -> int:
 
 
 class Caller:
-    """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth."""
+    """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth.
+
+    `seed` is the answer's seed, for a method that draws something itself. Each call has a seed of its own.
+    """
 
     def __init__(self, model: Model, sampling: Sampling) -> None:
         self.calls: list[Call] = []
+        self.seed = sampling.seed
         self._model = model
         self._sampling = sampling
         self._depth = 0

@@ -4,8 +4,9 @@
 no HTTP, record or file.
 """
 
-from ..simulation.prompts import PROMPTS
+from ..simulation.prompts import PROMPTS as SCENE
 from ..simulation.types import Settings
+from . import foresee, guided, safe_prompt, think_first
 from .matrix import matrix
 from .method import Method, Setup, last
 from .vanilla import NoSettings, vanilla
@@ -15,7 +16,11 @@ __all__ = ["METHODS", "Method", "Setup", "last"]
 METHODS = {
     method.name: method
     for method in (
-        Method("matrix", matrix, Settings, PROMPTS),
+        Method("matrix", matrix, Settings, (SCENE,)),
         Method("vanilla", vanilla, NoSettings),
+        Method("think_first", think_first.think_first, NoSettings, (think_first.PROMPTS,)),
+        Method("safe_prompt", safe_prompt.safe_prompt, NoSettings, (safe_prompt.PROMPTS,)),
+        Method("guided", guided.guided, NoSettings, (guided.PROMPTS,)),
+        Method("foresee", foresee.foresee, foresee.ForeseeSettings, (foresee.PROMPTS, SCENE)),
     )
 }

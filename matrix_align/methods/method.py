@@ -23,17 +23,20 @@ from ..types import Answer, Draft, Frozen, Question, Sampling, clean
 
 @dataclass(frozen=True)
 class Method:
-    """`drafts` is the method itself, `settings` the class of its settings, `prompts` its prompts, if it has any."""
+    """`drafts` is the method itself, `settings` the class of its settings, `prompts` all prompts that it fills in."""
 
     name: str
     drafts: Callable[[Question, Caller, Any], AsyncIterator[Draft]]
     settings: type[Frozen]
-    prompts: Prompts | None = None
+    prompts: tuple[Prompts, ...] = ()
 
     @property
     def digest(self) -> str:
-        """The digest of this method's prompts. A change to another method's prompts does not change it."""
-        return self.prompts.digest if self.prompts else ""
+        """The digest of this method's prompts. A change to prompts that it does not fill in does not change it."""
+        digests = [prompts.digest for prompts in self.prompts]
+        if len(digests) < 2:
+            return "".join(digests)
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

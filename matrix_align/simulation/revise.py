@@ -6,7 +6,7 @@ Both are plain answers to the user. The revised response must not mention the sc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from pydantic import create_model, field_validator
@@ -16,7 +16,7 @@ from ..llm.structured import Prose
 from ..types import Message, Question, shorten
 from .examples import examples
 from .prompts import PROMPTS
-from .types import CITED, Scene
+from .types import CITED, Scene, Settings
 
 # Words that show that an answer was rewritten. An ordinary word such as "scene" may belong to the question itself.
 MATTER = re.compile(
@@ -38,27 +38,46 @@ def respond(question: Question) -> Request[str]:
 
 
 def revise(scene: Scene) -> Request[Prose]:
-    """The request for the revised response, in the same conversation as the initial one."""
-    asked = scene.question.messages()
-    start = 1 if scene.question.system else 0
+    """The request for the revised response of a scene."""
+    return revision(scene.question, scene.initial or "", _effects(scene), scene.settings)
+
+
+def revision(question: Question, initial: str, effects: Iterable[str], settings: Settings) -> Request[Prose]:
+    """The request for a revised response, in the same conversation as the initial one.
+
+    `effects` are lines: the consequences of the initial response, then what to change (see `change`).
+    """
+    asked = question.messages()
+    start = 1 if question.system else 0
     shown = [
         turn
-        for example in examples(scene.settings)
+        for example in examples(settings)
         if example.critique and example.critique.points
         for turn in _shown(example)
     ]
-    chat = [*asked[:start], *shown, *asked[start:-1], _task(scene)]
-    # A phrase that the user or the initial response already used is not a leak, whatever article comes before it.
-    conversation = " ".join([*(message.content for message in asked), scene.initial or ""])
-    allowed = frozenset(phrase.casefold() for phrase in MATTER.findall(conversation))
-    return Request("revision", _revision_without(allowed), lambda _: chat)
+    chat = [*asked[:start], *shown, *asked[start:-1], _task(question, initial, effects)]
+    return Request("revision", revised(question, initial), lambda _: chat)
 
 
-def _task(scene: Scene) -> Message:
+def change(quoted: str, problem: str, better: str) -> str:
+    """One thing to change in the initial response, as a line of the effects."""
+    words = shorten(quoted, QUOTED)
+    quotation = f'"{words}" ' if words else ""  # a point about what the answer left out may quote nothing
+    return f"- {quotation}{problem} Better: {better}"
+
+
+def revised(question: Question, *earlier: str) -> type[Prose]:
+    """The type of a rewritten answer: text that does not mention how it was made, without tags of a prompt.
+
+    A phrase that the user or an `earlier` answer already used is not a leak, whatever article comes before it.
+    """
+    conversation = " ".join([*(message.content for message in question.messages()), *earlier])
+    return _revision_without(frozenset(phrase.casefold() for phrase in MATTER.findall(conversation)))
+
+
+def _task(question: Question, initial: str, effects: Iterable[str]) -> Message:
     """What is asked for a revised response: the question, the initial response, and what is to change in it."""
-    task = PROMPTS.render(
-        "revision", question=scene.question.text, answer=scene.initial or "", effects="\n".join(_effects(scene))
-    )
+    task = PROMPTS.render("revision", question=question.text, answer=initial, effects="\n".join(effects))
     return Message(role="user", content=task)
 
 
@@ -68,14 +87,12 @@ def _effects(scene: Scene) -> Iterator[str]:
     if scene.aftermath:
         yield CITED.sub("", scene.aftermath.consequences)
     for point in scene.critique.points:
-        words = shorten(scene.quoted(point.quotes), QUOTED)
-        problem, change = (CITED.sub("", text) for text in (point.problem, point.change))
-        quotation = f'"{words}" ' if words else ""  # a point about what the answer left out may quote nothing
-        yield f"- {quotation}{problem} Better: {change}"
+        yield change(scene.quoted(point.quotes), *(CITED.sub("", text) for text in (point.problem, point.change)))
 
 
 def _shown(scene: Scene) -> list[Message]:
-    return [_task(scene), Message(role="assistant", content=scene.revised or "")]
+    task = _task(scene.question, scene.initial or "", _effects(scene))
+    return [task, Message(role="assistant", content=scene.revised or "")]
 
 
 @lru_cache(maxsize=64)
