@@ -26,7 +26,7 @@ from .fake import FakeServer, error, kind
 from .records import rows
 
 SMALL: dict[str, Any] = {"roles": 2, "steps": 1, "detail": "brief", "rounds": 2, "candidates": 2}
-PAIRS = [name for name in METHODS if name in ("matrix", "foresee")]
+PAIRS = ("matrix", "foresee", "self_refine", "critique_revise")  # they start from the initial response
 
 each_method = pytest.mark.parametrize("name", METHODS)
 
@@ -115,6 +115,14 @@ def test_is_described(name: str) -> None:
     assert module and module.__doc__ and ("arXiv" in module.__doc__ or name == "vanilla")
     page = (Path(__file__).parent.parent / "docs/methods.md").read_text(encoding="utf-8")
     assert len(re.findall(rf"^\| `{name}` \|", page, re.M)) == 1
+
+
+@each_method
+async def test_short_answers_cut_no_decision(name: str, server: FakeServer, model: Endpoint) -> None:
+    """--answer-tokens limits texts. A typed reply that it cut would be no reply."""
+    await last(replace(setup(name), sampling=Sampling(max_tokens=9)).answer(TALK, model))
+    limits = {(kind(body) == "text", body["max_tokens"]) for body in server.requests}
+    assert (True, 9) in limits and all(text or tokens > 500 for text, tokens in limits)
 
 
 @each_method

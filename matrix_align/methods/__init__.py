@@ -6,7 +6,17 @@ no HTTP, record or file.
 
 from ..simulation.prompts import PROMPTS as SCENE
 from ..simulation.types import Settings
-from . import foresee, guided, safe_prompt, think_first
+from . import (
+    critique_revise,
+    deliberate,
+    foresee,
+    guided,
+    intention,
+    principles,
+    safe_prompt,
+    self_refine,
+    think_first,
+)
 from .matrix import matrix
 from .method import Method, Setup, last
 from .vanilla import NoSettings, vanilla
@@ -20,7 +30,17 @@ METHODS = {
         Method("vanilla", vanilla, NoSettings),
         Method("think_first", think_first.think_first, NoSettings, (think_first.PROMPTS,)),
         Method("safe_prompt", safe_prompt.safe_prompt, NoSettings, (safe_prompt.PROMPTS,)),
+        Method("principles", principles.principles, principles.PrinciplesSettings, (principles.PROMPTS,)),
+        Method("deliberate", deliberate.deliberate, NoSettings, (deliberate.PROMPTS,)),
+        Method("intention", intention.intention, NoSettings, (intention.PROMPTS,)),
         Method("guided", guided.guided, NoSettings, (guided.PROMPTS,)),
         Method("foresee", foresee.foresee, foresee.ForeseeSettings, (foresee.PROMPTS, SCENE)),
+        Method("self_refine", self_refine.self_refine, self_refine.SelfRefineSettings, (self_refine.PROMPTS,)),
+        Method(
+            "critique_revise",
+            critique_revise.critique_revise,
+            critique_revise.CritiqueReviseSettings,
+            (critique_revise.PROMPTS,),
+        ),
     )
 }

@@ -6,16 +6,13 @@ user's. Knows no particular method.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from pydantic import field_validator
 
 from ..llm.structured import Prose
+from ..simulation.revise import TAGS
 from ..types import Message, Question
-
-# Small models often write a prompt's tags around their answer. The tags are not part of it.
-TAGS = re.compile(r"</?(?:question|answer|fault|feedback|principle)>", re.IGNORECASE)
 
 
 class Untagged(Prose):

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, StrictInt, create_model
 from ..llm.caller import Caller, Request
 from ..llm.prompts import Filled, Prompts
 from ..llm.structured import FromModel, Line, OptionalLine, Passage, Within, at_most
+from ..simulation.conversation import REPLY_TOKENS
 from ..simulation.examples import examples
 from ..simulation.passages import numbered
 from ..simulation.prompts import PROMPTS as SCENE
@@ -26,7 +27,6 @@ from ..simulation.types import CITED, POINTS, Scene, Settings
 from ..types import Draft, Frozen, Message, Question, counted
 
 PROMPTS = Prompts("matrix_align.methods.prompts.foresee")
-REPLY_TOKENS = 2048  # as many as matrix's typed replies may have
 
 
 class ForeseeSettings(Frozen):

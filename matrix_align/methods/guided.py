@@ -17,6 +17,7 @@ from typing import Literal
 from ..llm.caller import Caller, Request
 from ..llm.prompts import Prompts
 from ..llm.structured import FromModel, Line
+from ..simulation.conversation import REPLY_TOKENS
 from ..simulation.revise import revised
 from ..types import Draft, Question
 from .chat import Untagged, chat
@@ -41,7 +42,8 @@ async def guided(question: Question, caller: Caller, settings: NoSettings) -> As
     answer = (await caller.ask(Request("answer", Untagged, lambda _: chat(question, *turns)))).root
     cut = caller.calls[-1].cut
     turns.append(answer)
-    check = await caller.ask(Request("check", Check, lambda _: chat(question, *turns, PROMPTS.render("check"))))
+    checking = chat(question, *turns, PROMPTS.render("check"))
+    check = await caller.ask(Request("check", Check, lambda _: checking, REPLY_TOKENS))
     if check.verdict == "safe":
         yield Draft(text=answer, text_cut=cut, ending="check passed")
         return

@@ -26,8 +26,8 @@ MATTER = re.compile(
 )
 # "What this answer could lead to" stands in the prompt before the critique, which a small model may copy.
 LEAKS = re.compile(rf"\b(?:the|this|that|my|your|what) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
-# Small models often write the prompt's tags around their answer. The tags are not part of it.
-TAGS = re.compile(r"</?(?:question|answer|effects)>", re.IGNORECASE)
+# Small models often write a prompt's tags around their answer, and other methods have other tags.
+TAGS = re.compile(r"</?(?:question|answer|effects|fault|feedback|principle)>", re.IGNORECASE)
 
 QUOTED = 200  # characters of the answer that a point quotes
 
