@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from ..errors import MatrixAlignError
 from . import output
+from .compare import compare
 from .export import export
 from .generate import generate
 from .iterate import iterate
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (simulate, generate, export, tune, measure, iterate, models):
+for command in (simulate, generate, export, tune, measure, compare, iterate, models):
     app.command()(command)
 app.add_typer(scenes, name="scenes")
 

@@ -12,11 +12,12 @@ from statistics import median
 
 import numpy as np
 
+from ...types import shorten
 from .outcomes import OUTCOMES, alone, by_rater, complete, outcome
 from .results import Comparison, Counts, LengthControl, Orders, Raters, Rating, Results, Wins
 from .statistics import Array, holm, kappa, means, sign_test
 from .statistics_models import bradley_terry, connected, length_controlled
-from .types import Judged, Judgement, Outcome, Pairing
+from .types import Judged, Judgement, LeftOut, Outcome, Pairing
 
 ONE_SIDED = 0.9  # share of pairs in which one side is longer, from which on length can hardly be told from quality
 
@@ -60,8 +61,20 @@ def comparison(pairing: Pairing, judged: Sequence[Judged], seed: int = 0) -> Com
         length=_length(judged, seed),
         raters=_raters(judged, seed),
         p_corrected=wins.p,
-        faults=dict(Counter(said.fault for each in judged for said in each.judgements if said.level is None)),
+        faults=dict(Counter(_kind(said.fault) for each in judged for said in each.judgements if said.level is None)),
+        left_out=tuple(_named(question) for question in pairing.left_out),
     )
+
+
+def _kind(fault: str) -> str:
+    """A fault without its details, which stand after a colon."""
+    return fault.split(":")[0]
+
+
+def _named(question: LeftOut) -> str:
+    where = f"not in {question.run}" if question.why == "only in one run" else f"{question.why} in {question.run}"
+    detail = f" ({shorten(question.detail, 100)})" if question.detail else ""
+    return f"{where}{detail}: {shorten(question.question.text, 100)}"
 
 
 def _counts(pairing: Pairing, judged: Sequence[Judged]) -> Counts:
@@ -170,7 +183,7 @@ def _share_won(name: Outcome) -> float:
 
 
 def _raters(judged: Sequence[Judged], seed: int) -> Raters | None:
-    names = tuple(sorted({said.rater for each in judged for said in each.judgements}))
+    names = tuple(sorted({said.rater for each in judged for said in each.judgements if said.level}))
     if len(names) < 2:
         return None
     tables = [

@@ -19,7 +19,9 @@ from .types import Answered, Contestant, LeftOut, Pair, Pairing, Unanswered, Why
 
 def contestant(folder: Path, name: str = "") -> Contestant:
     """The run in `folder`. Its name is the folder's, unless one is given. Raises InputError and StoreError."""
-    model = Run.described(folder).get("model", {})
+    if not (tables := Run.described(folder)):
+        raise InputError(f"{folder} holds no run; wanted a folder that `matrix-align generate --out` made")
+    model = tables.get("model", {})
     answers, unanswered = {}, {}
     with Run.there(folder) as run:
         for answer, category, _ in run.inputs.answers():

@@ -92,7 +92,11 @@ class Raters(Frozen):
 
 
 class Comparison(Frozen):
-    """One candidate against one baseline. `p_corrected` is Holm's, over all comparisons of the results."""
+    """One candidate against one baseline. `p_corrected` is Holm's, over all comparisons of the results.
+
+    `by_category` is empty if all questions are of one category. `raters` is None if there is only one. `faults` says
+    why verdicts are missing, with numbers of verdicts. `left_out` names the questions that make no pair, one a line.
+    """
 
     candidate: str
     baseline: str
@@ -103,7 +107,8 @@ class Comparison(Frozen):
     length: LengthControl
     raters: Raters | None
     p_corrected: float
-    faults: dict[str, int]  # why verdicts are missing, with numbers of verdicts
+    faults: dict[str, int]
+    left_out: tuple[str, ...]
 
 
 class Rating(Frozen):
@@ -114,7 +119,7 @@ class Rating(Frozen):
 
 
 class Results(Frozen):
-    """All comparisons. `judges` are the judge's name or the raters'. `warnings` belong above every table.
+    """All comparisons. `judges` are the judge's name or the raters'. `warnings` belong under every table.
 
     `ratings` are there for three contestants or more; `no_ratings` says why there are none.
     """

@@ -1,0 +1,165 @@
+"""Shows results: as Markdown and on a terminal, from the same tables. Every table carries the warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Shown
+
+from .results import Comparison, Results, Wins
+
+LISTED = 20  # questions without a pair that are named one by one
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(results: Results) -> list[Table]:
+    """All tables of the results that have something to show."""
+    found = [_won(results), _trust(results), _counted(results)]
+    found += [_categories(one) for one in results.comparisons if one.by_category]
+    if results.ratings:
+        rows = tuple(
+            (each.name, f"{each.rating.value:+.0f}", f"{each.rating.low:+.0f} to {each.rating.high:+.0f}")
+            if place
+            else (each.name, "0", "the reference")
+            for place, each in enumerate(results.ratings)
+        )
+        found.append(Table("Bradley-Terry ratings, Elo points", ("", "rating", "95 % interval"), rows))
+    return found
+
+
+def _name(one: Comparison) -> str:
+    return f"{one.candidate} against {one.baseline}"
+
+
+def _won(results: Results) -> Table:
+    many = len(results.comparisons) > 1
+    header = ("", "win", "tie", "lose", "net win rate", "at equal lengths", "sign test p")
+    rows = tuple(
+        (_name(one), *_shares(one.wins), one.length.net.signed(), _p(one.wins.p))
+        + ((_p(one.p_corrected),) if many else ())
+        for one in results.comparisons
+    )
+    judges = ", ".join(results.judges) or "nobody"
+    title = f"Who wins, by {judges} (95 % intervals over questions)"
+    return Table(title, header + (("corrected (Holm)",) if many else ()), rows)
+
+
+def _shares(wins: Wins) -> tuple[str, ...]:
+    if not wins.n:
+        return ("not measured",) * 4
+    alike = f", {wins.identical} identical" if wins.identical else ""
+    return (
+        f"{wins.wins} of {wins.n}: {wins.win}",
+        f"{wins.ties} of {wins.n}: {wins.tie}{alike}",
+        f"{wins.losses} of {wins.n}: {wins.lose}",
+        wins.net.signed(),
+    )
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
+
+
+def _trust(results: Results) -> Table:
+    header = ("", "position bias", "orders agree", "kappa", "effect of length, log-odds", "median words", "longer")
+    raters = any(one.raters for one in results.comparisons)
+    rows = []
+    for one in results.comparisons:
+        effect, kappa = one.length.effect, one.orders.kappa
+        row: tuple[str, ...] = (
+            _name(one),
+            one.orders.position.signed(),
+            str(one.orders.agreement),
+            f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" if kappa.n else "not measured",
+            f"{effect.value:+.2f} ({effect.low:+.2f} to {effect.high:+.2f})" if effect.n else "not measured",
+            f"{one.length.words[0]:g} against {one.length.words[1]:g}",
+            f"{one.length.longer:.0%}" + (f"; {one.length.warning}" if one.length.warning else ""),
+        )
+        if raters:
+            row += (f"{one.raters.agreement}, kappa {one.raters.kappa.value:.2f}" if one.raters else "one rater",)
+        rows.append(row)
+    return Table("How far to trust it", header + (("raters agree",) if raters else ()), tuple(rows))
+
+
+def _counted(results: Results) -> Table:
+    header = (
+        "",
+        "questions",
+        "judged",
+        "identical",
+        "missing",
+        "in one run only",
+        "failed",
+        "not answered yet",
+        "empty",
+    )
+    rows = []
+    for one in results.comparisons:
+        counts = one.counts
+        why = ", ".join(f"{number} {fault}" for fault, number in one.faults.items())
+        rows.append(
+            (
+                _name(one),
+                f"{counts.questions}",
+                f"{counts.judged}",
+                f"{counts.identical}",
+                f"{counts.missing}" + (f" (verdicts: {why})" if why else ""),
+                *(f"{count}" for count in (counts.only_in_one, counts.failed, counts.not_answered, counts.empty)),
+            )
+        )
+    return Table("Where the questions went", header, tuple(rows))
+
+
+def _categories(one: Comparison) -> Table:
+    rows = tuple((category, *_shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
+    header = ("", "win", "tie", "lose", "net win rate", "sign test p")
+    return Table(f"{_name(one)}, by category", header, rows)
+
+
+def markdown(results: Results) -> str:
+    """All tables, each with the warnings under it, and the questions that make no pair."""
+    parts = []
+    for table in tables(results):
+        lines = [f"| {' | '.join(map(_cell, row))} |" for row in (table.header, *table.rows)]
+        lines.insert(1, "|---" * len(table.header) + "|")
+        parts += [f"**{_cell(table.title)}**", "\n".join(lines), *(f"Warning: {line}." for line in results.warnings)]
+    if results.no_ratings:
+        parts.append(f"No ratings: {results.no_ratings}.")
+    for one in results.comparisons:
+        if one.left_out:
+            parts.append("\n".join([f"Without a pair, {_name(one)}:", "", *(f"- {line}" for line in _first(one))]))
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _first(one: Comparison) -> list[str]:
+    more = len(one.left_out) - LISTED
+    return [*one.left_out[:LISTED], *([f"… and {more:,} more, in comparison.json"] if more > 0 else [])]
+
+
+def show(results: Results, console: Console) -> None:
+    """The same on a terminal."""
+    for table in tables(results):
+        warnings = "\n".join(f"Warning: {line}." for line in results.warnings)
+        shown = Shown(title=escape(table.title), caption=escape(warnings) or None, title_justify="left")
+        for place, name in enumerate(table.header):
+            shown.add_column(escape(name), overflow="fold", no_wrap=False, ratio=None if place else 2)
+        for row in table.rows:
+            shown.add_row(*map(escape, row))
+        console.print(shown)
+    if results.no_ratings:
+        console.print(escape(f"No ratings: {results.no_ratings}."))
+    for one in results.comparisons:
+        for line in _first(one) if one.left_out else ():
+            console.print(escape(f"without a pair, {line}"))
