@@ -15,8 +15,9 @@ demo: .venv/core
 loop: .venv/tune
 	MATRIX_ALIGN="$(BIN)/matrix-align" sh runs/demo.sh
 
+# Two workers, each with whole files: more would start more models than a small machine holds.
 test: .venv/dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

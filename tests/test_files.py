@@ -47,7 +47,7 @@ def test_encodings_and_line_ends(tmp_path: Path, name: str, end: str, encoding: 
     content = TEXTS[name].replace("\n", end).encode(encoding)
     (tmp_path / name).write_bytes(content)
     assert found(tmp_path / name) == ["Où est-ce ?", "Two?"]
-    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
     assert found(tmp_path / f"{name}.gz") == ["Où est-ce ?", "Two?"]
 
 
@@ -60,7 +60,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2
         *((f"a{suffix}", POINTER, "git lfs pull") for suffix in FORMATS),
         ("a.csv.gz", POINTER, "git lfs pull"),
         ("a.csv", b"PK\x03\x04and so on", "ZIP archive"),
-        ("a.csv", gzip.compress(b"question\nOne?\n"), "should end in .gz"),
+        ("a.csv", gzip.compress(b"question\nOne?\n", mtime=0), "should end in .gz"),
         ("a.jsonl", b"PAR1and so on", "should end in .parquet"),
         ("a.jsonl", b"<!DOCTYPE html><html>", "HTML"),
         ("a.txt", "One?\nTwo?\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
@@ -204,7 +204,11 @@ def test_a_chat_log_alone_in_a_json_file(tmp_path: Path) -> None:
         ("a.jsonl", "", "there is no row"),
         ("a.json", "[]", "there is no row"),
         ("a.csv", "How do I plant a tree?\n", "there is no row after the first line, which names the columns"),
-        ("a.csv.gz", gzip.compress(b"question\n"), "there is no row after the first line, which names the columns"),
+        (
+            "a.csv.gz",
+            gzip.compress(b"question\n", mtime=0),
+            "there is no row after the first line, which names the columns",
+        ),
     ],
 )
 def test_a_file_without_a_row_is_reported(tmp_path: Path, name: str, content: str | bytes, reason: str) -> None:
