@@ -130,7 +130,7 @@ class Call(Frozen):
 
     `who` is empty and `step` is 0 if the method has no roles or steps. `key` finds the call in the record; it is None
     if the call was not recorded. `recorded` is True if the reply came from the record. `examples` is the number of
-    messages after the first that were examples of ours and no part of the task; a revision's are not counted.
+    messages after the first that were examples or hints of ours and no part of the task; an answer's are not counted.
     """
 
     kind: str
@@ -147,9 +147,9 @@ class Call(Frozen):
 class Draft(Frozen):
     """What a method has made of a question so far. Parts that are not there yet are None or empty.
 
-    `initial` is the model's own answer, if the method starts from one. `text` is the method's answer. `ending` says in
-    the method's words how it ended. `scene` is matrix's: a `simulation.types.Scene`, or its JSON if the answer was read
-    from a record.
+    `text` is the method's answer. `initial` is an answer that it is preferred to: the model's own first one if the
+    method starts from it, the worse one if the method makes pairs. `ending` says in the method's words how it ended.
+    `scene` is matrix's: a `simulation.types.Scene`, or its JSON if the answer was read from a record.
     """
 
     initial: str | None = None

@@ -115,7 +115,7 @@ def test_mix_counts_pairs(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
         "rows": 4,
         "helpful": 2,
         "harmful": 2,
-        "left_out": {"the revised response is the initial one": 1, "harmful, more than --mix takes": 2},
+        "left_out": {"nothing to reject: both answers are the same": 1, "harmful, more than --mix takes": 2},
     }
 
 

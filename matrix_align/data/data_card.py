@@ -16,7 +16,7 @@ from .benchmarks import licence
 TAG = "matrix-align"  # marks a card as ours
 USES = {
     "sft": "`messages`, for supervised fine-tuning (TRL's SFTTrainer takes it as it is).",
-    "dpo": "`prompt`, `chosen` (the revised response), `rejected` (the initial one); TRL's DPOTrainer takes them.",
+    "dpo": "`prompt`, `chosen` (the method's answer), `rejected` (a worse one); TRL's DPOTrainer takes them.",
     "sharegpt": "`conversations` of `from` and `value` (Axolotl).",
     "fastchat": "`conversations` of `from` and `value` and an `id` (FastChat).",
     "scenes": "a whole scene: both responses, and as JSON in `answer` the roles, events, rulings, critique and calls.",
@@ -59,13 +59,13 @@ def data_card(
 
     splits = [{"split": split, "path": path.name} for split, path in files.items() if counts[split].rows]
     about = DatasetCardData(
-        tags=[TAG, "self-alignment", "social-simulation"],
+        tags=[TAG, "self-alignment", *(["social-simulation"] if run.setup.method.name == "matrix" else [])],
         configs=[{"config_name": "default", "data_files": splits}],
     )
     described = run.described(run.folder)
     sources = sorted({source for count in counts.values() for source in count.sources})
     lines = [f"# {files['train'].stem}", ""]
-    lines += [f"Made by matrix-align (MATRIX, arXiv 2402.05699). Each row holds {USES[format]}", ""]
+    lines += [f"Made by matrix-align with its method {run.setup.method.name}. Each row holds {USES[format]}", ""]
     lines += ["| split | rows | by kind | characters an answer (median, longest) | refusals |", "|---|---|---|---|---|"]
     for split, count in counts.items():
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(count.kinds.items())) or "none"

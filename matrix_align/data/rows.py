@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..generate.run import Run
+from ..simulation.passages import whole_sentences
 from ..types import Answer, Cut, Message
 
 FASTCHAT = "fastchat"  # ShareGPT for FastChat's trainer: one JSON list, without system turns
-ANSWERS = ("initial", "answer", "revision")  # the kinds of calls whose reply is an answer to the question
+# Kinds of calls that make no row of their own. An answer belongs to the prompt that led to it, which no user writes. Of
+# two judgements in either order that disagree, one is wrong.
+ANSWERS = ("initial", "answer", "revision", "segment")
+JUDGEMENTS = ("judgement",)
 SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 Json = dict[str, Any]
@@ -51,7 +54,7 @@ class TrainingRow:
 
 
 def training_rows(run: Run, format: str, simulation: bool, limit: Limit | None = None) -> Iterator[TrainingRow]:
-    """The rows of every finished answer, in order. With `simulation`, also the rows of its calls.
+    """The rows of every finished answer, in order. With `simulation`, also the rows of its calls (see `_calls`).
 
     A row longer than the limit is left out, so that a tuning learns from every row that is written.
     """
@@ -66,7 +69,7 @@ def training_rows(run: Run, format: str, simulation: bool, limit: Limit | None =
 
 
 def _row_of(answer: Answer, category: str, source: str, format: str, limit: Limit | None) -> TrainingRow:
-    """The row of an answer. It may be one that is left out."""
+    """The row of an answer. It may be one that is left out. Of a pair, `text` is chosen and `initial` is rejected."""
     kind, asked, cut = category or "uncategorised", _question_id(answer), bool(answer.text_cut)
     assert answer.text is not None, "a finished answer has a text"
 
@@ -90,10 +93,12 @@ def _row_of(answer: Answer, category: str, source: str, format: str, limit: Limi
     if format != "dpo":
         chat = _chat(messages, text, format)
         return row(_conversation(chat, format), chat)
+    if answer.initial is None:
+        return no_row("the method makes no pairs")
     if not initial:
-        return no_row("no whole initial response")
+        return no_row("no whole sentence in the answer to reject")
     if initial == text:
-        return no_row("the revised response is the initial one")
+        return no_row("nothing to reject: both answers are the same")
     pair = {"prompt": prompt, "chosen": [_turn(text)], "rejected": [_turn(initial)]}
     return row(pair, [*prompt, _turn(text)], [*prompt, _turn(initial)])
 
@@ -121,19 +126,13 @@ def _usable(text: str, cut: Cut) -> str:
     return whole_sentences(text) if cut else text.strip()
 
 
-def whole_sentences(text: str) -> str:
-    """A text that was cut off, up to the end of its last whole sentence or line. Empty if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
-    return text[: ends[-1]].strip() if ends else ""
-
-
 def _calls(run: Run, answer: Answer) -> Iterator[tuple[list[Message], str]]:
-    """The calls that led to the answer, as messages and reply. Leaves out those that are answers themselves.
+    """The calls that led to the answer, as messages and reply: what the model thought, found and foresaw.
 
-    The examples in a call are left out too: a tuned model should not need them.
+    Answers and judgements are left out. So are the examples and hints in a call: a tuned model should not need them.
     """
     for call in answer.calls:
-        if call.kind in ANSWERS or call.cut or not call.key:
+        if call.kind in ANSWERS + JUDGEMENTS or call.cut or not call.key:
             continue
         for request, text in run.store.select("SELECT request, text FROM calls WHERE key = ?", call.key):
             first, *rest = json.loads(request)["messages"]

@@ -7,12 +7,20 @@ no HTTP, record or file.
 from ..simulation.prompts import PROMPTS as SCENE
 from ..simulation.types import Settings
 from . import (
+    best_of_n,
+    context_distillation,
     critique_revise,
+    debate,
     deliberate,
     foresee,
     guided,
     intention,
+    mistake_analysis,
+    outcome_preference,
     principles,
+    rain,
+    rlcd,
+    role_answer,
     safe_prompt,
     self_refine,
     think_first,
@@ -41,6 +49,24 @@ METHODS = {
             critique_revise.critique_revise,
             critique_revise.CritiqueReviseSettings,
             (critique_revise.PROMPTS,),
+        ),
+        Method("best_of_n", best_of_n.best_of_n, best_of_n.BestOfNSettings, (best_of_n.PROMPTS,)),
+        Method("debate", debate.debate, debate.DebateSettings, (debate.PROMPTS,)),
+        Method("role_answer", role_answer.role_answer, role_answer.RoleAnswerSettings, (role_answer.PROMPTS,)),
+        Method("rain", rain.rain, rain.RainSettings, (rain.PROMPTS,)),
+        Method(
+            "context_distillation",
+            context_distillation.context_distillation,
+            context_distillation.ContextDistillationSettings,
+            (context_distillation.PROMPTS,),
+        ),
+        Method("rlcd", rlcd.rlcd, NoSettings, (rlcd.PROMPTS,)),
+        Method("mistake_analysis", mistake_analysis.mistake_analysis, NoSettings, (mistake_analysis.PROMPTS,)),
+        Method(
+            "outcome_preference",
+            outcome_preference.outcome_preference,
+            outcome_preference.OutcomePreferenceSettings,
+            (outcome_preference.PROMPTS,),
         ),
     )
 }

@@ -27,6 +27,12 @@ def numbered(text: str) -> str:
     return "\n".join(f"({number}) {passage}" for number, passage in enumerate(passages(text), start=1))
 
 
+def whole_sentences(text: str) -> str:
+    """A text that was cut off, up to the end of its last whole sentence or line. Empty if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
+    return text[: ends[-1]].strip() if ends else ""
+
+
 def _sentences(line: str) -> list[str]:
     """The sentences of one line, the short ones together with what follows."""
     ends = [0]
