@@ -1,37 +1,28 @@
 """The model behind an OpenAI-compatible server.
 
-Owns when an unusable reply is asked for again, and what the endpoint asks a server when it opens. Knows no HTTP
-(http.py) and no request format (dialect.py). Knows nothing of scenes or the store.
+Owns what the endpoint asks a server, when it opens and for a completion. Knows no HTTP (http.py), no request format
+(dialect.py), and not when a reply is asked for again (asker.py). Knows nothing of scenes or the store.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Self, TypeVar
-
-from pydantic import BaseModel
+from typing import Any, Self
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
-from ..types import Message, Sampling, Usage, clean, shorten
+from ..types import Sampling, Usage, shorten
+from .asker import Asker
 from .completion import Completion, completion_of
-from .dialect import Chat, Dialect, log
+from .dialect import Chat, log
 from .http import Connection
 from .identity import digest_of, entries, known_by
-from .model import Reply
-from .structured import Wanted, is_text, parse
+from .structured import Wanted
 
-T = TypeVar("T", bound="str | BaseModel")
-
-REPLIES = 3  # most attempts at one reply, the first included
-ROOM = 4  # factor by which the token limit grows after a reply that was too long for it
 LIST = 30.0  # seconds a server may take to list its models; no model runs for that
 LONG = 4000  # characters; only for longer prompts is the token count compared with the length
 CHARACTERS = 12  # most characters a token stands for; real tokens stand for about 4, fewer outside English
 
 
-class Endpoint:
+class Endpoint(Asker):
     """A model served at an OpenAI-compatible URL (vLLM, SGLang, llama.cpp, Ollama, OpenAI, …).
 
     Use as an async context manager. `model` may be left out if the server serves only one. `digest` identifies the
@@ -55,15 +46,11 @@ class Endpoint:
         read: float = 600.0,
     ) -> None:
         self._http = Connection(url, key, attempts=attempts, connect=connect, read=read)
-        self.name = clean(model or "")  # a command line can hold characters that JSON can't
-        self.digest = clean(digest or "")
+        super().__init__(model or "", digest or "", self._http.url)
         self.source = ""  # where weights that are served here were fetched
         self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
         self._told_digest = digest is not None
         self._checked_at = 0  # the connection's count of breaks when the weights were last checked
-        self._dialect = Dialect(self._http.url)
-        # The factor by which this model needs a higher token limit: for a typed reply (False), for a text (True)
-        self._roomier = {False: 1, True: 1}
         self._cut_prompts = False  # the warning was given
 
     @property
@@ -87,61 +74,6 @@ class Endpoint:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.__aexit__()
-
-    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
-        """One reply of the type `reply`, after at most REPLIES attempts.
-
-        A reply that was cut off is asked for again with a higher token limit. So is an answer whose reasoning used the
-        tokens up. Any other unusable reply is sent back to the model with the fault.
-        """
-        asked = chat = [{"role": message.role, "content": message.content} for message in messages]
-        began, usage = time.monotonic(), Usage()
-        room = sampling.max_tokens * self._roomier[is_text(reply)]
-        fault, text, short = "", "", None
-        for turn in range(REPLIES):
-            try:
-                completion = await self._complete(chat, reply, sampling, room, turn)
-            except ModelError as error:
-                mendable = isinstance(error, ContextOverflow) or (isinstance(error, Refused) and error.mendable)
-                if not mendable or (room == sampling.max_tokens and chat is asked):
-                    error.usage = usage
-                    raise
-                if turn:  # only the higher limit, or the correction, did not fit
-                    break
-                room = sampling.max_tokens  # the higher limit fitted other prompts, not this one
-                continue
-            usage = usage + completion.usage if turn else completion.usage
-            text = completion.text or completion.reasoning
-            try:
-                value, written = _value(completion, reply)
-            except ValueError as error:
-                fault = f"cut off after {room} tokens: {error}" if completion.ended == "length" else str(error)
-                if completion.ended == "length" and (not is_text(reply) or not completion.answered):
-                    room *= ROOM
-                elif completion.ended != "filter":  # only the newest bad reply, to keep the prompt short
-                    chat = [
-                        *asked,
-                        {"role": "assistant", "content": shorten(completion.text, 2000) or "(nothing)"},
-                        {"role": "user", "content": f"That can't be used: {shorten(fault, 400)}. Reply again, whole."},
-                    ]
-                continue
-            reasoning = completion.reasoning if written is completion.text else ""
-            answer = Reply(value, written, reasoning, _timed(usage, began), cut=completion.cut)
-            if completion.ended == "length" and reasoning and is_text(reply):
-                short, room = answer, room * ROOM
-                continue
-            if room > sampling.max_tokens:  # a model that reasons at length does so every time
-                self._roomier[is_text(reply)] = min(room // sampling.max_tokens, ROOM)
-            return answer
-        if short:
-            return replace(short, usage=_timed(usage, began))
-        bad = BadReply(
-            f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or use a larger model; "
-            f"the last fault: {shorten(fault, 300)}",
-            text,
-        )
-        bad.usage = _timed(usage, began)
-        raise bad
 
     async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
         """The server's completion of one chat. Gives up, one by one, the parts of the request it does not accept."""
@@ -252,21 +184,3 @@ def _has_no_list(error: ModelError) -> bool:
     if isinstance(error, Overloaded):
         return error.status in (500, 501)
     return not isinstance(error, Unreachable) or error.how == "no JSON"
-
-
-def _value(completion: Completion, reply: Wanted[T]) -> tuple[T, str]:
-    """The value of a completion, and the text it was made from. Raises ValueError if it is unusable."""
-    text = completion.text
-    if completion.stray:
-        raise ValueError(f"the reply holds {completion.stray}, so it is not clear which part is the answer")
-    if completion.ended == "filter" and not (text and is_text(reply)):
-        raise ValueError("the server's content filter has ended the reply")
-    if not text and not is_text(reply) and completion.reasoning.startswith("{"):
-        text = completion.reasoning  # some servers mistake a whole JSON reply for reasoning
-    elif not text and completion.ended != "stop":  # an empty reply counts only if the model chose to stop
-        raise ValueError("the reply is empty")
-    return parse(text, reply), text
-
-
-def _timed(usage: Usage, began: float) -> Usage:
-    return usage.model_copy(update={"seconds": time.monotonic() - began})

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from ..errors import ContextOverflow, ModelError
 from ..store import Store
 from ..types import Message, Sampling, clean
-from .endpoint import REPLIES
+from .asker import REPLIES
 from .model import Model, Reply
 from .schema import schema_of
 from .structured import Wanted, Within, class_of, is_text, parse
