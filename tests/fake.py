@@ -101,9 +101,15 @@ def completion(
 ) -> web.Response:
     """A chat completion with the text or object `said`; an object is sent as JSON. `choice` adds to its choice."""
     content = said if isinstance(said, str) else json.dumps(said)
-    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": 10,
+        "total_tokens": prompt_tokens + 10,
+    }
+    usage |= {"prompt_tokens_details": {"cached_tokens": 40}}
     whole = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
-    return web.json_response({"object": "chat.completion", "choices": [whole | (choice or {})], "usage": usage})
+    body = {"id": "chat-1", "object": "chat.completion", "created": 1, "model": "fake-model", "usage": usage}
+    return web.json_response(body | {"choices": [whole | (choice or {})]})
 
 
 def error(status: int, words: str, **headers: str) -> web.Response:

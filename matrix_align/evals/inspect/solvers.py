@@ -1,0 +1,152 @@
+"""The methods as solvers of Inspect AI: `matrix_align/matrix`, `matrix_align/vanilla`, and so on.
+
+A solver's arguments are the settings of its method. Temperature, length and seed are Inspect's own options. The solver
+answers the last message of the sample's conversation. Owns how a conversation becomes a `Question`, and where the
+answer is left: the text is the sample's output, the account is in its metadata, and the whole answer is in its store.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from inspect_ai.model import GenerateConfig, ModelOutput, ModelUsage, get_model
+from inspect_ai.model._generate_config import active_generate_config
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from pydantic import ValidationError
+
+from ...errors import InputError
+from ...methods import METHODS, Method, Setup
+from ...types import Answer, Message, Question, Sampling
+from .model import adapter
+
+KEPT = "matrix_align"  # where a sample's metadata has the account, and its store the answer
+ROLES = ("system", "user", "assistant")
+SEED = 2**31  # seeds are below
+
+
+def _solver_of(method: Method) -> Callable[..., Solver]:
+    """The method as a registered solver, whose parameters are the method's settings."""
+
+    def made(**settings: Any) -> Solver:
+        given = _settings(method, settings)
+
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            if state.tools:
+                raise InputError(f"{KEPT}/{method.name} answers without tools; take a task, or a chain, that has none")
+            model = get_model()
+            config = model.config.merge(active_generate_config())
+            question = question_of(state, config.system_message)
+            setup = Setup(method, given, _sampling(config, state.epoch))
+            answer: Answer | None = None
+            try:
+                async for answer in setup.answer(question, adapter(model)):
+                    pass
+            finally:
+                if answer:
+                    _keep(state, answer)
+            assert answer and answer.text is not None, "a method that raises nothing has answered"
+            state.output = _output(answer)
+            state.messages.append(state.output.message)
+            return state
+
+        return solve
+
+    fields = method.settings.model_fields.items()
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields}
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_plain(default))
+        for name, default in defaults.items()
+    ]
+    made.__signature__ = inspect.Signature(parameters, return_annotation=Solver)  # type: ignore[attr-defined]
+    made.__name__ = made.__qualname__ = method.name
+    made.__doc__ = method.drafts.__doc__ or f"Answers by the method {method.name}."
+    registered: Callable[..., Solver] = solver(method.name)(made)
+    return registered
+
+
+def question_of(state: TaskState, system_message: str | None = None) -> Question:
+    """The sample's conversation as a question: its last message, the turns before, and all system messages as one.
+
+    `system_message` is Inspect's option of that name. Raises InputError for a conversation that no method can answer.
+    """
+    turns: list[Message] = []
+    system = [system_message] if system_message else []
+    for message in state.messages:
+        blocks = [] if isinstance(message.content, str) else message.content
+        if message.role not in ROLES or any(block.type not in ("text", "reasoning") for block in blocks):
+            raise InputError(f"the methods answer chats of text alone; sample {state.sample_id} has other messages")
+        if message.role == "system":
+            system.append(message.text)
+        else:
+            turns.append(Message(role=message.role, content=message.text))
+    if not turns or turns[-1].role != "user":
+        raise InputError(f"a method answers a user's message, and sample {state.sample_id} does not end in one")
+    *history, last = turns
+    try:
+        return Question(text=last.content, history=tuple(history), system="\n\n".join(system) or None)
+    except ValidationError as error:
+        raise InputError(f"sample {state.sample_id}: {error.errors()[0]['msg']}") from None
+
+
+def account(answer: Answer) -> dict[str, Any]:
+    """What an answer cost and how it ended, for a sample's metadata."""
+    usage = answer.usage
+    return {
+        "id": answer.id,
+        "method": answer.method,
+        "settings": answer.settings,
+        "state": answer.state,
+        "calls": len(answer.calls),
+        "depth": answer.depth,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "requests": usage.requests,
+    }
+
+
+def _keep(state: TaskState, answer: Answer) -> None:
+    state.metadata = {**state.metadata, KEPT: account(answer)}
+    state.store.set(KEPT, answer.model_dump(mode="json"))
+
+
+def _output(answer: Answer) -> ModelOutput:
+    stop = {"": "stop", "length": "max_tokens", "filter": "content_filter"}[answer.text_cut]
+    output = ModelOutput.from_content(answer.model, answer.text or "", stop_reason=stop)
+    used = answer.usage
+    output.usage = ModelUsage(
+        input_tokens=used.prompt_tokens - used.cached_tokens,
+        input_tokens_cache_read=used.cached_tokens,
+        output_tokens=used.completion_tokens,
+        total_tokens=used.prompt_tokens + used.completion_tokens,
+    )
+    return output
+
+
+def _settings(method: Method, given: dict[str, Any]) -> Any:
+    names = list(method.settings.model_fields)
+    if unknown := next((name for name in given if name not in names), None):
+        there = f"it has {', '.join(names)}" if names else "it has none"
+        raise InputError(f"{KEPT}/{method.name} has no setting {unknown!r}; {there}")
+    try:
+        return method.settings.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise InputError(f"{KEPT}/{method.name}: {name} = {fault['input']!r}: {fault['msg']}") from None
+
+
+def _sampling(config: GenerateConfig, epoch: int) -> Sampling:
+    """Inspect's options, and our defaults where they are not given. Each epoch has a seed of its own."""
+    given = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+    seed = ((config.seed or 0) + epoch - 1) % SEED
+    return Sampling(seed=seed, **{name: value for name, value in given.items() if value is not None})
+
+
+def _plain(value: Any) -> Any:
+    """A default as a log can show it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+SOLVERS = {name: _solver_of(method) for name, method in METHODS.items()}
