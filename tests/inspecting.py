@@ -14,6 +14,7 @@ from matrix_align.llm.schema import Schema
 from .fake import FakeServer, fill
 
 inspect_ai = pytest.importorskip("inspect_ai")
+pytest.importorskip("openai")
 
 # Inspect AI's own warnings: it calls its libraries by old names, and leaves streams to the garbage collector.
 QUIET = [
@@ -23,16 +24,25 @@ QUIET = [
 IN_WORDS = "and nothing else:\n"
 
 
-def evaluated(server: FakeServer, folder: Path, samples: list[Any], solver: Any, **options: Any) -> Any:
+def fake_model(server: FakeServer) -> Any:
+    """The fake endpoint's model, as Inspect's."""
+    name = "openai-api/local/fake-model"
+    return inspect_ai.model.get_model(name, base_url=server.url, api_key="none", memoize=False)
+
+
+def evaluate(server: FakeServer, folder: Path, task: Any, **options: Any) -> Any:
     """The log of one evaluation of the fake model."""
-    model = inspect_ai.model.get_model(
-        "openai-api/local/fake-model", base_url=server.url, api_key="none", memoize=False
-    )
-    task = inspect_ai.Task(dataset=samples, solver=solver, name="asked", scorer=options.pop("scorer", None))
     given: dict[str, Any] = {"max_retries": 0, "fail_on_error": False, **options}
-    (log,) = inspect_ai.eval(task, model=model, display="none", log_dir=str(folder / "logs"), **given)
+    logs = str(folder / "logs")
+    (log,) = inspect_ai.eval(task, model=fake_model(server), display="none", log_dir=logs, **given)
     gc.collect()  # what it has left open would warn in another test
     return log
+
+
+def evaluated(server: FakeServer, folder: Path, samples: list[Any], solver: Any, **options: Any) -> Any:
+    """The log of samples answered by `solver`."""
+    task = inspect_ai.Task(dataset=samples, solver=solver, name="asked", scorer=options.pop("scorer", None))
+    return evaluate(server, folder, task, **options)
 
 
 def calls_in(sample: Any) -> list[Any]:

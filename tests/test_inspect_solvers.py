@@ -7,15 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from matrix_align import METHODS, Answer, Scene
-from matrix_align.errors import InputError
-
-from .fake import FakeServer, completion, error
-from .inspecting import QUIET, calls_in, evaluated, in_words, inspect_ai
-
-pytest.importorskip("openai")
-
 from inspect_ai.dataset import Sample
 from inspect_ai.model import (
     ChatMessageAssistant,
@@ -26,7 +17,12 @@ from inspect_ai.model import (
 from inspect_ai.scorer import includes
 from inspect_ai.solver import system_message
 
+from matrix_align import METHODS, Answer, Scene
+from matrix_align.errors import InputError
 from matrix_align.evals.inspect.entry import SOLVERS
+
+from .fake import FakeServer, completion, error
+from .inspecting import QUIET, calls_in, evaluated, in_words, inspect_ai
 
 pytestmark = QUIET
 SMALL = {"roles": 2, "steps": 1}

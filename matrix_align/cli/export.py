@@ -1,4 +1,4 @@
-"""export: a run as training data."""
+"""export: a run as training data or as a log of Inspect AI, and a comparison as a file of scores."""
 
 import json
 from enum import StrEnum
@@ -20,15 +20,27 @@ class Format(StrEnum):
     dpo = "dpo"
     sharegpt = "sharegpt"
     scenes = "scenes"
+    inspect = "inspect"
+    ratings = "ratings"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that `generate` made.", **FOLDER)],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run that `generate` made; for ratings, of a comparison.", **FOLDER)
+    ],
     out: Annotated[
-        Path, typer.Option(help="File to write: .jsonl, .parquet, or .json for sharegpt. The data card goes beside it.")
+        Path,
+        typer.Option(
+            help="File to write: .jsonl or .parquet, with the data card beside it; .json for sharegpt; .eval or .json "
+            "for inspect."
+        ),
     ] = ...,  # type: ignore[assignment]
     format: Annotated[
-        Format, typer.Option(help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes.")
+        Format,
+        typer.Option(
+            help="sft: messages; dpo: prompt, chosen, rejected; sharegpt: conversations; scenes; inspect: a log of "
+            "Inspect AI; ratings: outcomes for its precomputed_scores."
+        ),
     ] = Format.sft,
     mix: Annotated[
         str,
@@ -47,11 +59,16 @@ def export(
     push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Also publish the folder of OUT on the hub.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write the answers of a RUN as training data, with a data card that `datasets` reads."""
+    """Write the answers of a RUN as training data, with a data card that `datasets` reads, or as a log."""
     from ..data.export import export as write
     from ..generate.run import Run
 
     shares = shares_of(mix)
+    if format in (Format.inspect, Format.ratings):
+        if mix or test or max_length or base or push:
+            raise InputError(f"--format {format} takes --out alone; the other options are for training data")
+        _report({format.value: _for_inspect(run, out, format)}, as_json)
+        return
     if not Run.described(run):
         raise InputError(f"{run} holds no run; `matrix-align generate SOURCE --out {run}` makes one")
     if base and not max_length:
@@ -68,6 +85,29 @@ def export(
 
         files = [out.name, f"{out.stem}-test{out.suffix}"] if test else [out.name]
         publish(out.parent, files, push)
+    _report(counts, as_json)
+    if test and not as_json and not counts["test"].rows:
+        typer.echo(
+            "test: there is one question alone, and it is in the training file; no test file is written", err=True
+        )
+
+
+def _for_inspect(folder: Path, out: Path, format: Format) -> "Count":
+    """Writes what Inspect AI reads: a run as a log, or the outcomes of a comparison."""
+    from ..generate.run import Run
+
+    if format is Format.ratings:
+        from ..evals.inspect.precomputed import export_ratings
+
+        return export_ratings(folder, out)
+    from ..evals.inspect.logs import export_log
+
+    with Run.there(folder) as made:
+        return export_log(made, out)
+
+
+def _report(counts: "dict[str, Count]", as_json: bool) -> None:
+    """Tells what went into each file."""
     if as_json:
         print_json(json.dumps({split: _summary(count) for split, count in sorted(counts.items(), reverse=True)}))
         return
@@ -76,10 +116,6 @@ def export(
         typer.echo(f"{split}: {count.rows:,} rows{f', {kinds}' if kinds else ''}", err=True)
         for why, number in count.left_out.items():
             typer.echo(f"{split}: left out {number:,}: {why}", err=True)
-    if test and not counts["test"].rows:
-        typer.echo(
-            "test: there is one question alone, and it is in the training file; no test file is written", err=True
-        )
 
 
 def _summary(count: "Count") -> dict[str, object]:

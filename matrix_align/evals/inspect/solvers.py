@@ -1,8 +1,8 @@
 """The methods as solvers of Inspect AI: `matrix_align/matrix`, `matrix_align/vanilla`, and so on.
 
 A solver's arguments are the settings of its method. Temperature, length and seed are Inspect's own options. The solver
-answers the last message of the sample's conversation. Owns how a conversation becomes a `Question`, and where the
-answer is left: the text is the sample's output, the account is in its metadata, and the whole answer is in its store.
+answers the last message of the sample's conversation. Owns where the answer is left: the text is the sample's output,
+the account is in its metadata, and the whole answer is in its store.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from inspect_ai.model import GenerateConfig, ModelOutput, ModelUsage, get_model
+from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.model._generate_config import active_generate_config
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from pydantic import ValidationError
 
 from ...errors import InputError
 from ...methods import METHODS, Method, Setup
-from ...types import Answer, Message, Question, Sampling
+from ...types import Answer, Sampling
+from .conversation import KEPT, account, output_of, question_of
 from .model import adapter
 
-KEPT = "matrix_align"  # where a sample's metadata has the account, and its store the answer
-ROLES = ("system", "user", "assistant")
 SEED = 2**31  # seeds are below
 
 
@@ -37,7 +36,7 @@ def _solver_of(method: Method) -> Callable[..., Solver]:
                 raise InputError(f"{KEPT}/{method.name} answers without tools; take a task, or a chain, that has none")
             model = get_model()
             config = model.config.merge(active_generate_config())
-            question = question_of(state, config.system_message)
+            question = question_of(state.messages, state.sample_id, config.system_message)
             setup = Setup(method, given, _sampling(config, state.epoch))
             answer: Answer | None = None
             try:
@@ -47,7 +46,7 @@ def _solver_of(method: Method) -> Callable[..., Solver]:
                 if answer:
                     _keep(state, answer)
             assert answer and answer.text is not None, "a method that raises nothing has answered"
-            state.output = _output(answer)
+            state.output = output_of(answer)
             state.messages.append(state.output.message)
             return state
 
@@ -66,69 +65,20 @@ def _solver_of(method: Method) -> Callable[..., Solver]:
     return registered
 
 
-def question_of(state: TaskState, system_message: str | None = None) -> Question:
-    """The sample's conversation as a question: its last message, the turns before, and all system messages as one.
-
-    `system_message` is Inspect's option of that name. Raises InputError for a conversation that no method can answer.
-    """
-    turns: list[Message] = []
-    system = [system_message] if system_message else []
-    for message in state.messages:
-        blocks = [] if isinstance(message.content, str) else message.content
-        if message.role not in ROLES or any(block.type not in ("text", "reasoning") for block in blocks):
-            raise InputError(f"the methods answer chats of text alone; sample {state.sample_id} has other messages")
-        if message.role == "system":
-            system.append(message.text)
-        else:
-            turns.append(Message(role=message.role, content=message.text))
-    if not turns or turns[-1].role != "user":
-        raise InputError(f"a method answers a user's message, and sample {state.sample_id} does not end in one")
-    *history, last = turns
-    try:
-        return Question(text=last.content, history=tuple(history), system="\n\n".join(system) or None)
-    except ValidationError as error:
-        raise InputError(f"sample {state.sample_id}: {error.errors()[0]['msg']}") from None
-
-
-def account(answer: Answer) -> dict[str, Any]:
-    """What an answer cost and how it ended, for a sample's metadata."""
-    usage = answer.usage
-    return {
-        "id": answer.id,
-        "method": answer.method,
-        "settings": answer.settings,
-        "state": answer.state,
-        "calls": len(answer.calls),
-        "depth": answer.depth,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "requests": usage.requests,
-    }
-
-
 def _keep(state: TaskState, answer: Answer) -> None:
     state.metadata = {**state.metadata, KEPT: account(answer)}
     state.store.set(KEPT, answer.model_dump(mode="json"))
 
 
-def _output(answer: Answer) -> ModelOutput:
-    stop = {"": "stop", "length": "max_tokens", "filter": "content_filter"}[answer.text_cut]
-    output = ModelOutput.from_content(answer.model, answer.text or "", stop_reason=stop)
-    used = answer.usage
-    output.usage = ModelUsage(
-        input_tokens=used.prompt_tokens - used.cached_tokens,
-        input_tokens_cache_read=used.cached_tokens,
-        output_tokens=used.completion_tokens,
-        total_tokens=used.prompt_tokens + used.completion_tokens,
-    )
-    return output
-
-
 def _settings(method: Method, given: dict[str, Any]) -> Any:
+    """The settings. One text where a list is wanted is a list of one, since `-S without=gate` gives a text."""
     names = list(method.settings.model_fields)
     if unknown := next((name for name in given if name not in names), None):
         there = f"it has {', '.join(names)}" if names else "it has none"
         raise InputError(f"{KEPT}/{method.name} has no setting {unknown!r}; {there}")
+    fields = method.settings.model_fields
+    lists = {name for name in given if isinstance(fields[name].get_default(call_default_factory=True), tuple)}
+    given = {name: [value] if name in lists and isinstance(value, str) else value for name, value in given.items()}
     try:
         return method.settings.model_validate(given)
     except ValidationError as error:
