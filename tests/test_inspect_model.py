@@ -21,7 +21,7 @@ SAMPLING = Sampling(max_tokens=50)
 
 class Seed(FromModel):
     colour: Literal["brown", "white"]
-    name: Line
+    place: Line
 
 
 class Fruit(FromModel):
@@ -30,7 +30,7 @@ class Fruit(FromModel):
     seeds: tuple[Seed, ...]
 
 
-FIG = '{"kind": "fruit", "name": "fig", "seeds": [{"colour": "white", "name": "a"}]}'
+FIG = '{"kind": "fruit", "name": "fig", "seeds": [{"colour": "white", "place": "core"}]}'
 
 
 def replying(*outputs: Any) -> tuple[InspectModel, list[Any]]:
@@ -93,6 +93,6 @@ async def test_failures() -> None:
     model, _ = replying(*[output("A fig.")] * 3)
     with pytest.raises(BadReply, match="no whole JSON object"):
         await model.ask(ASKED, Fruit, SAMPLING)
-    model, _ = replying(*[ModelOutput(model="mockllm/model")] * 3)
+    model, _ = replying(*[ModelOutput(model="mockllm/model", usage=ModelUsage())] * 3)
     with pytest.raises(BadReply, match="empty"):
         await model.ask(ASKED, str, SAMPLING)

@@ -28,8 +28,9 @@ def question_of(
     turns: list[Message] = []
     system = [system_message] if system_message else []
     if isinstance(messages, str):
-        turns, messages = [Message(role="user", content=messages)], []
-    for message in messages:
+        turns.append(Message(role="user", content=messages))
+    chat: Sequence[ChatMessage] = [] if isinstance(messages, str) else messages
+    for message in chat:
         blocks = [] if isinstance(message.content, str) else message.content
         if message.role not in ROLES or any(block.type not in ("text", "reasoning") for block in blocks):
             raise InputError(f"the methods answer chats of text alone; sample {sample} has other messages")
