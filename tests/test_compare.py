@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from matrix_align.errors import Unreachable
+from matrix_align.errors import StoreError, Unreachable
 from matrix_align.evals.pairwise.judge import DOWN, Judging
 from matrix_align.evals.pairwise.prompts import PROMPTS
 from matrix_align.llm.model import Scripted
@@ -165,6 +165,7 @@ def test_unreadable_verdicts_are_missing_and_never_ties(
     (only,) = compared(tmp_path / "out")["comparisons"]
     assert only["counts"]["missing"] == 2 and only["wins"]["n"] == 0 and summed(only["counts"]) == 6
     assert only["faults"] == {"no readable verdict": 2}
+    assert "| new against old | 6 | 0 | 2 | 4 | 2 no readable verdict |" in (tmp_path / "out/comparison.md").read_text()
     first = [body for body in server.requests if ANSWERS.search(str(body["messages"][0]["content"]))]
     assert len({(body["seed"], body["temperature"]) for body in first}) >= 3
     server.on["Verdict"] = on_pairs(good_wins)
@@ -194,6 +195,12 @@ def test_judge_that_goes_down_is_asked_no_more(cli: Cli, server: FakeServer, mad
     assert cli(*command).returncode == 0
     (only,) = compared(tmp_path / "out")["comparisons"]
     assert only["counts"]["judged"] == 30 == only["wins"]["wins"] and spent == -1000 + 40
+
+
+async def test_record_that_cant_be_written_ends_it() -> None:
+    judge = Scripted(StoreError("the disk is full"), name="judge")
+    with pytest.raises(StoreError, match="disk is full"):
+        await Judging(judge).judged(two(["new"], ["old"]).pairs)
 
 
 async def test_server_is_given_up_after_some_calls_in_a_row() -> None:

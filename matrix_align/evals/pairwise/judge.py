@@ -43,8 +43,11 @@ class Judging:
             done()
             return Judged(pair=pair, judgements=said)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(pair)) for pair in pairs]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(pair)) for pair in pairs]
+        except BaseExceptionGroup as several:  # the record can't be written, for example
+            raise several.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _said(self, pair: Pair, as_a: Side) -> Judgement:

@@ -69,7 +69,7 @@ def _p(p: float) -> str:
 
 
 def _trust(results: Results) -> Table:
-    header = ("", "position bias", "orders agree", "kappa", "effect of length, log-odds", "median words", "longer")
+    header = ("", "position bias", "orders agree", "kappa", "effect of length, log-odds", "median words", "is longer")
     raters = any(one.raters for one in results.comparisons)
     rows = []
     for one in results.comparisons:
@@ -90,31 +90,24 @@ def _trust(results: Results) -> Table:
 
 
 def _counted(results: Results) -> Table:
-    header = (
-        "",
-        "questions",
-        "judged",
-        "identical",
-        "missing",
-        "in one run only",
-        "failed",
-        "not answered yet",
-        "empty",
-    )
+    """Where every question went, without the columns that are 0 everywhere."""
+    names = {
+        "identical": "identical texts",
+        "missing": "no verdict",
+        "only_in_one": "in one run only",
+        "failed": "failed",
+        "not_answered": "not answered yet",
+        "empty": "empty",
+    }
+    every = [one.counts.model_dump() for one in results.comparisons]
+    shown = {field: name for field, name in names.items() if any(counts[field] for counts in every)}
+    faults = any(one.faults for one in results.comparisons)
     rows = []
-    for one in results.comparisons:
-        counts = one.counts
-        why = ", ".join(f"{number} {fault}" for fault, number in one.faults.items())
-        rows.append(
-            (
-                _name(one),
-                f"{counts.questions}",
-                f"{counts.judged}",
-                f"{counts.identical}",
-                f"{counts.missing}" + (f" (verdicts: {why})" if why else ""),
-                *(f"{count}" for count in (counts.only_in_one, counts.failed, counts.not_answered, counts.empty)),
-            )
-        )
+    for one, counts in zip(results.comparisons, every, strict=True):
+        row = (_name(one), *(f"{counts[field]:,}" for field in ("questions", "judged", *shown)))
+        why = ", ".join(f"{number:,} {fault}" for fault, number in one.faults.items())
+        rows.append((*row, why or "-") if faults else row)
+    header = ("", "questions", "judged", *shown.values(), *(("verdicts missing",) if faults else ()))
     return Table("Where the questions went", header, tuple(rows))
 
 
