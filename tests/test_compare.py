@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -11,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from matrix_align.errors import StoreError, Unreachable
+from matrix_align.evals.pairwise.compare import results
 from matrix_align.evals.pairwise.judge import DOWN, Judging
 from matrix_align.evals.pairwise.prompts import PROMPTS
+from matrix_align.evals.pairwise.report import markdown, show, tables
 from matrix_align.llm.model import Scripted
 from matrix_align.store import Store
 
 from .conftest import HANG, complaint, started
 from .conftest import Run as Cli
 from .fake import FakeServer, error, fake_server
-from .pairs import two
+from .pairs import by_number, judged, two
 
 ANSWERS = re.compile(r"<answera>\n(.*)\n</answera>.*<answerb>\n(.*)\n</answerb>", re.S)
 Said = Callable[[str, str], Any]
@@ -195,6 +199,18 @@ def test_judge_that_goes_down_is_asked_no_more(cli: Cli, server: FakeServer, mad
     assert cli(*command).returncode == 0
     (only,) = compared(tmp_path / "out")["comparisons"]
     assert only["counts"]["judged"] == 30 == only["wins"]["wins"] and spent == -1000 + 40
+
+
+def test_terminal_shows_what_the_markdown_has() -> None:
+    couple = two(["1 new", "2 new", "3 [new]"], ["0 old", "5 old", "3 [new]"])
+    warning = "the judge [b]is[/b] the model of new"
+    found = results([(couple, judged(couple.pairs, by_number))], ["judge"], [warning])
+    shown = io.StringIO()
+    show(found, Console(file=shown, width=200))
+    for table in tables(found):
+        assert all(cell in shown.getvalue() for row in (table.header, *table.rows) for cell in row)
+        assert table.title in shown.getvalue()
+    assert shown.getvalue().count(f"Warning: {warning}.") == len(tables(found)) == markdown(found).count(warning)
 
 
 async def test_record_that_cant_be_written_ends_it() -> None:

@@ -13,10 +13,11 @@ from scipy.special import expit
 
 from matrix_align.evals.pairwise.compare import comparison, results
 from matrix_align.evals.pairwise.outcomes import OUTCOMES, outcome
+from matrix_align.evals.pairwise.pairs import pairing
 from matrix_align.evals.pairwise.results import Estimate
 from matrix_align.evals.pairwise.statistics import holm, kappa, means, sign_test
 from matrix_align.evals.pairwise.statistics_models import PRIOR, bradley_terry, fitted, length_controlled
-from matrix_align.evals.pairwise.types import LEVELS, Judged, Judgement, Level
+from matrix_align.evals.pairwise.types import LEVELS, Judged, Judgement, Level, Unanswered
 
 from .pairs import LEVEL_OF, Rule, at_random, by_number, contestant, judged, rated, two
 
@@ -41,19 +42,19 @@ def test_position_bias_is_found_and_so_is_the_true_winner() -> None:
     def likes_a(a: str, b: str) -> Level:
         return "A>B" if drawn.random() < 0.5 else by_number(a, b)
 
-    pairing = two(*numbered(400, better=0.8))
-    found = comparison(pairing, judged(pairing.pairs, likes_a))
+    couple = two(*numbered(400, better=0.8))
+    found = comparison(couple, judged(couple.pairs, likes_a))
     assert holds(found.orders.position, 0.5) and found.orders.position.low > 0.4
     assert holds(found.wins.net, 0.3)  # both orders name the better one in half of the pairs: net 0.6 / 2
     assert found.wins.net.low > 0 and found.wins.p < 1e-6
-    fair = comparison(pairing, judged(pairing.pairs, by_number))
+    fair = comparison(couple, judged(couple.pairs, by_number))
     assert holds(fair.orders.position, 0) and fair.orders.agreement.value == 1 and fair.orders.kappa.value == 1
     assert fair.wins.net.value == pytest.approx(2 * fair.wins.wins / 400 - 1)
 
 
 def test_rater_who_always_says_a_makes_ties_alone() -> None:
-    pairing = two(*numbered(50, better=0.8))
-    found = comparison(pairing, judged(pairing.pairs, lambda a, b: "A>>B"))
+    couple = two(*numbered(50, better=0.8))
+    found = comparison(couple, judged(couple.pairs, lambda a, b: "A>>B"))
     assert (found.wins.wins, found.wins.ties, found.wins.losses) == (0, 50, 0)
     assert found.orders.position.value == 1 and found.orders.position.low > 0.8
     assert found.orders.agreement.value == 0 and found.wins.p == 1
@@ -65,12 +66,12 @@ def test_liking_for_length_is_taken_out(steepness: float) -> None:
     """The candidate's answers are longer in two of three pairs, and no better."""
     drawn = random.Random(2)
     lengths = [(max(10, int(300 + drawn.gauss(60, 150))), 300) for _ in range(400)]
-    pairing = two(*zip(*(("x" * one, "y" * other) for one, other in lengths), strict=True))
+    couple = two(*zip(*(("x" * one, "y" * other) for one, other in lengths), strict=True))
 
     def likes_length(a: str, b: str) -> Level:
         return "A>B" if drawn.random() < expit(steepness * (len(a) - len(b)) / 150) else "B>A"
 
-    found = comparison(pairing, judged(pairing.pairs, likes_length))
+    found = comparison(couple, judged(couple.pairs, likes_length))
     assert found.wins.net.low > 0.1, "raw, the longer ones win"
     assert holds(found.length.net, 0) and abs(found.length.net.value) < found.wins.net.value / 2
     assert found.length.effect.low > 0
@@ -79,12 +80,42 @@ def test_liking_for_length_is_taken_out(steepness: float) -> None:
 def test_a_better_answer_stays_better_where_length_does_not_matter() -> None:
     drawn = random.Random(3)
     new, old = numbered(300, better=0.75)
-    pairing = two(*([text + "." * drawn.randrange(200) for text in texts] for texts in (new, old)))
-    found = comparison(pairing, judged(pairing.pairs, by_number))
+    couple = two(*([text + "." * drawn.randrange(200) for text in texts] for texts in (new, old)))
+    found = comparison(couple, judged(couple.pairs, by_number))
     assert found.length.net.value == pytest.approx(found.wins.net.value, abs=0.05)
     assert holds(found.length.effect, 0) and not found.length.warning
     longer = two([text + "." * 500 for text in new], old)
     assert "can hardly be told apart" in comparison(longer, judged(longer.pairs, by_number)).length.warning
+
+
+@given(st.data())
+@settings(max_examples=25)
+def test_every_question_is_counted_once_whatever_is_missing(data: st.DataObject) -> None:
+    """Verdicts missing in one order or both, equal texts, and questions that one run did not answer."""
+    texts = st.lists(st.sampled_from(["0 x", "1 x", "2 x"]), max_size=6)
+    new, old = contestant("new", data.draw(texts)), contestant("old", data.draw(texts))
+    for run in (new, old):
+        for id in data.draw(st.lists(st.sampled_from(sorted(run.answers)), unique=True)) if run.answers else []:
+            why = data.draw(st.sampled_from(("failed", "not answered yet", "empty")))
+            run.unanswered[id] = Unanswered(question=run.answers.pop(id).question, why=why)
+    asked = {*new.answers, *new.unanswered, *old.answers, *old.unanswered}
+    said = st.one_of(st.none(), st.sampled_from(list(LEVELS)))
+    couple = pairing(new, old)
+    judged_pairs = [
+        Judged(
+            pair=pair,
+            judgements=()
+            if pair.identical
+            else tuple(Judgement(as_a=side, level=data.draw(said)) for side in ("candidate", "baseline")),
+        )
+        for pair in couple.pairs
+    ]
+    found = comparison(couple, judged_pairs)
+    counts = found.counts.model_dump()
+    assert counts.pop("questions") == len(asked) == sum(counts.values())
+    assert found.wins.n == found.wins.wins + found.wins.ties + found.wins.losses
+    assert found.wins.n == found.counts.judged + found.counts.identical
+    assert len(found.left_out) == len(asked) - len(couple.pairs)
 
 
 @pytest.mark.parametrize("count", [32, 100, 300])
@@ -99,9 +130,9 @@ def test_interval_covers_the_truth_on_a_random_judge(count: int) -> None:
 
 def test_outcomes_of_a_random_judge_are_those_that_are_covered() -> None:
     """The rule above is the comparison's own."""
-    pairing = two(*numbered(100, better=0.5))
+    couple = two(*numbered(100, better=0.5))
     rater = at_random(5)
-    for each in judged(pairing.pairs, rater):
+    for each in judged(couple.pairs, rater):
         first, second = (said.score for said in each.judgements)
         assert first is not None and second is not None
         signs = {np.sign(first), np.sign(second)}
@@ -179,8 +210,6 @@ def test_true_strengths_are_found() -> None:
         return LEVEL_OF[1 if drawn.random() < expit(strengths[a.split()[0]] - strengths[b.split()[0]]) else -1]
 
     def once(pairing_of: tuple[int, int]) -> tuple:  # type: ignore[type-arg]
-        from matrix_align.evals.pairwise.pairs import pairing
-
         pairs = pairing(runs[pairing_of[0]], runs[pairing_of[1]])
         return pairs, [Judged(pair=pair, judgements=rated(pair, rule)[:1], orders=1) for pair in pairs.pairs]
 
@@ -194,8 +223,6 @@ def test_true_strengths_are_found() -> None:
 
 def test_ratings_say_why_they_are_missing_or_unbounded() -> None:
     runs = [contestant(name, [f"{strength} {name}"] * 10) for strength, name in enumerate(("a", "b", "c"))]
-    from matrix_align.evals.pairwise.pairs import pairing
-
     first, second = pairing(runs[1], runs[0]), pairing(runs[2], runs[0])
     one_sided = results([(first, judged(first.pairs, by_number)), (second, judged(second.pairs, by_number))], ["rater"])
     assert one_sided.ratings and "one side won everything" in one_sided.warnings[0]
@@ -220,9 +247,9 @@ def test_majority_of_raters_decides() -> None:
 
 
 def test_agreement_of_raters() -> None:
-    pairing = two(*numbered(60, better=0.5))
-    alike = comparison(pairing, judged(pairing.pairs, by_number, by_number)).raters
+    couple = two(*numbered(60, better=0.5))
+    alike = comparison(couple, judged(couple.pairs, by_number, by_number)).raters
     assert alike and alike.agreement.value == 1 == alike.kappa.value and alike.names == ("rater 0", "rater 1")
-    random_ones = comparison(pairing, judged(pairing.pairs, at_random(1), at_random(2))).raters
+    random_ones = comparison(couple, judged(couple.pairs, at_random(1), at_random(2))).raters
     assert random_ones and holds(random_ones.kappa, 0)
-    assert comparison(pairing, judged(pairing.pairs, by_number)).raters is None
+    assert comparison(couple, judged(couple.pairs, by_number)).raters is None
