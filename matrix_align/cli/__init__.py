@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from ..errors import MatrixAlignError
 from . import output
 from .compare import compare
+from .evaluate import evaluate
 from .export import export
 from .generate import generate
 from .iterate import iterate
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (simulate, generate, export, tune, measure, compare, iterate, models):
+for command in (simulate, generate, export, tune, measure, evaluate, compare, iterate, models):
     app.command()(command)
 app.add_typer(scenes, name="scenes")
 

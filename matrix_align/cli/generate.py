@@ -158,7 +158,7 @@ def generate(
     async def answer_all() -> dict[str, int]:
         async with AsyncExitStack() as stack:
             rows = [questions_from(source, column, category) for source in sources or ()]  # type: ignore[arg-type]
-            endpoints = await _opened(stack, endpoint or [], model, adapter, digest)
+            endpoints = await opened(stack, endpoint or [], model, adapter, digest)
             first = endpoints[0]
             run = stack.enter_context(Run(out, setup, first.name, first.digest, first.source))
             if rows and (changed := run.inputs.take(rows, limit, shuffle)):
@@ -168,7 +168,7 @@ def generate(
             again = run.inputs.retry_failed() if retry_failed else 0
             counts = run.inputs.counts()
             tally.total = again if retry_failed else counts.get("waiting", 0) + counts.get("again", 0)
-            _heed_interrupts(tally, console)
+            heed_interrupts(tally, console)
             async with showing(tally, console):
                 if on_ray:
                     from ..generate.ray import generate_on_ray
@@ -225,7 +225,7 @@ def _setup(
     )
 
 
-async def _opened(
+async def opened(
     stack: AsyncExitStack, urls: list[str], model: str | None, adapter: Path | None, digest: str | None
 ) -> "list[Endpoint]":
     """The endpoints at these URLs, or the model served here. Raises InputError if they serve different models."""
@@ -266,7 +266,7 @@ def limits(max_tokens: int | None, max_cost: float | None, prices: str | None, m
     return Tally(max_tokens=max_tokens, max_cost=max_cost, max_seconds=seconds, prices=read_written)
 
 
-def _heed_interrupts(tally: "Tally", console: "Console") -> None:
+def heed_interrupts(tally: "Tally", console: "Console") -> None:
     """The first Ctrl-C waits for the calls in flight. The second one stops at once."""
     from ..generate.progress import INTERRUPT
 
