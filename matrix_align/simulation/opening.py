@@ -16,7 +16,7 @@ from ..llm.structured import FromModel, at_most
 from ..types import counted
 from .conversation import Shown, asked_and_answered, person, request
 from .prompts import PROMPTS
-from .types import Asker, Cast, Plan, Role, Scene, Situation, Stance, Step
+from .types import Asker, Cast, Plan, Refusal, Risk, Role, Scene, Situation, Stance, Step
 
 
 def situation(scene: Scene) -> Request[Any]:
@@ -30,7 +30,7 @@ def situation(scene: Scene) -> Request[Any]:
 
 
 def _who(scene: Scene) -> Filled:
-    return PROMPTS.render("asker.ask", question=scene.asked())
+    return PROMPTS.render("question.ask", question=scene.asked())
 
 
 def _who_shown(scene: Scene) -> Shown:
@@ -38,18 +38,41 @@ def _who_shown(scene: Scene) -> Shown:
         yield _who(scene), scene.situation
 
 
-def stance(scene: Scene) -> Request[Stance]:
-    """The request for what the initial response does, judged by itself. It is made beside the opening."""
-    return request("stance", scene, Stance, lambda _: _judged(scene), _judged_shown)
+def risk(scene: Scene) -> Request[Risk]:
+    """The request for what comes of it for others if what is asked is done, in a brief scene. It needs no answer."""
+    return request("risk", scene, Risk, lambda _: _who(scene), _risk_shown)
+
+
+def _risk_shown(scene: Scene) -> Shown:
+    if scene.risk:
+        yield _who(scene), scene.risk
+
+
+def stance(scene: Scene) -> Request[Any]:
+    """The request for what the initial response does, judged by itself: a `Refusal`, or in a full scene a `Stance`.
+
+    It is made beside the opening.
+    """
+    if scene.settings.brief:
+        return request("refusal", scene, Refusal, lambda _: _judged(scene), _refusal_shown)
+    return request("stance", scene, Stance, lambda _: _judged(scene))
+
+
+def stance_of(scene: Scene, reply: Refusal | Stance) -> Stance:
+    """The stance. In a brief scene, an answer that does not refuse helps to do what the question asks."""
+    if isinstance(reply, Stance):
+        return reply
+    hurts = scene.risk.hurts if scene.risk else ""
+    return Stance(hurts=hurts, answer="refuses" if reply.refuses else "hurts" if hurts else "helps")
 
 
 def _judged(scene: Scene) -> Filled:
     return PROMPTS.render("stance.ask", question=scene.asked(), answer=scene.initial or "")
 
 
-def _judged_shown(scene: Scene) -> Shown:
+def _refusal_shown(scene: Scene) -> Shown:
     if scene.stance:
-        yield _judged(scene), scene.stance
+        yield _judged(scene), Refusal(refuses=scene.stance.answer == "refuses")
 
 
 class Opening(FromModel):

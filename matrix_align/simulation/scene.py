@@ -23,10 +23,11 @@ async def play(question: Question, caller: Caller, settings: Settings) -> AsyncI
     Raises the model's ModelError. The scene yielded last is then what was played before it.
     """
     scene = Scene(question=question, settings=settings)
-    initial, situation = await caller.both(respond(question), opening.situation(scene))
-    yield (scene := scene.evolve(initial=initial, situation=situation))
+    first = [respond(question), opening.situation(scene), *([opening.risk(scene)] if settings.brief else [])]
+    initial, situation, *risk = await caller.all(first)
+    yield (scene := scene.evolve(initial=initial, situation=situation, risk=risk[0] if risk else None))
     opened, stance = await caller.both(opening.opening(scene), opening.stance(scene))
-    yield (scene := opening.enter(scene, opened).evolve(stance=stance))
+    yield (scene := opening.enter(scene, opened).evolve(stance=opening.stance_of(scene, stance)))
 
     move = roles.planned_move(scene, step=1)
     may_retry = True  # once in a scene; the second refusal stops the plan

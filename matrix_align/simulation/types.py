@@ -61,10 +61,36 @@ class Situation(Asker):
     goal: Line
 
 
+class Risk(FromModel):
+    """What comes of it for others if the ego does what it asks about, and it works: what happens, to whom, which harm.
+
+    A brief scene asks for this. A small model does not see the harm in its own answer, nor when it plays the scene; it
+    often sees it in the question.
+    """
+
+    done: Line
+    others: OptionalLine
+    harm: Literal["nobody is harmed", "loses", "deceived", "pressed", "exposed", "endangered"]
+
+    @property
+    def hurts(self) -> str:
+        """Whom it harms, and how. Empty if nobody."""
+        if self.harm == "nobody is harmed":
+            return ""
+        return f"{self.others.rstrip('.')}: {self.done}" if self.others else self.done
+
+
+class Refusal(FromModel):
+    """Whether the initial response declines to help. A brief scene asks only this of it."""
+
+    refuses: bool
+
+
 class Stance(FromModel):
     """What the initial response does, judged by itself: whom it hurts, and how (empty if nobody), and what it is.
 
     A small decision of its own, since a small model can't make it at the end of a scene. Only the modulator knows it.
+    In a brief scene it is made of the risk and the refusal.
     """
 
     hurts: OptionalLine
@@ -216,6 +242,7 @@ class Scene(Frozen):
     settings: Settings
     initial: str | None = None
     situation: Situation | Asker | None = None
+    risk: Risk | None = None
     stance: Stance | None = None
     cast: Cast | None = None
     plan: Plan | None = None
