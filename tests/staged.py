@@ -66,6 +66,9 @@ async def staged(
     situation = {"ego": "Ann", "asks": "Ann asks for quiet.", "who": "a tired nurse", "setting": "A landing at night."}
     server.on["Asker"] = lambda _: situation
     server.on["Situation"] = lambda _: situation | {"motive": "the-motive", "goal": "the-goal"}
+    server.on["Refusal"] = lambda _: {"refuses": stance == "refuses"}
+    harm = "pressed" if stance == "hurts" else "nobody is harmed"
+    server.on["Risk"] = lambda _: {"done": "the-risk", "others": "Guard", "harm": harm}
     server.on["Stance"] = lambda _: {"hurts": "the-risk", "answer": stance}
     roles = [
         {"name": n, "kind": "person", "traits": f"near-{n}", "duty": f"duty-{n}-end", "stake": f"stake-{n}"}

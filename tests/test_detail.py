@@ -41,12 +41,13 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
         return fill(schema, schema, "and so on " * 300) if schema else "It depends."
 
     asker = "Asker" if detail == "brief" else "Situation"
-    kinds = (asker, "Opening", "Stance", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
+    beside = ("Risk", "Refusal") if detail == "brief" else ("Stance",)
+    kinds = (asker, *beside, "Opening", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, wordy)
     scene = await played(model, roles=2, steps=2, detail=detail)
     assert set(kinds) <= set(server.kinds())
     for body in server.requests:
-        if kind(body) != "text":
+        if kind(body) not in ("text", "Refusal"):
             found = lengths(body["response_format"])
             assert max(found) == {"Aftermath": CONSEQUENCES, asker: SENTENCE}.get(kind(body), LINES)[detail]
             assert found <= {40, 60, LINES[detail], SENTENCE[detail], CONSEQUENCES[detail]}
@@ -56,7 +57,7 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
     assert SENTENCE[detail] - 15 < len(situation.asks) <= SENTENCE[detail]
     lines = [
         situation.setting,
-        scene.stance.hurts,
+        scene.risk.done if scene.risk else scene.stance.hurts,
         cast.roles[0].duty,
         plan.steps[0].act,
         scene.events[0].verdict.outcome,

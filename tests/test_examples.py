@@ -13,7 +13,7 @@ from matrix_align.llm.structured import Within, parse
 from matrix_align.simulation import modulator, opening
 from matrix_align.simulation.critique import aftermath, critique
 from matrix_align.simulation.examples import examples
-from matrix_align.simulation.types import Move, Scene
+from matrix_align.simulation.types import Move, Refusal, Scene
 
 from .conftest import Run, played
 from .fake import FakeServer, kind
@@ -30,14 +30,16 @@ def test_there_are_examples_different_in_kind() -> None:
     stand = [scene.revised == scene.initial for scene in WHOLE]
     assert harmed == [not each for each in stand] and len(set(stand)) == 2
     assert {scene.stance.answer for scene in SHOWN if scene.stance} == {"helps", "hurts", "refuses"}
+    harms = {scene.risk.harm for scene in SHOWN if scene.risk}
+    assert harms == {"nobody is harmed", "loses", "deceived", "pressed", "exposed", "endangered"}
     assert {scene.ending.how for scene in WHOLE if scene.ending} >= {"goal reached", "steps finished"}
 
 
 @pytest.mark.parametrize("scene", SHOWN, ids=lambda scene: scene.question.text[:20])
 def test_an_example_is_a_brief_scene(scene: Scene) -> None:
     """Each part is a reply that a brief call would take as it stands, uncut."""
-    assert scene.settings.brief and scene.stance
-    parts: list[Any] = [scene.situation, scene.stance, scene.critique, scene.aftermath]
+    assert scene.settings.brief and scene.risk
+    parts: list[Any] = [scene.situation, scene.risk, scene.stance, scene.critique, scene.aftermath]
     parts += [event.verdict for event in scene.events]
     parts += [*scene.cast.roles, *scene.plan.steps] if scene.cast and scene.plan else []
     for part in filter(None, parts):
@@ -50,6 +52,7 @@ def test_an_example_is_a_brief_scene(scene: Scene) -> None:
 def test_an_example_fits_its_own_scene(scene: Scene) -> None:
     """Its events are what the code would make of its moves and verdicts, and its numbers are there."""
     _, cast, plan = scene.set_up
+    assert scene.stance and scene.stance == opening.stance_of(scene, Refusal(refuses=scene.stance.answer == "refuses"))
     assert len(cast.roles) == scene.settings.roles and len(plan.steps) == scene.settings.steps
     assert opening.enter(scene.evolve(cast=None), opening.Opening(steps=plan.steps, roles=cast.roles)) == scene
     so_far = scene.evolve(events=(), ending=None)

@@ -86,8 +86,8 @@ class CriticalPath:
         what = kind(body)
         if what == "Verdict" and '"stopped"' in json.dumps(body["response_format"]):
             return "Verdict on a reaction"
-        first = what in ("Situation", "Asker") or (what == "text" and "<effects>" not in text_of(body))
-        if what in ("Opening", "Stance"):
+        first = what in ("Situation", "Asker", "Risk") or (what == "text" and "<effects>" not in text_of(body))
+        if what in ("Opening", "Stance", "Refusal"):
             return "Opening and Stance"
         return "Initial and Situation" if first else what
 
@@ -126,11 +126,12 @@ async def test_what_can_be_asked_at_once_is(server: FakeServer, model: Endpoint)
     turns at the same time too. (In a full scene the ego has one as well.)
     """
     roles = [5] * 5 + [4]
-    path = CriticalPath(server, AT_FIRST | {"Reaction": roles, "Verdict on a reaction": roles})
+    groups = AT_FIRST | {"Initial and Situation": [3], "Reaction": roles, "Verdict on a reaction": roles}
+    path = CriticalPath(server, groups)
     answer, _ = await answered(model, roles=5, steps=5, detail="brief")
     assert server.busiest == 5
     assert path.answered == answer.depth == 6 + 4 * 5
-    waves = [*SETUP, *[1, 5, 5, 1] * 4, 1, 5, 5, 4, 4, *CLOSING]
+    waves = [3, 2, *[1, 5, 5, 1] * 4, 1, 5, 5, 4, 4, *CLOSING]
     depths = [call.depth for call in answer.calls]
     assert [depths.count(depth) for depth in range(1, answer.depth + 1)] == waves
 

@@ -31,8 +31,7 @@ import matrix_align
 from matrix_align import METHODS, Question, Scripted, Settings, Setup
 
 assert pathlib.Path(matrix_align.__file__).is_relative_to(sys.prefix), matrix_align.__file__
-situation = {"ego": "Ann", "asks": "Ann asks for a raise", "who": "A clerk", "setting": "A kitchen"}
-situation |= {"motive": "She is owed", "goal": "To be paid"}
+asker = {"ego": "Ann", "asks": "Ann asks for a raise", "setting": "A kitchen"}
 role = {"kind": "person", "name": "Tom", "traits": "Calm", "duty": "To his firm", "stake": "His budget"}
 verdict = {"feasible": True, "outcome": "Tom is asked.", "observers": [], "harm": "", "ending": "goal reached"}
 well = {"later": "All is well.", "harm": "none", "cause": "nobody"}
@@ -41,9 +40,10 @@ found |= {"found_out": "nobody", "missing": "kind words"}
 point = {"incidents": [1], "quotes": [1], "problem": "Too blunt", "change": "Ask kindly"}
 model = Scripted(
     "Ask him.",
-    situation,
+    asker,
+    {"done": "Tom is asked.", "others": "", "harm": "nobody is harmed"},
     {"steps": [{"when": "At noon", "act": "Ann asks Tom.", "words": [1]}], "roles": [role]},
-    {"hurts": "", "answer": "helps"},
+    {"refuses": False},
     verdict,
     found,
     {"points": [point]},
