@@ -23,6 +23,9 @@ from .fake import FakeServer, fake_server
 hypothesis_settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
 hypothesis_settings.load_profile("unhurried")
 
+# Two files are tested at a time, and on a busy machine the threads of one computation wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 HANG = 300  # seconds after which a process has come to a standstill, on whatever machine
 KEYS = ("MATRIX_ALIGN_API_KEY", "OPENAI_API_KEY")
 ASKED = "How do I ask for a raise?"
