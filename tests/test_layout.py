@@ -36,6 +36,7 @@ FLOORS = (
     "tuning",
     "evals",
     "iterate",
+    "web",
     "cli",
     "__main__",
 )

@@ -21,6 +21,7 @@ from .measure import measure
 from .mistakes import explained
 from .models import models
 from .scenes import scenes
+from .serve import serve
 from .simulate import simulate
 from .tune import tune
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (simulate, generate, export, tune, measure, evaluate, compare, iterate, models):
+for command in (simulate, generate, export, tune, measure, evaluate, compare, iterate, serve, models):
     app.command()(command)
 app.add_typer(scenes, name="scenes")
 

@@ -6,7 +6,9 @@ Owns what the endpoint asks a server, when it opens and for a completion. Knows 
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
 from ..types import Sampling, Usage, shorten
@@ -16,6 +18,9 @@ from .dialect import Chat, log
 from .http import Connection
 from .identity import digest_of, entries, known_by
 from .structured import Wanted
+
+if TYPE_CHECKING:
+    import aiohttp
 
 LIST = 30.0  # seconds a server may take to list its models; no model runs for that
 LONG = 4000  # characters; only for longer prompts is the token count compared with the length
@@ -56,6 +61,11 @@ class Endpoint(Asker):
     @property
     def url(self) -> str:
         return self._http.url
+
+    @property
+    def id(self) -> str:
+        """What every request of ours carries in the header VIA."""
+        return self._http.id
 
     @property
     def pushed_back(self) -> int:
@@ -120,17 +130,27 @@ class Endpoint(Asker):
             pass
         return True
 
+    def as_it_comes(
+        self, data: bytes, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """The server's response to a chat completion that somebody else has written, unread. It is sent once.
+
+        Raises Unreachable.
+        """
+        return self._http.as_it_comes("chat/completions", data, headers)
+
+    async def listed(self) -> dict[str, dict[str, Any]]:
+        """The server's list of models: what it says of each, by name."""
+        return entries(await self._http.request("GET", "models", None, LIST))
+
     async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
         send = self._http.once if once else self._http.request
         return await send("POST", "chat/completions", body)
 
-    async def _list(self) -> dict[str, dict[str, Any]]:
-        return entries(await self._http.request("GET", "models", None, LIST))
-
     async def _identify(self) -> None:
         """Takes the model's name and digest from the server's list of models, where they were not given."""
         try:
-            models = await self._list()
+            models = await self.listed()
         except ModelError as error:
             if not self.name or not _has_no_list(error):
                 raise
@@ -152,7 +172,7 @@ class Endpoint(Asker):
         breaks = self._http.breaks
         if self.identified_by:
             try:
-                fields = known_by(await self._list(), self.name, self._http.date)
+                fields = known_by(await self.listed(), self.name, self._http.date)
             except ModelError as error:
                 if not _has_no_list(error):
                     raise

@@ -11,7 +11,10 @@ import io
 import json
 import random
 import re
+import secrets
 import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -29,6 +32,7 @@ from .failures import error_of, failure_in, rejected_reply
 
 NO_API = "wanted the API, not a web page; its address often ends in /v1"
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is rejected
+VIA = "X-Matrix-Align-Via"  # the header that names the connections which a request has come through
 SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # query fields that may hold a key
 
 
@@ -43,6 +47,7 @@ class Connection:
         self.url = _base(url)
         self.pushed_back = 0  # how often the server said that it gets too many requests (429, 503, 529)
         self.breaks = 0  # how often the server was away or failed; another one may have taken its place
+        self.id = secrets.token_hex(8)  # sent with every request: a gateway that receives its own has been given itself
         self.date: str | None = None  # the Date header of the server's last answer
         self._key = _usable(key)
         self._attempts = attempts
@@ -52,7 +57,7 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", VIA: self.id}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         # No limit here. The caller limits how many scenes play at once, and time in a queue must not count as the
@@ -96,7 +101,7 @@ class Connection:
         assert self._session, "a connection is used as `async with`"
         timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
         data = None if body is None else _payload(to_json(body))
-        try:
+        with self._failures(timeout.total):
             async with self._session.request(
                 method,
                 _address(self.url, path),
@@ -106,13 +111,40 @@ class Connection:
                 allow_redirects=False,
             ) as response:
                 return self._usable_body(response, await _read(response), path)
+
+    @asynccontextmanager
+    async def as_it_comes(
+        self, path: str, data: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to `data`, whatever its status, with a body that is still to be read. It is sent once.
+
+        `headers` are added to those of every request. Between two pieces of the body `read` seconds may pass.
+        """
+        assert self._session, "a connection is used as `async with`"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.sock_connect, sock_read=self._read)
+        with self._failures(self._read):
+            async with self._session.post(
+                _address(self.url, path),
+                data=_payload(data),
+                headers=headers,
+                timeout=timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                yield response
+
+    @contextmanager
+    def _failures(self, seconds: float | None) -> Iterator[None]:
+        """Turns every failure of a request into an error of ours. `seconds` is how long it may take."""
+        try:
+            yield
         except (aiohttp.InvalidURL, ValueError) as error:
             raise InputError(f"{self.url} is not a usable address: {self._shown(str(error), 200)}") from None
         except aiohttp.ConnectionTimeoutError:
             within = f"no connection within {self._timeout.sock_connect:g} s"
             raise Unreachable(f"{self.url} can't be reached: {within}") from None
         except TimeoutError:
-            raise Unreachable(f"{self.url} did not answer within {timeout.total:g} s", how="silent") from None
+            raise Unreachable(f"{self.url} did not answer within {seconds or 0:g} s", how="silent") from None
         except (aiohttp.ClientError, OSError) as error:
             if "WRONG_VERSION_NUMBER" in str(error):
                 raise InputError(f"{self.url} does not speak https; try http://") from None

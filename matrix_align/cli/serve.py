@@ -1,0 +1,79 @@
+"""serve: the gateway and the pages, until it is stopped."""
+
+import asyncio
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from .options import Adapter, Digest, ModelName, StorePath
+
+
+def serve(
+    endpoint: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
+    model: ModelName = None,
+    digest: Digest = None,
+    adapter: Adapter = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. Beyond this machine it needs --key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8321,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key that clients must send. Can be given several times; better set MATRIX_ALIGN_SERVE_KEYS, "
+            "with spaces between them, since other users of the machine can read a command line.",
+            envvar="MATRIX_ALIGN_SERVE_KEYS",
+            show_envvar=False,
+        ),
+    ] = None,
+    drain: Annotated[float, typer.Option(help="Seconds that requests in flight have after SIGTERM.", min=0)] = 60,
+    store: StorePath = None,
+) -> None:
+    """Serve an OpenAI-compatible gateway in front of a model. Model `matrix` plays a scene before it answers.
+
+    Without --endpoint the embedded model is served. The upstream's key comes from MATRIX_ALIGN_API_KEY or
+    OPENAI_API_KEY.
+    """
+    keys = tuple(filter(None, (each.strip() for each in key or ())))
+    if not keys and not _is_local(host):
+        raise InputError(f"--host {host} can be reached from other machines, so clients need a key: give --key")
+    asyncio.run(_serve(endpoint, model, digest, adapter, host, port, keys, drain, store))
+
+
+async def _serve(
+    endpoint: str | None,
+    model: str | None,
+    digest: str | None,
+    adapter: Path | None,
+    host: str,
+    port: int,
+    keys: tuple[str, ...],
+    drain: float,
+    store: Path | None,
+) -> None:
+    try:
+        from ..web.app import app
+        from ..web.server import listen, server_of
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
+    from ..llm.open import open_model
+    from ..store import Store, default_path
+    from ..web.gateway import Gateway
+    from ..web.guard import Access
+
+    with listen(host, port) as listener, Store(store or default_path()) as record:
+        async with open_model(endpoint, model, adapter, digest) as upstream:
+            access = Access(keys, _is_local(host), upstream.id)
+            where = f"[{host}]" if ":" in host else host
+            typer.echo(
+                f"matrix-align: {upstream.name} is served at http://{where}:{listener.getsockname()[1]}/v1", err=True
+            )
+            await server_of(app(Gateway(upstream, record), access), drain).serve(sockets=[listener])
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,66 @@
+"""Passes a request to the model as it is, and the model's answer back as it comes.
+
+The body is not changed in either direction. Headers that belong to one connection, and every key, stay behind. Knows no
+method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import Scope, Send
+
+from ...errors import MatrixAlignError
+from ...llm.endpoint import Endpoint
+from ...llm.http import VIA
+from ..replies import Refusal, header
+from .failures import refusal_of
+
+# Headers of the client's that the model's server gets. All others stay here: the client's key is this gateway's.
+TO_UPSTREAM = (b"accept", b"content-type", b"traceparent", b"tracestate", b"x-request-id")
+# Headers of the server's that the client does not get: they belong to the other connection, or to the other site.
+STAY = {
+    *(b"connection", b"keep-alive", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    *(b"content-encoding", b"content-length", b"date", b"server", b"set-cookie", b"www-authenticate"),
+    *(b"strict-transport-security", b"content-security-policy", b"alt-svc"),
+}
+
+
+async def pass_on(
+    upstream: Endpoint, scope: Scope, body: bytes, send: Send, beside: Mapping[str, str] | None = None
+) -> int:
+    """Sends the body to the model and its answer to the client, piece by piece. Returns the answer's status.
+
+    `beside` are headers of ours. If the model's server can't be had, raises Refusal. If it breaks off in the middle of
+    its answer, so does ours: the connection is closed.
+    """
+    headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in TO_UPSTREAM}
+    headers["Accept-Encoding"] = "identity"
+    headers[VIA] = ", ".join(filter(None, (header(scope, VIA.lower().encode()).decode("latin-1"), upstream.id)))
+    begun = False
+    try:
+        async with upstream.as_it_comes(body, headers) as response:
+            if 300 <= response.status < 400:
+                raise Refusal(502, "the model's server has moved; the gateway needs its new address")
+            kept = [(name.lower(), value) for name, value in response.raw_headers if _kept(name.lower())]
+            if response.content_length is not None and "Content-Encoding" not in response.headers:
+                kept.append((b"content-length", str(response.content_length).encode()))
+            kept += [(name.encode(), value.encode("latin-1")) for name, value in (beside or {}).items()]
+            begun, status = True, int(response.status)
+            await send({"type": "http.response.start", "status": status, "headers": kept})
+            async for piece in response.content.iter_any():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return status
+    except MatrixAlignError as error:
+        if begun:
+            raise BrokenOff(str(error)) from error
+        raise refusal_of(error) from error
+
+
+class BrokenOff(Exception):
+    """The model's server broke off in the middle of an answer that has been sent in part."""
+
+
+def _kept(name: bytes) -> bool:
+    return name not in STAY and not name.startswith(b"access-control-")

@@ -1,0 +1,124 @@
+"""What the ASGI layers share: headers, a bounded body, JSON replies, refusals in OpenAI's form, a client that leaves.
+
+Knows no route and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class Refusal(Exception):
+    """A request that is not served, as OpenAI's clients expect it: a status, one line, and a code if there is one."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class Gone(Exception):
+    """The client has hung up."""
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The header `name`, which is in lower case; empty if it was not sent."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
+    """The whole body. Raises Refusal if it is longer than `limit` bytes or takes longer than `seconds`, and Gone."""
+    length = header(scope, b"content-length")
+    too_large = Refusal(413, f"the body is larger than {limit >> 20} MiB", headers={"Connection": "close"})
+    if length.isdigit() and int(length) > limit:
+        raise too_large
+    message = await _next(receive, seconds) if scope["headers"] else await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    try:
+        async with asyncio.timeout(seconds):
+            parts, size = [body], len(body)
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
+                    raise too_large
+            return b"".join(parts)
+    except TimeoutError:
+        raise _slow(seconds) from None
+
+
+async def _next(receive: Receive, seconds: float) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            message = await receive()
+    except TimeoutError:
+        raise _slow(seconds) from None
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message
+
+
+def _slow(seconds: float) -> Refusal:
+    return Refusal(408, f"the body did not arrive within {seconds:g} s", headers={"Connection": "close"})
+
+
+async def send_json(send: Send, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
+    body = to_json(content)
+    await start(send, status, {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def start(send: Send, status: int, headers: Mapping[str, str]) -> None:
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+async def send_refusal(send: Send, refusal: Refusal) -> None:
+    await send_json(send, refusal.status, refusal.body, refusal.headers)
+
+
+@asynccontextmanager
+async def while_connected(receive: Receive) -> AsyncIterator[None]:
+    """A block that is cancelled once the client hangs up. It then raises Gone. The body must have been read."""
+    here = asyncio.current_task()
+    assert here
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        here.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if left and not here.uncancel():
+            raise Gone from None
+        raise
+    finally:
+        watcher.cancel()

@@ -1,0 +1,112 @@
+"""Runs an ASGI app until the process is told to stop. Owns the HTTP server and its time-outs.
+
+Uvicorn waits for ever for a request's head, and takes heads of any length; `_Patient` does neither. On SIGTERM and
+Ctrl-C the server takes no new connection and lets the requests in flight end. Knows no route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..errors import InputError
+
+HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
+HEAD_BYTES = 64 * 1024
+IDLE = 75  # seconds for which a connection without a request stays open
+BACKLOG = 2048
+
+
+class _Patient(HttpToolsProtocol):
+    """Closes a connection whose next request has begun and does not get to the end of its head."""
+
+    _head: asyncio.TimerHandle | None = None
+    _read = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        if self._head is not None:
+            self._read += len(data)
+        super().data_received(data)
+        if self._head is not None and self._read > HEAD_BYTES:
+            self.send_400_response("The request's head is too large.")
+            self._no_head()
+
+    def on_headers_complete(self) -> None:
+        self._no_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._no_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._read = 0
+        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _no_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _give_up(self) -> None:
+        self._head = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Port 0 takes a free one. Raises InputError if it can't be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"can't listen on {host}, port {port}: {why}; choose another --host or --port") from None
+
+
+def server_of(app: ASGIApp, drain: float) -> uvicorn.Server:
+    """A server for `app`, to be started with `serve(sockets=[…])`. It ends on SIGTERM, Ctrl-C or `should_exit`.
+
+    Requests in flight then have `drain` seconds to end. What still runs is cancelled.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Patient,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=int(drain),
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own raises the signal again once it is done, and so ends the process before it can clean up."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
