@@ -1,6 +1,6 @@
 """Whether an answer refuses: in full, in part, or not.
 
-By words, for comparison with published figures; by rule (data/refusal.py), which costs nothing and reads some
+By words, for comparison with published figures; by rule (data/refusal), which costs nothing and reads some
 languages; and by a judge, which reads all and gives its reason. The three classes are XSTest's (Röttger et al. 2024).
 """
 
