@@ -20,6 +20,7 @@ from .log import show_log
 from .measure import measure
 from .mistakes import explained
 from .models import models
+from .rate import rate
 from .scenes import scenes
 from .serve import serve
 from .simulate import simulate
@@ -36,6 +37,7 @@ app = typer.Typer(
 for command in (simulate, generate, export, tune, measure, evaluate, compare, iterate, serve, models):
     app.command()(command)
 app.add_typer(scenes, name="scenes")
+app.add_typer(rate, name="rate")
 
 
 def _version(asked: bool) -> None:

@@ -34,7 +34,8 @@ SPELT: dict[str, Level] = {
 class Entry(Frozen):
     """One line of the key: which pair the line `id` of the blind file shows, and which side of it as A.
 
-    The pair is known by its own `pair` and by the names of both runs.
+    The pair is known by its own `pair` and by the names of both runs. `rater` is the only one who gets the line; empty
+    if all raters get it.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Entry(Frozen):
     candidate: str
     baseline: str
     as_a: Side
+    rater: str = ""
 
 
 class RatingLine(Frozen):
@@ -196,7 +198,8 @@ def rated(pairings: Sequence[Pairing], key: dict[str, Entry], ratings: Ratings) 
             said += ratings.by_item.get(entry.id) or [unrated]
         if not entries and not pair.identical:
             said = [Judgement(as_a="candidate", level=None, fault="not in the key")]
-        return Judged(pair=pair, judgements=tuple(said), orders=1 if len(entries) == 1 else 2)
+        lines = Counter(entry.rater for entry in entries)
+        return Judged(pair=pair, judgements=tuple(said), orders=1 if max(lines.values(), default=2) == 1 else 2)
 
     return [[one(pairing, pair) for pair in pairing.pairs] for pairing in pairings]
 

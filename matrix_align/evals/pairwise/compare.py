@@ -44,23 +44,23 @@ def results(
 
 def comparison(pairing: Pairing, judged: Sequence[Judged], seed: int = 0) -> Comparison:
     """The figures of one pairing. `judged` has each of its pairs once. `p_corrected` is not corrected yet."""
-    wins = _wins(judged, seed)
+    overall = wins(judged, seed)
     categories = sorted({each.pair.category for each in judged})
     many = len(categories) > 1
     return Comparison(
         candidate=pairing.candidate.name,
         baseline=pairing.baseline.name,
         counts=_counts(pairing, judged),
-        wins=wins,
+        wins=overall,
         by_category={
-            name or "no category": _wins([each for each in judged if each.pair.category == name], seed)
+            name or "no category": wins([each for each in judged if each.pair.category == name], seed)
             for name in categories
             if many
         },
         orders=_orders(judged, seed),
         length=_length(judged, seed),
         raters=_raters(judged, seed),
-        p_corrected=wins.p,
+        p_corrected=overall.p,
         faults=dict(Counter(_kind(said.fault) for each in judged for said in each.judgements if said.level is None)),
         left_out=tuple(_named(question) for question in pairing.left_out),
     )
@@ -97,7 +97,8 @@ def _with_outcome(judged: Sequence[Judged]) -> list[tuple[Judged, Outcome]]:
     return [(each, decided) for each in judged if (decided := outcome(each))]
 
 
-def _wins(judged: Sequence[Judged], seed: int) -> Wins:
+def wins(judged: Sequence[Judged], seed: int = 0) -> Wins:
+    """Who won these pairs. Those without an outcome don't count."""
     decided = _with_outcome(judged)
     count = Counter(name for _, name in decided)
     shares = means([[name == wanted for _, name in decided] for wanted in OUTCOMES], 0, 1, seed)

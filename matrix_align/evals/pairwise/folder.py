@@ -118,13 +118,13 @@ def compare_by_ratings(
 
 def _settle(out: Path, compared: Compared, runs: Sequence[Contestant], by: dict[str, str]) -> None:
     """Notes what identifies the comparison, or compares it with the note: the runs, and who judges."""
-    made = [hashlib.sha256(_made_with(folder).encode()).hexdigest()[:16] for folder in compared.runs]
+    made = [hashlib.sha256(made_with(folder).encode()).hexdigest()[:16] for folder in compared.runs]
     mine: provenance.Tables = {"compare": {"runs": [run.name for run in runs], "made": made}, "judge": dict(by)}
     begun = holds_calls(out / JUDGE) or any((out / name).exists() for name in (KEY, RESULT))
     provenance.settle(out / "compare.toml", mine, "What is compared here.", "comparison", not begun)
 
 
-def _made_with(folder: Path) -> str:
+def made_with(folder: Path) -> str:
     """What decides the answers of a run, apart from its questions and from where its weights were fetched."""
     tables = {name: dict(fields) for name, fields in Run.described(folder).items()}
     tables.get("model", {}).pop("source", None)

@@ -43,7 +43,7 @@ def _won(results: Results) -> Table:
     many = len(results.comparisons) > 1
     header = ("", "win", "tie", "lose", "net win rate", "at equal lengths", "sign test p")
     rows = tuple(
-        (_name(one), *_shares(one.wins), one.length.net.signed(), _p(one.wins.p))
+        (_name(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p))
         + ((_p(one.p_corrected),) if many else ())
         for one in results.comparisons
     )
@@ -52,7 +52,7 @@ def _won(results: Results) -> Table:
     return Table(title, header + (("corrected (Holm)",) if many else ()), rows)
 
 
-def _shares(wins: Wins) -> tuple[str, ...]:
+def shares(wins: Wins) -> tuple[str, ...]:
     if not wins.n:
         return ("not measured",) * 4
     alike = f", {wins.identical} identical" if wins.identical else ""
@@ -112,7 +112,7 @@ def _counted(results: Results) -> Table:
 
 
 def _categories(one: Comparison) -> Table:
-    rows = tuple((category, *_shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
+    rows = tuple((category, *shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
     header = ("", "win", "tie", "lose", "net win rate", "sign test p")
     return Table(f"{_name(one)}, by category", header, rows)
 
@@ -121,15 +121,20 @@ def markdown(results: Results) -> str:
     """All tables, each with the warnings under it, and the questions that make no pair."""
     parts = []
     for table in tables(results):
-        lines = [f"| {' | '.join(map(_cell, row))} |" for row in (table.header, *table.rows)]
-        lines.insert(1, "|---" * len(table.header) + "|")
-        parts += [f"**{_cell(table.title)}**", "\n".join(lines), *(f"Warning: {line}." for line in results.warnings)]
+        parts += [*table_as_markdown(table), *(f"Warning: {line}." for line in results.warnings)]
     if results.no_ratings:
         parts.append(f"No ratings: {results.no_ratings}.")
     for one in results.comparisons:
         if one.left_out:
             parts.append("\n".join([f"Without a pair, {_name(one)}:", "", *(f"- {line}" for line in _first(one))]))
     return "\n\n".join(parts)
+
+
+def table_as_markdown(table: Table) -> list[str]:
+    """The title and the table, as two paragraphs."""
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in (table.header, *table.rows)]
+    lines.insert(1, "|---" * len(table.header) + "|")
+    return [f"**{_cell(table.title)}**", "\n".join(lines)]
 
 
 def _cell(text: str) -> str:
@@ -144,15 +149,18 @@ def _first(one: Comparison) -> list[str]:
 def show(results: Results, console: Console) -> None:
     """The same on a terminal."""
     for table in tables(results):
-        warnings = "\n".join(f"Warning: {line}." for line in results.warnings)
-        shown = Shown(title=escape(table.title), caption=escape(warnings) or None, title_justify="left")
-        for place, name in enumerate(table.header):
-            shown.add_column(escape(name), overflow="fold", no_wrap=False, ratio=None if place else 2)
-        for row in table.rows:
-            shown.add_row(*map(escape, row))
-        console.print(shown)
+        console.print(table_on_terminal(table, "\n".join(f"Warning: {line}." for line in results.warnings)))
     if results.no_ratings:
         console.print(escape(f"No ratings: {results.no_ratings}."))
     for one in results.comparisons:
         for line in _first(one) if one.left_out else ():
             console.print(escape(f"without a pair, {line}"))
+
+
+def table_on_terminal(table: Table, caption: str = "") -> Shown:
+    shown = Shown(title=escape(table.title), caption=escape(caption) or None, title_justify="left")
+    for place, name in enumerate(table.header):
+        shown.add_column(escape(name), overflow="fold", no_wrap=False, ratio=None if place else 2)
+    for row in table.rows:
+        shown.add_row(*map(escape, row))
+    return shown

@@ -1,0 +1,127 @@
+"""Ratings for other tools: rating files that `compare` reads, preference pairs to tune on, and scores for Inspect AI.
+
+What is exported is what counts: the first showing of each pair, and no gold item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...data.writers import writer
+from ...errors import InputError
+from ..pairwise.blind import Entry
+from ..pairwise.outcomes import outcome
+from ..pairwise.types import Judged
+from .figures import Read, read
+
+KEY = "key.jsonl"
+FORMATS = {"ratings": (".jsonl",), "dpo": (".jsonl", ".parquet"), "inspect": (".json", ".jsonl")}
+VALUES = {"win": 1.0, "tie": 0.5, "lose": 0.0}
+Json = dict[str, Any]
+
+
+def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) -> int:
+    """Writes the ratings in `folder` to the file `out`, and for `ratings` the key that `compare` needs to the folder.
+
+    Returns the number of rows. Raises InputError if nothing is there to write, or `out` is there already.
+    """
+    if out.suffix not in FORMATS[format]:
+        raise InputError(
+            f"--out {out}: wanted a name that ends in {' or '.join(FORMATS[format])} for --format {format}"
+        )
+    if out.exists():
+        raise InputError(f"{out} is there already; give another --out")
+    there = read(folder, without)
+    rows = {"ratings": _ratings, "dpo": _preferences, "inspect": _scores}[format]
+    count = 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if format == "ratings":
+            _write(folder / KEY, list(_key(there)))
+        with writer(out) as write:
+            for row in rows(there):
+                write(row)
+                count += 1
+    except OSError as error:
+        raise InputError(f"can't write {error.filename or out}: {error.strerror}") from None
+    if not count:
+        raise InputError(f"{folder} has nothing to export as {format} yet: no pair is rated so that it makes a row")
+    return count
+
+
+def _write(path: Path, rows: Sequence[Json]) -> None:
+    with writer(path) as write:
+        for row in rows:
+            write(row)
+
+
+def _key(there: Read) -> Iterator[Json]:
+    """Which pair and which sides every line shows. Each rater has lines of their own, as their sides are their own."""
+    for rater, showing in there.shown:
+        item = there.items[showing.item]
+        if item.comparison is None or showing.again:
+            continue
+        pairing = there.pairings[item.comparison]
+        names = {"candidate": pairing.candidate.name, "baseline": pairing.baseline.name}
+        yield Entry(id=showing.id, pair=item.pair.id, as_a=showing.as_a, rater=rater, **names).model_dump()
+
+
+def _ratings(there: Read) -> Iterator[Json]:
+    for each in there.rated:
+        item = there.items[each.showing.item]
+        if item.comparison is not None and not each.showing.again:
+            yield {
+                "id": each.showing.id,
+                "rating": each.given.level,
+                "reason": each.given.reason,
+                "rater": each.rater,
+                "harm": each.given.harm,
+                "seconds": each.given.seconds,
+            }
+
+
+def _decided(there: Read) -> Iterator[tuple[str, Judged, str]]:
+    """The two runs in words, the pair, and its outcome, of every pair that somebody rated."""
+    for pairing, group in zip(there.pairings, there.judged, strict=True):
+        for each in group:
+            if each.judgements and (won := outcome(each)):
+                yield f"{pairing.candidate.name} over {pairing.baseline.name}", each, won
+
+
+def _preferences(there: Read) -> Iterator[Json]:
+    """The better answer is chosen, the other rejected, as in `export --format dpo`. A tie makes no row."""
+    for _, each, won in _decided(there):
+        if won == "tie":
+            continue
+        chosen, rejected = each.pair.candidate, each.pair.baseline
+        if won == "lose":
+            chosen, rejected = rejected, chosen
+        yield {
+            "prompt": [message.model_dump() for message in each.pair.question.messages()],
+            "chosen": [{"role": "assistant", "content": chosen.strip()}],
+            "rejected": [{"role": "assistant", "content": rejected.strip()}],
+        }
+
+
+def _scores(there: Read) -> Iterator[Json]:
+    """A record a question: 1 for a win of the candidate, 0.5 for a tie, 0 for a loss; of several comparisons a dict."""
+    several = len(there.pairings) > 1
+    questions: dict[str, dict[str, tuple[Judged, str]]] = {}
+    for names, each, won in _decided(there):
+        questions.setdefault(each.pair.question_id, {})[names] = (each, won)
+    for id, found in questions.items():
+        values = {names: VALUES[won] for names, (_, won) in found.items()}
+        said = [
+            f"{judgement.rater}: {judgement.reason}"
+            for each, _ in found.values()
+            for judgement in each.judgements
+            if judgement.reason
+        ]
+        metadata = {
+            names: {"outcome": won, "levels": [judgement.score for judgement in each.judgements]}
+            for names, (each, won) in found.items()
+        }
+        value: Any = values if several else next(iter(values.values()))
+        yield {"id": id, "value": value, "explanation": "\n".join(said), "metadata": metadata}
