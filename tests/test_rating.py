@@ -188,7 +188,8 @@ def test_preference_pairs_and_scores(runs: list[Path], tmp_path: Path, cli: Cli)
     preferences = [preference_of(row) for row in exported("dpo", "dpo.jsonl")]
     assert len(preferences) == 18 and all("good" in one.chosen and one.rejected == "Dig a hole." for one in preferences)
     scores = exported("inspect", "scores.jsonl")
-    assert len({row["id"] for row in scores}) == 18 and {row["value"] for row in scores} == {1.0}
+    assert len({row["id"] for row in scores}) == 20
+    assert Counter(row["value"] for row in scores) == {1.0: 18, 0.5: 2}, "identical texts are a tie"
     again = cli("rate", "export", str(folder), "--format", "dpo", "--out", str(tmp_path / "dpo.jsonl"))
     assert "is there already" in complaint(again)
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from ...data.writers import writer
 from ...errors import InputError
+from ..inspect.precomputed import export_ratings
 from ..pairwise.blind import Entry
 from ..pairwise.outcomes import outcome
-from ..pairwise.types import Judged
 from .figures import Read, read
+from .judge import JUDGED
 
 KEY = "key.jsonl"
 FORMATS = {"ratings": (".jsonl",), "dpo": (".jsonl", ".parquet"), "inspect": (".json", ".jsonl")}
-VALUES = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 Json = dict[str, Any]
 
 
@@ -34,7 +34,10 @@ def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) ->
     if out.exists():
         raise InputError(f"{out} is there already; give another --out")
     there = read(folder, without)
-    rows = {"ratings": _ratings, "dpo": _preferences, "inspect": _scores}[format]
+    if format == "inspect":
+        write_judged(there, folder)
+        return export_ratings(folder, out).rows
+    rows = {"ratings": _ratings, "dpo": _preferences}[format]
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,20 @@ def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) ->
     if not count:
         raise InputError(f"{folder} has nothing to export as {format} yet: no pair is rated so that it makes a row")
     return count
+
+
+def write_judged(there: Read, folder: Path) -> None:
+    """Writes every pair with what was said of it to the folder, as a comparison does. Raises InputError."""
+    rows = [
+        {"candidate": pairing.candidate.name, "baseline": pairing.baseline.name, "outcome": outcome(each) or "missing"}
+        | each.model_dump(mode="json")
+        for pairing, group in zip(there.pairings, there.judged, strict=True)
+        for each in group
+    ]
+    try:
+        _write(folder / JUDGED, rows)
+    except OSError as error:
+        raise InputError(f"can't write {folder / JUDGED}: {error.strerror}") from None
 
 
 def _write(path: Path, rows: Sequence[Json]) -> None:
@@ -82,18 +99,11 @@ def _ratings(there: Read) -> Iterator[Json]:
             }
 
 
-def _decided(there: Read) -> Iterator[tuple[str, Judged, str]]:
-    """The two runs in words, the pair, and its outcome, of every pair that somebody rated."""
-    for pairing, group in zip(there.pairings, there.judged, strict=True):
-        for each in group:
-            if each.judgements and (won := outcome(each)):
-                yield f"{pairing.candidate.name} over {pairing.baseline.name}", each, won
-
-
 def _preferences(there: Read) -> Iterator[Json]:
     """The better answer is chosen, the other rejected, as in `export --format dpo`. A tie makes no row."""
-    for _, each, won in _decided(there):
-        if won == "tie":
+    for each in (each for group in there.judged for each in group):
+        won = outcome(each)
+        if won not in ("win", "lose"):
             continue
         chosen, rejected = each.pair.candidate, each.pair.baseline
         if won == "lose":
@@ -103,25 +113,3 @@ def _preferences(there: Read) -> Iterator[Json]:
             "chosen": [{"role": "assistant", "content": chosen.strip()}],
             "rejected": [{"role": "assistant", "content": rejected.strip()}],
         }
-
-
-def _scores(there: Read) -> Iterator[Json]:
-    """A record a question: 1 for a win of the candidate, 0.5 for a tie, 0 for a loss; of several comparisons a dict."""
-    several = len(there.pairings) > 1
-    questions: dict[str, dict[str, tuple[Judged, str]]] = {}
-    for names, each, won in _decided(there):
-        questions.setdefault(each.pair.question_id, {})[names] = (each, won)
-    for id, found in questions.items():
-        values = {names: VALUES[won] for names, (_, won) in found.items()}
-        said = [
-            f"{judgement.rater}: {judgement.reason}"
-            for each, _ in found.values()
-            for judgement in each.judgements
-            if judgement.reason
-        ]
-        metadata = {
-            names: {"outcome": won, "levels": [judgement.score for judgement in each.judgements]}
-            for names, (each, won) in found.items()
-        }
-        value: Any = values if several else next(iter(values.values()))
-        yield {"id": id, "value": value, "explanation": "\n".join(said), "metadata": metadata}

@@ -5,7 +5,6 @@ The tables of who wins are those of a comparison. `judged.jsonl` has the form of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from rich.markup import escape
 
 from ...errors import InputError
 from ..pairwise import report as compared
-from ..pairwise.outcomes import OUTCOMES, outcome
+from ..pairwise.outcomes import OUTCOMES
 from ..pairwise.report import Table
 from .alpha import Alpha
+from .export import write_judged
 from .figures import Report, figures, read
-from .judge import JUDGED, Agreement
+from .judge import Agreement
 from .raters import Rater
 
 OF = {
@@ -35,14 +35,8 @@ def report(folder: Path, compared: Path | None = None, without: Sequence[str] = 
     """
     there = read(folder, without)
     found = figures(there, compared, seed)
-    lines = [
-        {"candidate": pairing.candidate.name, "baseline": pairing.baseline.name, "outcome": outcome(each) or "missing"}
-        | each.model_dump(mode="json")
-        for pairing, group in zip(there.pairings, there.judged, strict=True)
-        for each in group
-    ]
+    write_judged(there, folder)
     try:
-        (folder / JUDGED).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
         (folder / "report.md").write_text(markdown(found) + "\n", encoding="utf-8")
         (folder / "report.json").write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
