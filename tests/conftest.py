@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -19,6 +19,9 @@ from matrix_align.methods import Setup
 
 from .asking import Waits
 from .fake import FakeServer, fake_server
+
+if TYPE_CHECKING:
+    from .gateway import Served
 
 hypothesis_settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
 hypothesis_settings.load_profile("unhurried")
@@ -38,6 +41,22 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def server() -> Iterator[FakeServer]:
     with fake_server() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A gateway and the fake endpoint behind it, for all tests of a file."""
+    from .gateway import serving
+
+    with fake_server() as server, serving(server, tmp_path_factory.mktemp("gateway") / "scenes.db") as served:
+        yield served
+
+
+@pytest.fixture
+def served(gateway: Served) -> Served:
+    """The file's gateway. Its record has the scenes of the tests before."""
+    gateway.afresh()
+    return gateway
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import itertools
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,8 +77,12 @@ class FakeServer:
         await asyncio.sleep(self.latency)
         given = self.on.get(kind(body))
         said = given(body) if given else self.default(body)
+        if callable(said):  # writes the response itself
+            said = await said(request)
         if isinstance(said, web.StreamResponse):
             return said
+        if body.get("stream") and isinstance(said, str):
+            return await stream(request, said.split(" "))
         length = sum(len(message["content"]) for message in body["messages"])
         return completion(said, prompt_tokens=100 if length < 4000 else length // 4)
 
@@ -110,6 +114,38 @@ def completion(
     whole = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
     body = {"id": "chat-1", "object": "chat.completion", "created": 1, "model": "fake-model", "usage": usage}
     return web.json_response(body | {"choices": [whole | (choice or {})]})
+
+
+async def stream(
+    request: web.Request, words: Iterable[str] | AsyncIterable[str], finish: str | None = "stop", usage: bool = True
+) -> web.StreamResponse:
+    """A chat completion in pieces, one for each of `words`, with the spaces between them. Ends without [DONE] if it
+    does not say how it has finished.
+    """
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+
+    async def send(choices: list[Any], **more: Any) -> None:
+        event = {"object": "chat.completion.chunk", "choices": choices, **more}
+        await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+
+    await send([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+    space = ""
+    async for word in words if isinstance(words, AsyncIterable) else _each(words):
+        await send([{"index": 0, "delta": {"content": space + word}, "finish_reason": None}])
+        space = " "
+    if finish:
+        await send([{"index": 0, "delta": {}, "finish_reason": finish}])
+        if usage:
+            counts = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+            await send([], usage=counts)
+        await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _each(words: Iterable[str]) -> AsyncIterator[str]:
+    for word in words:
+        yield word
 
 
 def error(status: int, words: str, **headers: str) -> web.Response:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from matrix_align import Endpoint, Store
 from matrix_align.web.app import app
@@ -21,10 +24,19 @@ from .fake import FakeServer
 
 @dataclass
 class Served:
-    """`url` is what clients get, `gateway` what answers them."""
+    """`url` is what clients get, `gateway` answers them in front of `server`, and its record is at `path`."""
 
     url: str
     gateway: Gateway
+    server: FakeServer
+    path: Path
+
+    def afresh(self) -> None:
+        """Lets the fake endpoint be as if it had just been started."""
+        server = self.server
+        server.faults, server.on, server.requests, server.headers = [], {}, [], []
+        server.refuses, server.listed, server.latency, server.busiest = (), None, 0.0, 0
+        self.gateway.relist()
 
 
 @contextmanager
@@ -57,7 +69,7 @@ def serving(
     if ends:
         raise ends[0]
     try:
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", served[0])
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", served[0], server, path)
     finally:
         served[1].should_exit = True
         thread.join(60)
@@ -65,3 +77,21 @@ def serving(
     assert not thread.is_alive()
     if ends:
         raise ends[0]
+
+
+async def post(url: str, body: Any, **headers: str) -> tuple[int, bytes, Any]:
+    """The status, the body and the headers of a chat completion. `body` is an object, or the bytes to send."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/chat/completions", data=data, headers=headers) as response,
+    ):
+        return response.status, await response.read(), response.headers
+
+
+def complaint(body: bytes) -> dict[str, Any]:
+    """The error in OpenAI's form: its message is one line."""
+    found: dict[str, Any] = json.loads(body)["error"]
+    assert found.keys() == {"message", "type", "param", "code"}
+    assert found["message"] and "\n" not in found["message"]
+    return found

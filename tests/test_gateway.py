@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,13 @@ from aiohttp import web
 
 from matrix_align import METHODS
 
-from .fake import FakeServer, error
-from .gateway import Served, serving
+from .fake import error
+from .gateway import Served, complaint, post, serving
 
 ASKED = {"model": "fake-model", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 
 
-@pytest.fixture
-def served(server: FakeServer, path: Path) -> Iterator[Served]:
-    with serving(server, path) as running:
-        yield running
-
-
-async def post(url: str, body: Any, **headers: str) -> tuple[int, bytes, Any]:
-    """The status, the body and the headers of a chat completion. `body` is an object, or the bytes to send."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/v1/chat/completions", data=data, headers=headers) as response,
-    ):
-        return response.status, await response.read(), response.headers
-
-
-def complaint(body: bytes) -> dict[str, Any]:
-    """The error in OpenAI's form: its message is one line."""
-    found: dict[str, Any] = json.loads(body)["error"]
-    assert found.keys() == {"message", "type", "param", "code"}
-    assert found["message"] and "\n" not in found["message"]
-    return found
-
-
-async def test_body_passes_unchanged_both_ways(server: FakeServer, served: Served) -> None:
+async def test_body_passes_unchanged_both_ways(served: Served) -> None:
     """Even its spaces, and fields that nobody knows."""
     sent = b'{"model":  "fake-model", "messages": [{"role": "user", "content": "Hi"}],\n "n": 2, "x_new": {"a": [1.0]}}'
     answered = b'{"object":"chat.completion",  "unknown": [1, 2.50], "choices": []}\n'
@@ -54,7 +29,7 @@ async def test_body_passes_unchanged_both_ways(server: FakeServer, served: Serve
         headers = {"X-Request-Id": "abc", "X-RateLimit-Remaining-Requests": "7", "Set-Cookie": "a=b"}
         return web.Response(body=answered, content_type="application/json", headers=headers)
 
-    server.faults.append(answer)
+    served.server.faults.append(answer)
     status, body, headers = await post(served.url, sent, Authorization="Bearer mine", Cookie="c=d")
     assert (status, body) == (200, answered)
     assert seen[0][0] == sent
@@ -63,7 +38,7 @@ async def test_body_passes_unchanged_both_ways(server: FakeServer, served: Serve
     assert not {"Authorization", "Cookie"} & seen[0][1].keys(), "the client's key is not the upstream's"
 
 
-async def test_stream_passes_as_it_comes(server: FakeServer, served: Served) -> None:
+async def test_stream_passes_as_it_comes(served: Served) -> None:
     """The first event arrives while the server has not written the second one."""
     import asyncio
 
@@ -77,7 +52,7 @@ async def test_stream_passes_as_it_comes(server: FakeServer, served: Served) -> 
         return response
 
     seen: list[bytes] = []
-    server.faults.append(stream)
+    served.server.faults.append(stream)
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{served.url}/v1/chat/completions", json={**ASKED, "stream": True}) as response,
@@ -88,8 +63,8 @@ async def test_stream_passes_as_it_comes(server: FakeServer, served: Served) -> 
         assert await response.content.read() == b"data: [DONE]\n\n"
 
 
-async def test_models_are_the_upstreams_and_the_methods(server: FakeServer, served: Served) -> None:
-    server.listed = {"data": [{"id": "fake-model", "owned_by": "me"}, {"id": "tuned", "max_model_len": 4096}]}
+async def test_models_are_the_upstreams_and_the_methods(served: Served) -> None:
+    served.server.listed = {"data": [{"id": "fake-model", "owned_by": "me"}, {"id": "tuned", "max_model_len": 4096}]}
     async with aiohttp.ClientSession() as session, session.get(f"{served.url}/v1/models") as response:
         listed = await response.json()
     models = {model["id"]: model for model in listed["data"]}
@@ -99,30 +74,30 @@ async def test_models_are_the_upstreams_and_the_methods(server: FakeServer, serv
     assert models["fake-model"]["owned_by"] == "me" and models["tuned"]["max_model_len"] == 4096
 
 
-async def test_another_model_of_the_upstreams_is_passed_on(server: FakeServer, served: Served) -> None:
-    server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
+async def test_another_model_of_the_upstreams_is_passed_on(served: Served) -> None:
+    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
     assert (await post(served.url, {**ASKED, "model": "tuned"}))[0] == 200
-    assert server.requests[-1]["model"] == "tuned"
+    assert served.server.requests[-1]["model"] == "tuned"
 
 
 @pytest.mark.parametrize("model", ["nope", "", None, 7, "Matrix"])
-async def test_wrong_model_is_404(server: FakeServer, served: Served, model: Any) -> None:
+async def test_wrong_model_is_404(served: Served, model: Any) -> None:
     status, body, _ = await post(served.url, {**ASKED, "model": model})
     assert status == 404
     assert complaint(body)["code"] == "model_not_found"
-    assert not server.requests
+    assert not served.server.requests
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"model"'])
-async def test_unusable_body_is_400(server: FakeServer, served: Served, body: bytes) -> None:
+async def test_unusable_body_is_400(served: Served, body: bytes) -> None:
     status, said, _ = await post(served.url, body)
     assert status == 400
     assert complaint(said)["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503, 529])
-async def test_errors_of_the_upstream_pass_as_they_are(server: FakeServer, served: Served, status: int) -> None:
-    server.faults.append(lambda _: error(status, "as the server said", **{"Retry-After": "7"}))
+async def test_errors_of_the_upstream_pass_as_they_are(served: Served, status: int) -> None:
+    served.server.faults.append(lambda _: error(status, "as the server said", **{"Retry-After": "7"}))
     got, body, headers = await post(served.url, ASKED)
     assert (got, json.loads(body)) == (status, {"error": {"message": "as the server said"}})
     assert headers["Retry-After"] == "7"

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -20,6 +20,9 @@ from .completion import Completion
 from .dialect import Chat, Dialect
 from .model import Reply
 from .structured import Wanted, is_text, parse
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 T = TypeVar("T", bound="str | BaseModel")
 
@@ -37,8 +40,10 @@ class Asker(ABC):
         # The factor by which this model needs a higher token limit: for a typed reply (False), for a text (True)
         self._roomier = {False: 1, True: 1}
 
-    async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
-        """One reply of the type `reply`, after at most REPLIES attempts.
+    async def ask(
+        self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling, writing: Writing | None = None
+    ) -> Reply[T]:
+        """One reply of the type `reply`, after at most REPLIES attempts. `writing` shows a text while it is written.
 
         A reply that was cut off is asked for again with a higher token limit. So is an answer whose reasoning used the
         tokens up. Any other unusable reply is sent back to the model with the fault.
@@ -49,7 +54,7 @@ class Asker(ABC):
         fault, text, short = "", "", None
         for turn in range(REPLIES):
             try:
-                completion = await self._complete(chat, reply, sampling, room, turn)
+                completion = await self._complete(chat, reply, sampling, room, turn, writing)
             except ModelError as error:
                 mendable = isinstance(error, ContextOverflow) or (isinstance(error, Refused) and error.mendable)
                 if not mendable or (room == sampling.max_tokens and chat is asked):
@@ -93,8 +98,13 @@ class Asker(ABC):
         raise bad
 
     @abstractmethod
-    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
-        """The completion of one chat, of at most `room` tokens. `turn` counts the attempts. Raises ModelError."""
+    async def _complete(
+        self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int, writing: Writing | None
+    ) -> Completion:
+        """The completion of one chat, of at most `room` tokens. `turn` counts the attempts. Raises ModelError.
+
+        A model that can't be read along leaves `writing` alone.
+        """
 
 
 def _value(completion: Completion, reply: Wanted[T]) -> tuple[T, str]:

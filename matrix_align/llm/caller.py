@@ -33,7 +33,8 @@ class Request(Generic[T]):
 
     `messages` returns the prompt for a limit on its memory, in characters. `memory` is the first limit. `max_tokens`
     limits the reply; None means the limit of the caller's sampling. `examples` is the number of messages after the
-    first that are examples, the same in every scene.
+    first that are examples, the same in every scene. `answers` is True if the reply, as it is, becomes the answer to
+    the user: it may be shown while it is written.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Request(Generic[T]):
     step: int = 0
     memory: int = 0
     examples: int = 0
+    answers: bool = False
 
 
 def _length(messages: list[Message]) -> int:
@@ -53,13 +55,15 @@ def _length(messages: list[Message]) -> int:
 class Caller:
     """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth.
 
-    `seed` is the answer's seed, for a method that draws something itself. Each call has a seed of its own.
+    `seed` is the answer's seed, for a method that draws something itself. Each call has a seed of its own. `writer` is
+    the same model, asked in place of `model` for what becomes the answer; it shows what it writes.
     """
 
-    def __init__(self, model: Model, sampling: Sampling) -> None:
+    def __init__(self, model: Model, sampling: Sampling, writer: Model | None = None) -> None:
         self.calls: list[Call] = []
         self.seed = sampling.seed
         self._model = model
+        self._writer = writer or model
         self._sampling = sampling
         self._depth = 0
         self._asked: Counter[tuple[str, str, int]] = Counter()
@@ -98,9 +102,10 @@ class Caller:
         sampling = self._sampling_of(request)
         limits = [int(request.memory * share) for share in MEMORY_SHARES]
         messages = request.messages(limits[0])
+        model = self._writer if request.answers else self._model
         while True:
             try:
-                return await self._model.ask(messages, request.reply, sampling)
+                return await model.ask(messages, request.reply, sampling)
             except ContextOverflow:
                 prompts = (request.messages(limit) for limit in limits)
                 shorter = next((prompt for prompt in prompts if _length(prompt) < _length(messages)), None)

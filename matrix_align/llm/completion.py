@@ -37,6 +37,7 @@ class Completion:
     `stray` is a mark of reasoning, or another special token, that is left in the text. With one, it is not known which
     part of the text is the answer.
     `refused`: the model refused to fill the schema, and the text is its refusal (OpenAI).
+    `inline`: the reasoning stood in the text, before the answer.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Completion:
     usage: Usage
     stray: str = ""
     refused: bool = False
+    inline: bool = False
 
     @property
     def answered(self) -> bool:
@@ -69,7 +71,9 @@ def completion_of(body: Any) -> Completion:
     fields = [message.get(name) for name in ("reasoning_content", "reasoning", "thinking")]
     apart = next((field for field in fields if isinstance(field, str) and field), "") or _text(content, thoughts=True)
     reasoning = f"{clean(apart)}\n{parted.reasoning}".strip()
-    return Completion(parted.answer, reasoning, _ended(choice), _usage(body), parted.stray, refused)
+    return Completion(
+        parted.answer, reasoning, _ended(choice), _usage(body), parted.stray, refused, bool(parted.reasoning)
+    )
 
 
 def _first(choices: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BadReply, ContextOverflow, InputError, ModelError, Overloaded, Refused, Unreachable
@@ -15,12 +16,15 @@ from ..types import Sampling, Usage, shorten
 from .asker import Asker
 from .completion import Completion, completion_of
 from .dialect import Chat, log
-from .http import Connection
+from .http import Connection, Hear
 from .identity import digest_of, entries, known_by
+from .stream import STREAMED
 from .structured import Wanted
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from .writing import Writing
 
 LIST = 30.0  # seconds a server may take to list its models; no model runs for that
 LONG = 4000  # characters; only for longer prompts is the token count compared with the length
@@ -56,6 +60,7 @@ class Endpoint(Asker):
         self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
         self._told_digest = digest is not None
         self._checked_at = 0  # the connection's count of breaks when the weights were last checked
+        self._reasons = False  # its texts begin with their reasoning
         self._cut_prompts = False  # the warning was given
 
     @property
@@ -85,20 +90,25 @@ class Endpoint(Asker):
     async def __aexit__(self, *_: object) -> None:
         await self._http.__aexit__()
 
-    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
+    async def _complete(
+        self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int, writing: Writing | None
+    ) -> Completion:
         """The server's completion of one chat. Gives up, one by one, the parts of the request it does not accept."""
         dialect = self._dialect
         form = dialect.form(reply)
         while True:
             request = {"model": self.name, **dialect.request(chat, reply, form, sampling, room, turn)}
+            hear = partial(writing.read, wanted=reply, reasons=self._reasons) if writing else None
             try:
-                body = await self._send(request)
+                body = await self._send(request, hear=hear)
             except ContextOverflow:
                 raise
             except Refused as refusal:
                 form = dialect.refused(refusal, chat, reply, form)
                 if request == {"model": self.name, **dialect.request(chat, reply, form, sampling, room, turn)}:
-                    raise
+                    if not writing or not refusal.mendable:
+                        raise
+                    writing = None  # the server may take the same request, only not in pieces
                 continue
             except Overloaded as error:
                 if not dialect.may_break(error.status, reply, form) or not await self.answers():
@@ -111,6 +121,7 @@ class Endpoint(Asker):
             if self._http.breaks != self._checked_at:
                 await self._check_weights()
             completion = completion_of(body)
+            self._reasons = self._reasons or completion.inline
             if not completion.refused and completion.ended != "filter":
                 dialect.answered(completion.text, reply, form)
             self._compare_length(chat, completion.usage)
@@ -143,9 +154,10 @@ class Endpoint(Asker):
         """The server's list of models: what it says of each, by name."""
         return entries(await self._http.request("GET", "models", None, LIST))
 
-    async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
+    async def _send(self, body: dict[str, Any], once: bool = False, hear: Hear | None = None) -> Any:
+        """The server's answer. `hear` is given the text so far while the server writes it."""
         send = self._http.once if once else self._http.request
-        return await send("POST", "chat/completions", body)
+        return await send("POST", "chat/completions", {**body, **STREAMED} if hear else body, hear=hear)
 
     async def _identify(self) -> None:
         """Takes the model's name and digest from the server's list of models, where they were not given."""

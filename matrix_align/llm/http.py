@@ -13,12 +13,12 @@ import random
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -29,11 +29,15 @@ from yarl import URL
 from ..errors import BadReply, InputError, Overloaded, Unreachable
 from ..types import clean, shorten
 from .failures import error_of, failure_in, rejected_reply
+from .stream import whole
 
 NO_API = "wanted the API, not a web page; its address often ends in /v1"
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is rejected
+STREAM_LIMIT = 16 * BODY_LIMIT  # of one that comes in pieces: an event says a few hundred bytes about each token
 VIA = "X-Matrix-Align-Via"  # the header that names the connections which a request has come through
 SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # query fields that may hold a key
+
+Hear: TypeAlias = Callable[[str], None]
 
 
 class Connection:
@@ -73,14 +77,24 @@ class Connection:
         assert self._session
         await self._session.close()
 
-    async def request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
-        """The parsed JSON body of a usable answer. Sends the request again after Overloaded and Unreachable."""
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        seconds: float | None = None,
+        hear: Hear | None = None,
+    ) -> Any:
+        """The parsed JSON body of a usable answer. Sends the request again after Overloaded and Unreachable.
+
+        `hear` is given the text so far of a completion that comes in pieces.
+        """
         fault: Overloaded | Unreachable | None = None
         silent = 0
         for attempt in range(self._attempts):
             wait = random.uniform(0.5, 1.0) * min(0.5 * 2**attempt, 20.0)
             try:
-                return await self.once(method, path, body, seconds)
+                return await self.once(method, path, body, seconds, hear)
             except Overloaded as error:
                 fault, wait = error, max(wait, error.wait)
                 self.pushed_back += error.status in (429, 503, 529)
@@ -96,7 +110,14 @@ class Connection:
         assert fault, "at least one attempt is made"
         raise fault
 
-    async def once(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None = None) -> Any:
+    async def once(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        seconds: float | None = None,
+        hear: Hear | None = None,
+    ) -> Any:
         """As `request`, but sent only once, and given up after `seconds`."""
         assert self._session, "a connection is used as `async with`"
         timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
@@ -110,7 +131,7 @@ class Connection:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                return self._usable_body(response, await _read(response), path)
+                return self._usable_body(response, await _read(response, hear), path)
 
     @asynccontextmanager
     async def as_it_comes(
@@ -238,7 +259,11 @@ def _proxy(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-async def _read(response: aiohttp.ClientResponse) -> str:
+async def _read(response: aiohttp.ClientResponse, hear: Hear | None = None) -> str:
+    if hear and response.content_type == "text/event-stream":
+        if (text := await whole(_lines(response), hear)) is None:
+            raise aiohttp.ClientPayloadError("the server broke off in the middle of a reply")
+        return text
     packed = "Content-Encoding" in response.headers  # then the length says little of the text's
     if not packed and (response.content_length or BODY_LIMIT) < BODY_LIMIT:
         return (await response.read()).decode("utf-8", "replace")
@@ -249,6 +274,20 @@ async def _read(response: aiohttp.ClientResponse) -> str:
             response.close()
             raise BadReply(f"the server sent more than {BODY_LIMIT >> 20} MiB for one reply")
     return body.decode("utf-8", "replace")
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of a body as they come. Raises BadReply if there are too many, or one is too long."""
+    size, rest = 0, b""
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > STREAM_LIMIT or len(rest) > BODY_LIMIT:
+            response.close()
+            raise BadReply(f"the server sent more than {STREAM_LIMIT >> 20} MiB for one reply")
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+    yield rest
 
 
 def _json(text: str) -> Any:

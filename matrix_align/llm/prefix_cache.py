@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import ModelError
 from .completion import completion_of
 from .endpoint import Endpoint
+from .http import Hear
 from .local import Served
 
 KEPT = 16  # saved states, about 10 to 25 MB each
@@ -88,7 +89,7 @@ class Slotted(Endpoint):
         self._lora = {"lora": [{"id": 0, "scale": float(tuned)}]} if served.adapter else {}
         self._server = served.url.removesuffix("/v1")
 
-    async def _send(self, body: dict[str, Any], once: bool = False) -> Any:
+    async def _send(self, body: dict[str, Any], once: bool = False, hear: Hear | None = None) -> Any:
         head, text = (self._which + _text(messages) for messages in (body["messages"][:-1], body["messages"]))
         async with self._turn(head), self.slots.best_for(text) as slot:
             await self._restore(slot, text)
@@ -96,7 +97,7 @@ class Slotted(Endpoint):
             if self._heads and len(head) >= WORTH and self._heads.comes_again(head):
                 await self._keep_head(slot, head, body["messages"][:-1])
             self.slots.held[slot] = ""  # until it has read all of the prompt
-            reply = await super()._send({**body, "id_slot": slot, **self._lora}, once)
+            reply = await super()._send({**body, "id_slot": slot, **self._lora}, once, hear)
             self.slots.held[slot] = text
             self.slots.written += completion_of(reply).usage.completion_tokens
             await self._save(slot, text)

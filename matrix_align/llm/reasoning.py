@@ -86,6 +86,12 @@ _SIGNS = tuple(
 _NEAR = 200  # most characters of its line that are examined on each side of a mark
 _SENTENCE_END = tuple(".!?…。！？")
 _BULLET = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
+# For texts that are still being written: words that open reasoning, and the signs that a mark begins and ends with
+_WORDS_FIRST = (
+    *("analysis", "Here is my thought process:", "Here is my reasoning process:", "Here are my reasoning steps:"),
+    *("Here's my thought process:", "Here's my reasoning process:"),
+)
+_BEGINS, _CLOSES, _LONGEST = "<[◁", set(">]▷"), 60
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "(": ")"}
 _GOES_ON = set(".,;:!?)/…'\"`")  # what a sentence may continue with after a word, besides a lower-case letter
 
@@ -123,6 +129,24 @@ def part(text: str) -> Parted:
         answer = wrapped.group(2).strip()
     stray = scan.opened.group() if scan.opened else scan.stray or scan.in_open_code
     return Parted(text[scan.thought : scan.thought_end].strip(), answer, stray)
+
+
+def unopened(text: str, reasons: bool) -> str:
+    """As much of the answer in an unfinished `text` as is certain: no mark can begin in it, or be cut off at its end.
+
+    `reasons` says that this model's texts begin with reasoning, though its opening mark may be missing.
+    """
+    begun = text.lstrip()
+    if any(len(begun) <= len(opening) and opening.startswith(begun) for opening in _WORDS_FIRST):
+        return ""
+    parted = part(text)
+    if parted.stray or (reasons and not parted.reasoning):
+        return ""
+    answer = parted.answer
+    start = max(answer.rfind(sign, max(0, len(answer) - _LONGEST)) for sign in _BEGINS)
+    if start >= 0 and not (set(answer[start:]) & _CLOSES):
+        answer = answer[:start].rstrip()
+    return answer
 
 
 @lru_cache(maxsize=64)

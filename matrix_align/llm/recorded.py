@@ -57,6 +57,12 @@ class Recorded:
     def digest(self) -> str:
         return self._model.digest
 
+    def through(self, model: Model) -> Recorded:
+        """The same record, and the same requests under way, with another way to the same model."""
+        other = Recorded(model, self._store)
+        other._requests = self._requests
+        return other
+
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
         key = hashlib.sha256(f"{self.name}\n{self.digest}\n{request}".encode()).hexdigest()

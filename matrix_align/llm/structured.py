@@ -82,6 +82,11 @@ class FromModel(Frozen):
 class Prose(RootModel[Annotated[str, StringConstraints(min_length=1)]]):
     """Free text that a model writes. Subclasses add validators. It is asked for without a schema."""
 
+    @classmethod
+    def so_far(cls, text: str) -> str:
+        """The part of an unfinished text that will be part of the reply, whatever follows."""
+        return text
+
 
 class AsWritten(Prose):
     """Whatever a model writes, even nothing."""

@@ -23,6 +23,10 @@ class Untagged(Prose):
     def _without_tags(cls, text: str) -> str:
         return TAGS.sub("", text).strip()
 
+    @classmethod
+    def so_far(cls, text: str) -> str:
+        return TAGS.sub("", text).strip()
+
 
 def chat(question: Question, *turns: str, system: str = "", shown: Sequence[str] = ()) -> list[Message]:
     """The conversation with `turns` in place of the question: ours first, then the model's, and so on in turn.

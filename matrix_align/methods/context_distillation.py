@@ -32,5 +32,5 @@ async def context_distillation(
 ) -> AsyncIterator[Draft]:
     principles = "\n".join(f"- {principle}" for principle in settings.principles) or PROMPTS.render("principles")
     turns = chat(question, question.text, system=PROMPTS.render("context", principles=principles))
-    text = await caller.ask(Request("answer", str, lambda _: turns))
+    text = await caller.ask(Request("answer", str, lambda _: turns, answers=True))
     yield Draft(text=text, text_cut=caller.calls[-1].cut)

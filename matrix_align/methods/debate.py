@@ -62,7 +62,7 @@ def _update(question: Question, answers: list[Written], copy: int, number: int) 
 def _final(question: Question, answers: list[Written]) -> Request[Prose]:
     task = PROMPTS.render("final", question=question.text, answers=_shown(answers))
     reply = revised(question, *(answer.text for answer in answers))
-    return Request("revision", reply, lambda _: chat(question, task))
+    return Request("revision", reply, lambda _: chat(question, task), answers=True)
 
 
 def _shown(answers: Iterable[Written]) -> Filled:

@@ -26,5 +26,7 @@ async def deliberate(question: Question, caller: Caller, settings: NoSettings) -
     policy, think = PROMPTS.render("policy"), PROMPTS.render("reasoning", question=question.text)
     reasoning = await caller.ask(Request("reasoning", str, lambda _: chat(question, think, system=policy)))
     turns = think, reasoning, PROMPTS.render("answer")
-    answer = await caller.ask(Request("answer", Untagged, lambda _: chat(question, *turns, system=policy)))
+    answer = await caller.ask(
+        Request("answer", Untagged, lambda _: chat(question, *turns, system=policy), answers=True)
+    )
     yield Draft(text=answer.root, text_cut=caller.calls[-1].cut)

@@ -48,5 +48,7 @@ async def guided(question: Question, caller: Caller, settings: NoSettings) -> As
         yield Draft(text=answer, text_cut=cut, ending="check passed")
         return
     turns.append(PROMPTS.render("again", fault=check.reason))
-    again = await caller.ask(Request("revision", revised(question, answer), lambda _: chat(question, *turns)))
+    again = await caller.ask(
+        Request("revision", revised(question, answer), lambda _: chat(question, *turns), answers=True)
+    )
     yield Draft(text=again.root, text_cut=caller.calls[-1].cut, ending="written again")

@@ -25,5 +25,5 @@ async def intention(question: Question, caller: Caller, settings: NoSettings) ->
     ask = PROMPTS.render("intention", question=question.text)
     stated = await caller.ask(Request("intention", str, lambda _: chat(question, ask)))
     turns = ask, stated, PROMPTS.render("answer")
-    answer = await caller.ask(Request("answer", Untagged, lambda _: chat(question, *turns)))
+    answer = await caller.ask(Request("answer", Untagged, lambda _: chat(question, *turns), answers=True))
     yield Draft(text=answer.root, text_cut=caller.calls[-1].cut)

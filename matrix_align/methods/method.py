@@ -47,14 +47,16 @@ class Setup:
     settings: Frozen
     sampling: Sampling = field(default_factory=Sampling)
 
-    async def answer(self, question: Question, model: Model) -> AsyncIterator[Answer]:
+    async def answer(self, question: Question, model: Model, writer: Model | None = None) -> AsyncIterator[Answer]:
         """Yields the answer to `question` each time it has grown. The last one is complete.
+
+        `writer` is the same model, which shows the answer while it writes it (see `Caller`).
 
         If a call fails, this yields the answer so far with its error, and then raises the error (a MatrixAlignError).
         """
-        caller = Caller(model, self.sampling)
+        caller = Caller(model, self.sampling, writer)
         answer = Answer(
-            id=self._id(question, model),
+            id=self.id(question, model),
             method=self.method.name,
             model=clean(model.name),
             digest=model.digest,
@@ -70,8 +72,8 @@ class Setup:
             yield answer.evolve(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
             raise
 
-    def _id(self, question: Question, model: Model) -> str:
-        """A hash of everything that decides an answer, and of nothing else."""
+    def id(self, question: Question, model: Model) -> str:
+        """The id of the answer: a hash of everything that decides an answer, and of nothing else."""
         decided_by = [
             question.model_dump_json(),
             self.method.name,

@@ -41,7 +41,7 @@ async def mistake_analysis(question: Question, caller: Caller, settings: NoSetti
     yield draft
     task = PROMPTS.render("good", question=question.text, answer=mistake.text, analysis=analysis)
     reply = revised(question, mistake.text)
-    [good] = await written(caller, [Request("revision", reply, lambda _: chat(question, task))])
+    [good] = await written(caller, [Request("revision", reply, lambda _: chat(question, task), answers=True)])
     yield draft.model_copy(update={"text": good.text, "text_cut": good.cut})
 
 

@@ -39,7 +39,13 @@ async def principles(question: Question, caller: Caller, settings: PrinciplesSet
     )
     turns = think, thoughts, PROMPTS.render("answer")
     answer = await caller.ask(
-        Request("answer", Untagged, lambda _: chat(question, *turns, system=system, shown=shown), examples=len(shown))
+        Request(
+            "answer",
+            Untagged,
+            lambda _: chat(question, *turns, system=system, shown=shown),
+            answers=True,
+            examples=len(shown),
+        )
     )
     yield Draft(text=answer.root, text_cut=caller.calls[-1].cut)
 

@@ -20,5 +20,7 @@ PROMPTS = Prompts("matrix_align.methods.prompts.safe_prompt")
 
 async def safe_prompt(question: Question, caller: Caller, settings: NoSettings) -> AsyncIterator[Draft]:
     preamble = PROMPTS.render("preamble")
-    text = await caller.ask(Request("answer", str, lambda _: chat(question, question.text, system=preamble)))
+    text = await caller.ask(
+        Request("answer", str, lambda _: chat(question, question.text, system=preamble), answers=True)
+    )
     yield Draft(text=text, text_cut=caller.calls[-1].cut)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from ..llm.caller import Caller
 from ..simulation.revise import respond
@@ -14,5 +15,5 @@ class NoSettings(Frozen):
 
 
 async def vanilla(question: Question, caller: Caller, settings: NoSettings) -> AsyncIterator[Draft]:
-    text = await caller.ask(respond(question))
+    text = await caller.ask(replace(respond(question), answers=True))
     yield Draft(text=text, text_cut=caller.calls[-1].cut)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from pydantic import create_model, field_validator
+from pydantic import field_validator
 
 from ..llm.caller import Request
 from ..llm.structured import Prose
@@ -19,13 +19,19 @@ from .prompts import PROMPTS
 from .types import CITED, Scene, Settings
 
 # Words that show that an answer was rewritten. An ordinary word such as "scene" may belong to the question itself.
-MATTER = re.compile(
-    r"critique|social scene|this answer could lead to"
-    r"|(?:initial|original|previous|revised|rewritten) (?:answer|response)",
-    re.IGNORECASE,
-)
 # "What this answer could lead to" stands in the prompt before the critique, which a small model may copy.
-LEAKS = re.compile(rf"\b(?:the|this|that|my|your|what) (?:{MATTER.pattern})\b|\bsocial scene\b", re.IGNORECASE)
+MATTERS = (
+    *("critique", "social scene", "this answer could lead to"),
+    *(f"{which} answer" for which in ("initial", "original", "previous", "revised", "rewritten")),
+    *(f"{which} response" for which in ("initial", "original", "previous", "revised", "rewritten")),
+)
+PHRASES = (
+    "social scene",
+    *(f"{word} {matter}" for word in ("the", "this", "that", "my", "your", "what") for matter in MATTERS),
+)
+MATTER = re.compile("|".join(MATTERS), re.IGNORECASE)
+LEAKS = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)
+LONGEST = max(map(len, PHRASES))
 # Small models often write a prompt's tags around their answer, and other methods have other tags.
 TAGS = re.compile(r"</?(?:question|answer|effects|fault|feedback|principle)>", re.IGNORECASE)
 
@@ -56,7 +62,7 @@ def revision(question: Question, initial: str, effects: Iterable[str], settings:
         for turn in _shown(example)
     ]
     chat = [*asked[:start], *shown, *asked[start:-1], _task(question, initial, effects)]
-    return Request("revision", revised(question, initial), lambda _: chat)
+    return Request("revision", revised(question, initial), lambda _: chat, answers=True)
 
 
 def change(quoted: str, problem: str, better: str) -> str:
@@ -97,16 +103,39 @@ def _shown(scene: Scene) -> list[Message]:
 
 @lru_cache(maxsize=64)
 def _revision_without(allowed: frozenset[str]) -> type[Prose]:
-    def keeps_to_the_answer(text: str) -> str:
-        for found in LEAKS.finditer(text):
-            if MATTER.findall(found.group())[0].casefold() not in allowed:
+    def leak(text: str) -> re.Match[str] | None:
+        leaks = (found for found in LEAKS.finditer(text) if MATTER.findall(found.group())[0].casefold() not in allowed)
+        return next(leaks, None)
+
+    class Revision(Prose):
+        @field_validator("root", mode="before")
+        @classmethod
+        def _untagged(cls, text: str) -> str:
+            return TAGS.sub("", text).strip()
+
+        @field_validator("root")
+        @classmethod
+        def _keeps_to_the_answer(cls, text: str) -> str:
+            if found := leak(text):
                 raise ValueError(
                     f'"{found.group()}" mentions how the answer was made; write only the answer to the question'
                 )
-        return text
+            return text
 
-    checks = {
-        "untagged": field_validator("root", mode="before")(lambda text: TAGS.sub("", text).strip()),
-        "check": field_validator("root")(keeps_to_the_answer),
-    }
-    return create_model("Revision", __base__=Prose, __validators__=checks)
+        @classmethod
+        def so_far(cls, text: str) -> str:
+            """What comes before a leak, or before words at the end that could still become one."""
+            text = TAGS.sub("", text).strip()
+            found = leak(text)
+            return text[: found.start() if found else _may_leak(text)].rstrip()
+
+    return Revision
+
+
+def _may_leak(text: str) -> int:
+    """Where the words at the end of `text` begin that a leak could begin with. Its length if there are none."""
+    for start in range(max(0, len(text) - LONGEST), len(text)):
+        end = text[start:].lower()
+        if (not start or not text[start - 1].isalnum()) and any(phrase.startswith(end) for phrase in PHRASES):
+            return start
+    return len(text)

@@ -31,6 +31,7 @@ from ...llm.dialect import Chat
 from ...llm.failures import Failure, error_of
 from ...llm.reasoning import part
 from ...llm.structured import Wanted
+from ...llm.writing import Writing
 from ...types import Sampling, Usage, clean, shorten
 
 ENDED: dict[str, Ended] = {"stop": "stop", "max_tokens": "length", "content_filter": "filter"}
@@ -48,7 +49,9 @@ class InspectModel(Asker):
         super().__init__(str(model), "", str(model))
         self._model = model
 
-    async def _complete(self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int) -> Completion:
+    async def _complete(
+        self, chat: Chat, reply: Wanted[Any], sampling: Sampling, room: int, turn: int, writing: Writing | None
+    ) -> Completion:
         dialect = self._dialect
         form = dialect.form(reply)
         while True:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.types import Receive, Scope, Send
 
 from ...methods import METHODS
 from ..replies import Gone, Refusal, body_of, send_refusal, while_connected
+from .answering import Answering
+from .asked import Own, alone, options_of
+from .asked import asked as read
 from .gateway import Gateway
 from .passing import pass_on
 
@@ -50,10 +53,45 @@ class Completions:
                 "model_not_found",
                 "model",
             )
-        if model in METHODS:
-            raise Refusal(501, f"the gateway does not answer by {model} yet")
+        if model not in METHODS and "matrix_align" not in asked:
+            async with while_connected(receive):
+                await pass_on(gateway.upstream, scope, body, send)
+            return
+        await self._by_method(asked, model, scope, receive, send)
+
+    async def _by_method(self, body: dict[str, Any], model: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers by a method; or by the model alone, if the request says so or asks for what only that can do."""
+        gateway = self._gateway
+        own = options_of(body)
+        method = _method(own, model)
+        target = gateway.upstream.name if model in METHODS else model
+        why = alone(body)
+        if not why:
+            wanted = read(body, own, method, gateway.defaults)
+            if wanted.simulate != "never":
+                if target != gateway.upstream.name:
+                    raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
+                if gateway.full:
+                    raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": "10"})
+                async with while_connected(receive):
+                    await Answering(gateway, wanted, {}).send(send)
+                return
+        rest = {name: value for name, value in body.items() if name != "matrix_align"}
+        headers = {"X-Matrix-Align-Bypass": why} if why else {"X-Matrix-Align-Simulate": "never"}
         async with while_connected(receive):
-            await pass_on(gateway.upstream, scope, body, send)
+            await pass_on(gateway.upstream, scope, to_json(rest | {"model": target}), send, headers)
+
+
+def _method(own: Own, model: str) -> str:
+    """The method that is asked for, by the model's name or by the option."""
+    method = own.method or (model if model in METHODS else "matrix")
+    if method not in METHODS:
+        raise Refusal(400, f"matrix_align.method is one of {', '.join(METHODS)}", param="matrix_align.method")
+    if model in METHODS and method != model:
+        raise Refusal(
+            400, f"the model {model} and the method {method} contradict each other", param="matrix_align.method"
+        )
+    return method
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -5,8 +5,10 @@ Knows no HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +35,17 @@ class Limits:
 class Gateway:
     """The model `upstream`, with a record for what methods do with it.
 
+    `defaults` are settings of methods, fields of `Sampling`, and `simulate`, for requests that leave them open.
     Raises InputError if the model has the name of a method, since a name must mean one thing.
     """
 
-    def __init__(self, upstream: Endpoint, store: Store, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Endpoint,
+        store: Store,
+        limits: Limits | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         if upstream.name in METHODS:
             raise InputError(
                 f"the model at {upstream.url} is called {upstream.name}, as a method is here; "
@@ -46,9 +55,32 @@ class Gateway:
         self.store = store
         self.recorded = Recorded(upstream, store)
         self.limits = limits or Limits()
+        self.defaults = dict(defaults or {})
         self.in_flight = 0
+        self.playing = self.waiting = 0
+        self._turns = asyncio.Semaphore(self.limits.scenes)
         self._listed: dict[str, dict[str, Any]] = {}
         self._asked_at = -FRESH
+
+    @property
+    def full(self) -> bool:
+        """Whether no further answer of a method can wait for its turn."""
+        return self.waiting >= self.limits.waiting and self._turns.locked()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A block in which one answer of a method is made, once fewer than the limit are being made."""
+        self.waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self.waiting -= 1
+        self.playing += 1
+        try:
+            yield
+        finally:
+            self.playing -= 1
+            self._turns.release()
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """What the upstream says of its models, by name. If it has no list or is away: what is known."""
@@ -57,6 +89,11 @@ class Gateway:
             with suppress(ModelError):
                 self._listed = await self.upstream.listed()
         return {self.upstream.name: {}, **self._listed}
+
+    def relist(self) -> None:
+        """Forgets the list of models, so that the next use asks for it again."""
+        self._listed = {}
+        self._asked_at = -FRESH
 
     async def has(self, model: str) -> bool:
         """Whether the upstream serves a model of this name."""
