@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix_align.simulation.passages import MOST, numbered, passages
+from matrix_align.simulation.passages import MOST, numbered, passages, whole_sentences
 
 PARTS = [
     "Ask. ",
@@ -77,3 +77,23 @@ def test_a_long_answer_has_longer_passages() -> None:
     found = passages(text)
     assert len(found) <= MOST
     assert found[0] == "This is sentence number 1. This is sentence number 2. This is sentence number 3."
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Freeze it. Then scr", "Freeze it."),
+        ("Freeze it.", "Freeze it."),
+        ("1.5 kg of", ""),
+        ("Take:\n- ice\n- a bo", "Take:\n- ice"),
+        ('He said "Go!" and', 'He said "Go!"'),
+        ("挖一个坑。浇水！然后", "挖一个坑。浇水！"),
+        ("他说：“挖一个坑。”然后", "他说：“挖一个坑。”"),
+        ("पेड़ लगाओ। पानी", "पेड़ लगाओ।"),
+        ("هل تزرع؟ ثم", "هل تزرع؟"),
+        ("Dig a ho", ""),
+    ],
+)
+def test_whole_sentences(text: str, whole: str) -> None:
+    """What is left of a text that was cut off, in any script."""
+    assert whole_sentences(text) == whole

@@ -14,6 +14,9 @@ SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
 # After a sentence's end, with its closing quotes and brackets.
 END = re.compile(r"(?<=[.!?…؟۔।॥።։။])[\"'”’»)\]*_]*\s+|(?<=[。！？])[”’」』）]*")
 
+# The end of a sentence, with its closing quotes and brackets, or of a line that announces nothing.
+WHOLE = re.compile(r"[.!?…؟۔।॥։።][\"'”’»)\]*_]*(?=\s|$)|[。！？][”’」』）]*|(?<=[^\s:：])(?=\n)")
+
 
 def passages(text: str) -> tuple[str, ...]:
     """The sentences of the lines of `text`, in order, without empty ones; at most `MOST`."""
@@ -29,7 +32,7 @@ def numbered(text: str) -> str:
 
 def whole_sentences(text: str) -> str:
     """A text that was cut off, up to the end of its last whole sentence or line. Empty if there is none."""
-    ends = [match.end() for match in re.finditer(r"[.!?…][\"'”’)*]*(?=\s|$)|(?<=[^\s:])(?=\n)", text)]
+    ends = [match.end() for match in WHOLE.finditer(text)]
     return text[: ends[-1]].strip() if ends else ""
 
 
