@@ -15,7 +15,7 @@ import pytest
 
 from matrix_align import METHODS, BadReply, Endpoint, Sampling
 from matrix_align.llm.local import Served, serve
-from matrix_align.llm.prompts import Filled, Prompts
+from matrix_align.llm.prompts import TAG, Filled, Prompts
 from matrix_align.methods import Setup, last
 from matrix_align.simulation.conversation import _head
 
@@ -55,6 +55,21 @@ async def test_answers_in_the_conversation(name: str, server: FakeServer, model:
     for first, *others in written:
         assert first["role"] == "system" and SYSTEM in first["content"]
         assert [turn.content for turn in HISTORY] == [m["content"] for m in others if m["content"] in str(HISTORY)]
+
+
+@each_method
+async def test_tags_around_an_answer_are_no_part_of_it(name: str, server: FakeServer, model: Endpoint) -> None:
+    """Small models write a prompt's tags around their answer."""
+    serial = iter(range(10_000))
+
+    def tagged(body: dict[str, Any]) -> str:
+        tags = sorted({tag for message in body["messages"] for tag in TAG.findall(message["content"])})
+        opening, closing = ("".join(f"<{mark}{tag}>\n" for tag in tags) for mark in ("", "/"))
+        return f"{opening}It depends on {next(serial)}.\n{closing}"
+
+    server.on["text"] = tagged
+    answer, failure = await last(setup(name).answer(TALK, model))
+    assert failure is None and answer.text and not TAG.search(answer.text)
 
 
 @each_method

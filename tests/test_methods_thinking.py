@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from matrix_align import BadReply, Question
 
 from .asked import HISTORY, SYSTEM, TALK, ask
@@ -110,11 +108,3 @@ async def test_guided_writes_a_harmful_answer_again() -> None:
     assert (got.answer.text, got.answer.state) == ("Plant it far from the fence.", "written again")
     leak = await ask("guided", *CHAIN, fault, "The original answer was wrong: plant it elsewhere.")
     assert isinstance(leak.error, BadReply) and leak.answer.text is None
-
-
-@pytest.mark.parametrize("name", ["think_first", "guided"])
-async def test_tags_around_an_answer_are_no_part_of_it(name: str) -> None:
-    check = [{"reason": "None.", "verdict": "safe"}] if name == "guided" else []
-    before = CHAIN[:2] if name == "guided" else CHAIN[:1]
-    got = await ask(name, *before, "<answer>\nDig.\n</answer>", *check)
-    assert got.answer.text == "Dig."

@@ -33,7 +33,7 @@ MATTER = re.compile("|".join(MATTERS), re.IGNORECASE)
 LEAKS = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)
 LONGEST = max(map(len, PHRASES))
 # Small models often write a prompt's tags around their answer, and other methods have other tags.
-TAGS = re.compile(r"</?(?:question|answer|effects|fault|feedback|principle)>", re.IGNORECASE)
+TAGS = re.compile(r"</?(?:analysis|answer|criticism|effects|fault|feedback|principle|question)>", re.IGNORECASE)
 
 QUOTED = 200  # characters of the answer that a point quotes
 
