@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from matrix_align import Message, Question, Refused, Reply, Sampling
+from matrix_align import Message, Refused, Reply, Sampling
 from matrix_align.methods import METHODS, Setup, last
 from matrix_align.methods.rain import SEGMENT
 from matrix_align.types import Cut, Usage
@@ -106,9 +107,10 @@ class Cutting:
         return Reply(reply.model_validate(said), json.dumps(said), "", Usage(requests=1))
 
 
-async def rained(*replies: Any, question: Question = TALK, **settings: Any) -> tuple[Any, Cutting]:
+async def rained(*replies: Any, max_tokens: int = 1024, **settings: Any) -> tuple[Any, Cutting]:
     model, method = Cutting(*replies), METHODS["rain"]
-    answer, error = await last(Setup(method, method.settings(**settings)).answer(question, model))
+    sampling = Sampling(max_tokens=max_tokens)
+    answer, error = await last(Setup(method, method.settings(**settings), sampling).answer(TALK, model))
     assert error is None and not model.replies, "every reply is used"
     return answer, model
 
@@ -135,10 +137,37 @@ async def test_rain_goes_forward_evaluates_and_rewinds() -> None:
 
 
 async def test_rain_completes_the_answer_after_its_rounds() -> None:
-    """The good answer so far is completed in one call without a limit of its own."""
+    """The good answer so far is completed in one call, with all tokens that are left."""
     answer, model = await rained(("Dig. And", OPEN), GOOD, GOOD, ("Water it.", ""), candidates=1, rounds=1)
     assert (answer.text, answer.ending) == ("Dig. Water it.", "never rewound")
-    assert model.asked[-1][1] == Sampling().max_tokens
+    assert model.asked[-1][1] == Sampling().max_tokens - math.ceil(SEGMENT * len("Dig. ") / len("Dig. And"))
+
+
+async def test_rain_writes_no_longer_answer_than_other_methods() -> None:
+    """All segments share the limit of an answer, which is not passed by what is written at the end either."""
+    most = SEGMENT + SEGMENT // 2
+    whole, last = ("It grows. Dig", OPEN), ("Water it. And", OPEN)
+    answer, model = await rained(whole, GOOD, GOOD, last, GOOD, GOOD, candidates=1, max_tokens=most)
+    left = most - math.ceil(SEGMENT * len("It grows. ") / len("It grows. Dig"))
+    assert [limit for messages, limit in model.asked if len(messages) != 1] == [SEGMENT, left]
+    assert (answer.text, answer.text_cut) == ("It grows. Water it. And", "length")
+    answer, model = await rained(("It grows", OPEN), GOOD, GOOD, candidates=1, max_tokens=9)
+    assert (answer.text, answer.text_cut, model.asked[0][1]) == ("It grows", "length", 9)
+
+
+@pytest.mark.parametrize(
+    ("segment", "kept"),
+    [
+        ("Dig a hole and put the tr", "Dig a hole and put the "),  # no sentence: no half word
+        ("Dig.\n\nThen", "Dig.\n\n"),
+        ("Dig. Water it.", "Dig. Water it. "),
+        ("挖一个坑。浇水。然后", "挖一个坑。浇水。"),
+        ("挖一个坑", "挖一个坑"),
+    ],
+)
+async def test_rain_keeps_what_is_whole_of_a_segment(segment: str, kept: str) -> None:
+    _, model = await rained((segment, OPEN), GOOD, GOOD, ("End.", ""), GOOD, GOOD, candidates=1)
+    assert model.asked[3][0][-2].content == kept
 
 
 async def test_rain_takes_the_best_if_nothing_is_good() -> None:

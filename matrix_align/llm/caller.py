@@ -55,13 +55,15 @@ def _length(messages: list[Message]) -> int:
 class Caller:
     """Makes the calls of one answer to `model`. `calls` lists those that were answered, with their depth.
 
-    `seed` is the answer's seed, for a method that draws something itself. Each call has a seed of its own. `writer` is
-    the same model, asked in place of `model` for what becomes the answer; it shows what it writes.
+    `seed` is the answer's seed, for a method that draws something itself. Each call has a seed of its own. `max_tokens`
+    limits an answer, for a method that writes one in several calls. `writer` is the same model, asked in place of
+    `model` for what becomes the answer; it shows what it writes.
     """
 
     def __init__(self, model: Model, sampling: Sampling, writer: Model | None = None) -> None:
         self.calls: list[Call] = []
         self.seed = sampling.seed
+        self.max_tokens = sampling.max_tokens
         self._model = model
         self._writer = writer or model
         self._sampling = sampling

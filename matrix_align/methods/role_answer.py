@@ -1,7 +1,7 @@
 """Role answer: the model answers in a social role, critics in roles find fault, and it answers again in its role.
 
-Zhou et al. 2026, arXiv 2602.00061 (Findings of ACL 2026): a role such as mother or judge brings values and the skill to
-apply them. No training: a generator in a role, and critics in roles who refine its answer again and again. It needs
+Ziheng et al. 2026, arXiv 2602.00061 (Findings of ACL 2026): a role such as mother or judge brings values and the skill
+to apply them. No training: a generator in a role, and critics in roles who refine its answer again and again. It needs
 nothing.
 
 The first answer is given as a mother. Then all critics (mother, judge, teacher) read it at once, each in its role. If
