@@ -32,10 +32,10 @@ PAIRS = ("matrix", "foresee", "self_refine", "critique_revise", "debate", "role_
 each_method = pytest.mark.parametrize("name", METHODS)
 
 
-def setup(name: str) -> Setup:
-    """The method as small as it can be."""
+def setup(name: str, **other: int) -> Setup:
+    """The method in its smallest form in which it makes every kind of call; `other` settings go before these."""
     kind = METHODS[name].settings
-    given = {field: value for field, value in SMALL.items() if field in kind.model_fields}
+    given = {field: value for field, value in (SMALL | other).items() if field in kind.model_fields}
     return Setup(METHODS[name], kind(**given), Sampling())
 
 
@@ -170,7 +170,7 @@ def small() -> Iterator[Served]:
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "matrix"])  # tests/test_embedded.py plays scenes
 async def test_runs_on_a_real_model(name: str, small: Served) -> None:
     """One question. Whatever the model writes, an answer comes out; of three seeds, one may do."""
-    brief = replace(setup(name), sampling=Sampling(temperature=0.3, max_tokens=24))
+    brief = replace(setup(name, rounds=1), sampling=Sampling(temperature=0.3, max_tokens=16))
     async with Endpoint(small.url, small.name, key=small.key, digest=small.digest) as endpoint:
         for seed in range(3):
             drawn = brief.sampling.model_copy(update={"seed": seed})
