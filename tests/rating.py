@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from matrix_align.evals.rating.types import Given, Item, Rater, Showing
 from matrix_align.generate.run import Run
 from matrix_align.methods import Setup
 from matrix_align.methods.vanilla import NoSettings
+from matrix_align.web.app import app
+from matrix_align.web.guard import Access
+from matrix_align.web.server import listen, server_of
 
 Rule = Callable[[Item, Showing], str]  # the level that a scripted rater gives
 
@@ -85,3 +91,18 @@ def fair(item: Item, showing: Showing) -> str:
 
 def likes_a(item: Item, showing: Showing) -> str:
     return "A>B"
+
+
+@contextmanager
+def rating_page(*folders: Path) -> Iterator[str]:
+    """The pages of these ratings over real HTTP, as `serve` has them. Yields the address of the app."""
+    listener = listen("127.0.0.1", 0)
+    server = server_of(app(None, Access(), folders), drain=1)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()

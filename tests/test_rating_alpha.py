@@ -51,8 +51,8 @@ def test_published_examples(raters: tuple[str, ...], metric: Metric, published: 
 def test_published_interval() -> None:
     """The R package icr prints 0.435 to 1.00 for units resampled 1,000 times in Krippendorff's example C."""
     one = alpha(values(*FOUR), "nominal").estimate
-    assert (one.low, one.high) == (pytest.approx(0.435, abs=0.035), pytest.approx(1.0, abs=0.001))
-    assert one.n == 11, "a unit with one value has no pair"
+    assert one.low == pytest.approx(0.435, abs=0.035), "each is known to about 0.015, from so few resamples"
+    assert one.high == 1.0 and one.n == 11, "a unit with one value has no pair"
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -4,11 +4,12 @@ import asyncio
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
 from ..errors import InputError
-from .options import Adapter, Digest, ModelName, StorePath
+from .options import FOLDER, Adapter, Digest, ModelName, StorePath
 
 
 def serve(
@@ -27,6 +28,16 @@ def serve(
             show_envvar=False,
         ),
     ] = None,
+    rating: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that `rate new` made, whose page is /rate/DIR. Can be given several times. No model is served "
+            "then, unless --endpoint, --model or --adapter names one.",
+            exists=True,
+            **FOLDER,
+        ),
+    ] = None,
     drain: Annotated[float, typer.Option(help="Seconds that requests in flight have after SIGTERM.", min=0)] = 60,
     store: StorePath = None,
 ) -> None:
@@ -36,9 +47,14 @@ def serve(
     OPENAI_API_KEY.
     """
     keys = tuple(filter(None, (each.strip() for each in key or ())))
-    if not keys and not _is_local(host):
+    ratings = rating or []
+    pages_only = bool(ratings) and not (endpoint or model or adapter)
+    if not keys and not _is_local(host) and not pages_only:
         raise InputError(f"--host {host} can be reached from other machines, so clients need a key: give --key")
-    asyncio.run(_serve(endpoint, model, digest, adapter, host, port, keys, drain, store))
+    if pages_only:
+        asyncio.run(_serve_ratings(ratings, host, port, drain))
+    else:
+        asyncio.run(_serve(endpoint, model, digest, adapter, host, port, keys, drain, store, ratings))
 
 
 async def _serve(
@@ -51,6 +67,7 @@ async def _serve(
     keys: tuple[str, ...],
     drain: float,
     store: Path | None,
+    ratings: list[Path],
 ) -> None:
     try:
         from ..web.app import app
@@ -69,7 +86,25 @@ async def _serve(
             typer.echo(
                 f"matrix-align: {upstream.name} is served at http://{where}:{listener.getsockname()[1]}/v1", err=True
             )
-            await server_of(app(Gateway(upstream, record), access), drain).serve(sockets=[listener])
+            await server_of(app(Gateway(upstream, record), access, ratings), drain).serve(sockets=[listener])
+
+
+async def _serve_ratings(ratings: list[Path], host: str, port: int, drain: float) -> None:
+    """The pages alone. They need no key, since each rater has a secret link."""
+    try:
+        from ..web.app import app
+        from ..web.guard import Access
+        from ..web.server import listen, server_of
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
+
+    pages = app(None, Access(local=_is_local(host)), ratings)
+    with listen(host, port) as listener:
+        where = f"[{host}]" if ":" in host else host
+        for folder in ratings:
+            page = f"http://{where}:{listener.getsockname()[1]}/rate/{quote(folder.resolve().name, safe='')}"
+            typer.echo(f"matrix-align: {folder} is rated at {page}", err=True)
+        await server_of(pages, drain).serve(sockets=[listener])
 
 
 def _is_local(host: str) -> bool:

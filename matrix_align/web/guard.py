@@ -18,6 +18,7 @@ from ..llm.http import VIA
 from .replies import Refusal, header, send_refusal
 
 OPEN = ("/healthz",)  # needs no key: it tells nothing but that the app runs
+OPEN_BELOW = ("/rate/", "/static/")  # nor do these: a rater has a secret link instead, and no use of the model
 LOCAL = {"localhost", "127.0.0.1", "[::1]"}  # names of this machine that a browser can send as the host
 
 
@@ -60,7 +61,8 @@ class Guard:
         origin = header(scope, b"origin").decode("latin-1")
         if origin and origin.partition("://")[2] != host:
             return Refusal(403, "pages of other sites can't use this app")
-        if self._digests and scope["path"] not in OPEN and not self._has_key(header(scope, b"authorization")):
+        is_open = scope["path"] in OPEN or scope["path"].startswith(OPEN_BELOW)
+        if self._digests and not is_open and not self._has_key(header(scope, b"authorization")):
             headers = {} if scope["path"].startswith("/v1/") else {"WWW-Authenticate": 'Basic realm="matrix-align"'}
             return Refusal(401, "a key of this gateway is needed", "invalid_api_key", headers=headers)
         return None

@@ -1,0 +1,207 @@
+"""The routes of the rating page. Each answers with a whole page, or leads to one.
+
+    GET  /rate/NAME             says how to begin; asks for a name if the rating is open to whoever gives one
+    POST /rate/NAME             a new rater, who is led to a page of their own
+    GET  /rate/NAME/LINK        the rater's next pair
+    POST /rate/NAME/LINK        a rating
+    POST /rate/NAME/LINK/undo   takes the latest one back
+
+LINK is a rater's secret; it stands for a key. Owns the headers of these pages: nothing is loaded from elsewhere, no
+script stands in a page, no other site frames one, and nothing is kept by the browser.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from ...errors import InputError, StoreError
+from ...evals.pairwise.prompts import PROMPTS
+from ...evals.pairwise.types import WORDS, Level
+from ...evals.rating.folder import RATINGS, described, joined
+from ...evals.rating.store import NAME_LIMIT, Ratings
+from ...evals.rating.types import HARMS, Rater
+from ..replies import Gone, Refusal
+from . import form
+
+KEYS: dict[Level, str] = {"A>>B": "a", "A>B": "1", "A=B": "0", "B>A": "2", "B>>A": "b"}
+NOTES = {
+    "saved": "Saved.",
+    "twice": "This pair was rated already. The first rating counts.",
+    "undone": "Taken back. Rate this pair again.",
+    "nothing": "There was nothing to take back.",
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+class _Missing(Exception):
+    """There is no such rating, or no such rater."""
+
+
+def routes(folders: Sequence[Path]) -> list[Route]:
+    """The routes of these ratings. Raises InputError if one holds none, or if two have the same name."""
+    pages = _Pages(folders)
+    return [
+        Route("/rate/{name}", _told(pages.begin), methods=["GET"]),
+        Route("/rate/{name}", _told(pages.join), methods=["POST"]),
+        Route("/rate/{name}/{link}", _told(pages.pair), methods=["GET"]),
+        Route("/rate/{name}/{link}", _told(pages.rate), methods=["POST"]),
+        Route("/rate/{name}/{link}/undo", _told(pages.undo), methods=["POST"]),
+    ]
+
+
+class _Pages:
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders: dict[str, Path] = {}
+        for folder in folders:
+            described(folder)
+            if self._folders.setdefault(name := folder.resolve().name, folder) != folder:
+                raise InputError(f"two ratings have the name {name}, by which their pages are found; rename a folder")
+
+    def _folder(self, request: Request) -> Path:
+        if folder := self._folders.get(request.path_params["name"]):
+            return folder
+        raise _Missing
+
+    async def begin(self, request: Request) -> Response:
+        by_name = described(self._folder(request))["by_name"]
+        return _page("begin", by_name=by_name, limit=NAME_LIMIT)
+
+    async def join(self, request: Request) -> Response:
+        folder, sent = self._folder(request), await form.fields(request)
+        try:
+            rater = await run_in_threadpool(joined, folder, sent.get("name", ""))
+        except InputError as error:
+            by_name = described(folder)["by_name"]
+            return _page("begin", 400, by_name=by_name, limit=NAME_LIMIT, note=_sentence(str(error)))
+        return RedirectResponse(_address(request, rater), 303, HEADERS)
+
+    async def pair(self, request: Request) -> Response:
+        note = NOTES.get(request.query_params.get("note", ""), "")
+        link = request.path_params["link"]
+        return await run_in_threadpool(_next_pair, self._folder(request), link, note)
+
+    async def rate(self, request: Request) -> Response:
+        folder, sent = self._folder(request), await form.fields(request)
+        said = form.given(sent)
+
+        def commit() -> Response:
+            with Ratings(folder / RATINGS) as ratings:
+                rater = _rater(ratings, request.path_params["link"])
+                new = ratings.rate(rater, sent.get("showing", ""), said)
+            return RedirectResponse(_address(request, rater, "saved" if new else "twice"), 303, HEADERS)
+
+        return await run_in_threadpool(commit)
+
+    async def undo(self, request: Request) -> Response:
+        folder, sent = self._folder(request), await form.fields(request)
+        number = sent.get("rating", "")
+
+        def commit() -> Response:
+            with Ratings(folder / RATINGS) as ratings:
+                rater = _rater(ratings, request.path_params["link"])
+                back = number.isascii() and number.isdecimal() and len(number) < 19 and ratings.undo(rater, int(number))
+            return RedirectResponse(_address(request, rater, "undone" if back else "nothing"), 303, HEADERS)
+
+        return await run_in_threadpool(commit)
+
+
+def _rater(ratings: Ratings, link: str) -> Rater:
+    if rater := ratings.rater(link):
+        return rater
+    raise _Missing
+
+
+def _next_pair(folder: Path, link: str, note: str) -> Response:
+    with Ratings(folder / RATINGS) as ratings:
+        rater = _rater(ratings, link)
+        done, count = ratings.progress(rater)
+        showing, latest = ratings.next(rater), ratings.latest(rater)
+        shared: dict[str, Any] = {
+            "rater": rater.name,
+            "done": done,
+            "count": count,
+            "note": note,
+            "latest": latest[0] if latest else None,
+            "base": rater.link,
+        }
+        if not showing:
+            return _page("done", **shared)
+        item = ratings.item(showing.item)
+        before = ratings.undone(rater, showing)
+    pair = item.pair
+    a, b = (pair.candidate, pair.baseline) if showing.as_a == "candidate" else (pair.baseline, pair.candidate)
+    return _page(
+        "pair",
+        **shared,
+        showing=showing.id,
+        since=f"{time.time():.3f}",
+        turns=pair.question.messages(),
+        answers=[("A", a), ("B", b)],
+        folded=item.harmful,
+        levels=[(level, WORDS[level], KEYS[level]) for level in WORDS],
+        harms=HARMS,
+        before=before,
+        reason_limit=form.REASON_LIMIT,
+        criteria=PROMPTS.render("criteria"),
+    )
+
+
+def _address(request: Request, rater: Rater, note: str = "") -> str:
+    """The rater's own page."""
+    name = quote(request.path_params["name"], safe="")
+    return f"/rate/{name}/{rater.link}" + (f"?note={note}" if note else "")
+
+
+def _told(page: Page) -> Page:
+    """The page, or a page that says what went wrong."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await page(request)
+        except _Missing:
+            return _page("message", 404, title="There is no such page", text="Look at the link that you were sent.")
+        except InputError as error:
+            return _page("message", 400, title="That can't be saved", text=_sentence(str(error)))
+        except Refusal as refusal:
+            text = _sentence(str(refusal))
+            return _page("message", refusal.status, title="That can't be saved", text=text, headers=refusal.headers)
+        except StoreError:
+            return _page(
+                "message", 503, title="That is not saved", text="The ratings can't be written. Try again later."
+            )
+        except Gone:
+            return Response(status_code=400)
+
+    return answered
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("matrix_align.web", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def _page(template: str, status: int = 200, headers: dict[str, str] | None = None, **content: Any) -> Response:
+    html = _TEMPLATES.get_template(f"rating/{template}.html").render(content)
+    return HTMLResponse(html, status, {**HEADERS, **(headers or {})})
