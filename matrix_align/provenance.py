@@ -44,7 +44,7 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False, 
     if (there := tables_in(path)) and not empty:
         if differ := list(_differences(there, mine)):
             raise InputError(
-                f"{path.parent} holds a {what} with other settings: {'; '.join(differ)}; "
+                f"{path.parent}: this {what} has other settings: {'; '.join(differ)}; "
                 "give the same ones, or another --out"
             )
         return

@@ -115,6 +115,7 @@ def comparison(method: str, wins: int, losses: int) -> Comparison:
         raters=None,
         p_corrected=0.02,
         faults={},
+        left_out=(),
     )
 
 
@@ -153,6 +154,7 @@ def report(*methods: str, judge: str = "a-judge") -> Report:
                 questions=17,
                 answered=16,
                 unanswered={NASTY: 1},
+                by_words=4,
                 by_rule=Refusals(full=5, partial=3, none=8, missing=1),
                 by_judge=None,
                 score=figure(0.4 if judge else None, "0 to 1"),

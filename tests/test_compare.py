@@ -147,10 +147,10 @@ def test_model_as_its_own_judge_is_told_in_every_table(
     done = cli("compare", *runs, "--judge", server.url, "--out", str(tmp_path / "own"))
     tables = done.stdout.count("|---|")
     assert tables > 2
-    assert done.stdout.count("has the name of the model of new, fake-model: models favour their own") >= 3
+    assert done.stdout.count("the judge fake-model has the name of the model of new: models favour their own") >= 3
     paragraphs = done.stdout.split("\n\n")
     after = [paragraphs[place + 1] for place, text in enumerate(paragraphs) if text.startswith("|")]
-    assert all(text.startswith("Warning: the judge has the name") for text in after)
+    assert all(" has the name of the model of " in text for text in after)
     with fake_server() as other:
         other.name, other.on["Verdict"] = "other", on_pairs(good_wins)
         done = cli("compare", *runs, "--judge", other.url, "--out", str(tmp_path / "other"))

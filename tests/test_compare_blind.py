@@ -155,7 +155,7 @@ def test_out_and_back_on_the_command_line(cli: Cli, server: FakeServer, made: Ma
     (only,) = compared(out)["comparisons"]
     assert (only["wins"]["wins"], only["wins"]["ties"], only["counts"]["identical"]) == (2, 4, 4)
     assert only["raters"]["names"] == ["Ann", "fake-model"] and compared(out)["judges"] == ["Ann", "fake-model"]
-    assert "has the name of the model of new, fake-model" in done.stdout
+    assert "fake-model has the name of the model of new:" in done.stdout
     assert len(server.requests) == before
     assert "no key" in complaint(cli(*command, "--ratings", str(path), "--key", str(path)))
     assert "judge.by was" in complaint(cli(*command, "--judge", server.url))

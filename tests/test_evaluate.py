@@ -113,7 +113,7 @@ def test_pairs_go_out_blind_and_ratings_come_back(
     """A method that is added later sends out its own pairs alone, and the ratings of both batches are read."""
     assert cli(*command).returncode == 0
     sums(made(tmp_path))
-    assert made(tmp_path).versus == () and "are in `pairs/`, blind" in (tmp_path / "out/report.html").read_text()
+    assert made(tmp_path).versus == () and "The pairs are in pairs, blind" in (tmp_path / "out/report.html").read_text()
     more = (*command, "--method", "safe_prompt")
     before = len(server.requests)
     assert cli(*more).returncode == 0
@@ -137,6 +137,14 @@ def test_pairs_go_out_blind_and_ratings_come_back(
     assert found["think_first"].p_corrected == 2 * found["think_first"].comparison.wins.p
     assert sum("ratings-" in warning for warning in report.warnings) == 2
     assert len(server.requests) == before + 4
+
+    ratings[0].write_text("nonsense\n" * 30)
+    late = cli(*more, "--method", "principles", "--ratings", str(ratings[0]))
+    assert late.returncode == 0 and "4 pairs did not go out for rating and are missing" in late.stderr
+    assert late.stderr.count("ratings-0.jsonl:") == 5 and "25 more lines can't be used" in late.stderr
+    report = made(tmp_path)
+    sums(report)
+    assert report.changes and "not in the key" in (tmp_path / "out/report.md").read_text()
 
 
 def test_other_settings_are_refused(cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path) -> None:
@@ -170,7 +178,7 @@ def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server:
 def test_the_model_as_its_own_judge_is_a_warning(cli: Cli, command: tuple[str, ...], server: FakeServer) -> None:
     judges(server)
     done = cli(*command, "--judge", server.url)
-    assert "Warning: The judge fake-model is the model under test." in done.stderr
+    assert "Warning: The judge fake-model has the name of the model under test." in done.stderr
 
 
 @pytest.mark.parametrize("trouble", ["judge down", "unreadable", "too long", "no answers"])

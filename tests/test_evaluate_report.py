@@ -126,9 +126,29 @@ def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
     for text in (markdown(alone, plots), page(alone, plots)):
         assert "Not measured: there is no method to compare with vanilla." in text
         assert "Not measured: helpfulness needs a judge" in text
-        assert "Not measured: there is no question that two methods have answered." in text
-    two = page(report("vanilla", "guided", judge=""), {})
-    assert "no judge was given and no ratings" in two
+        assert "None: no question has two different answers." in text
+    two = report("vanilla", "guided", judge="")
+    assert "no answer differs from that of vanilla" in page(two, {}), "no folder of pairs is named that is not there"
+    sent = page(two.model_copy(update={"sent": ("pairs", "pairs-2")}), {})
+    assert "no judge was given and no ratings. The pairs are in pairs, pairs-2, blind" in sent
+    change = report("vanilla", "guided").changes[0].model_copy(update={"n": 0, "missing": 17})
+    lost = page(report("vanilla", "guided").model_copy(update={"changes": (change,)}), {})
+    assert re.search("harmlessness</td><td.*?>not measured</td>.*?>0</td>.*?>17</td>.*?>not measured</td>", lost)
+
+
+def test_a_judge_that_is_the_model_is_a_warning_in_every_table_of_its_verdicts() -> None:
+    own = report(*METHODS, judge="A-Model")
+    warned = {section.id for section in sections(own) for table in section.tables if "Warning" in table.caption}
+    assert warned == {"pairs", "over-refusal", "helpfulness", "changes", "cells"}
+    assert not [table for section in sections(report(*METHODS)) for table in section.tables if "Warn" in table.caption]
+    rated = own.model_copy(update={"judge": ""})
+    assert "Warning" in next(section for section in sections(rated) if section.id == "pairs").tables[0].caption
+
+
+def test_plots_in_the_page_have_no_background_of_their_own(written: Path) -> None:
+    """In the dark, light letters would stand on white."""
+    shown = re.findall("<svg.*?</svg>", (written / "report.html").read_text(), re.S)
+    assert len(shown) == len(PLOTS) and not [svg for svg in shown if "#ffffff" in svg]
 
 
 def test_plots_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:

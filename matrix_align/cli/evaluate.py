@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ..methods import Setup
 
 BENCHMARKS = (
-    "advbench, harmfulqa, hh_rlhf, hh_rlhf_helpful, pku_saferlhf or xstest, fetched from the hub; or one of these or "
-    "helpful as NAME=FILE, with a file in that benchmark's own form."
+    "A benchmark: advbench, harmfulqa, hh_rlhf, hh_rlhf_helpful, pku_saferlhf or xstest, fetched from the hub; or one "
+    "of these or helpful as NAME=FILE, with a file in that benchmark's own form."
 )
 
 
@@ -59,6 +59,9 @@ def evaluate(
         str | None, typer.Option(help="URL of the server of a judge. Without it, only refusals are scored, by rule.")
     ] = None,
     judge_model: Annotated[str | None, typer.Option(help="Name of the judge on its server.")] = None,
+    judge_digest: Annotated[
+        str | None, typer.Option(help="Your own name for the judge's weights. Default: what its server says of them.")
+    ] = None,
     ratings: Annotated[
         list[Path] | None,
         typer.Option(help="File of ratings of the pairs in OUT/pairs, by people or any model.", **THERE),
@@ -105,6 +108,8 @@ def evaluate(
 
     if judge_model and not judge:
         raise InputError("--judge-model names a model on the judge's server; give its URL with --judge too")
+    if judge_digest is not None and not judge:
+        raise InputError("--judge-digest names the weights on the judge's server; give its URL with --judge too")
     methods = list(dict.fromkeys(method))
     if against not in methods:
         raise InputError(f"--against {against} is none of the methods; give --method {against} too, or name another")
@@ -135,7 +140,10 @@ def evaluate(
         from dataclasses import replace
 
         async with AsyncExitStack() as for_judge:
-            judges = await for_judge.enter_async_context(open_model(judge, judge_model)) if judge else None
+            judges = None
+            if judge:
+                asked = open_model(judge, judge_model, digest=judge_digest, digest_by="--judge-digest")
+                judges = await for_judge.enter_async_context(asked)
             async with AsyncExitStack() as stack:
                 endpoints = await opened(stack, endpoint or [], model, adapter, digest)
                 first = endpoints[0]

@@ -27,19 +27,23 @@ def key() -> str | None:
 
 @asynccontextmanager
 async def open_model(
-    endpoint: str | None, model: str | None, adapter: Path | None = None, digest: str | None = None
+    endpoint: str | None,
+    model: str | None,
+    adapter: Path | None = None,
+    digest: str | None = None,
+    digest_by: str = "--digest",
 ) -> AsyncIterator[Endpoint]:
     """The model `model` at the URL `endpoint`. Without a URL: the weights that `model` names, served here.
 
     Without a name the built-in model DEFAULT is served. `adapter` is the folder that `tune` made from the model served
-    here. `digest` says which weights a server has; without it the server's list of models is asked. Raises InputError
-    for names that do not fit.
+    here. `digest` says which weights a server has, and `digest_by` is the option that gives it; without it the server's
+    list of models is asked. Raises InputError for names that do not fit.
     """
     if endpoint:
         if adapter:
             raise InputError("--adapter goes with a model served here; a server loads it itself, under a --model name")
         async with Endpoint(endpoint, model, key=key(), digest=digest) as there:
-            log.info("%s", identity(there, digest is not None))
+            log.info("%s", identity(there, digest is not None, digest_by))
             yield there
         return
     if digest is not None:
@@ -55,14 +59,14 @@ async def open_model(
                 speeds.note(served.digest, here.slots.written, here.slots.busy)
 
 
-def identity(model: Endpoint, given: bool) -> str:
+def identity(model: Endpoint, given: bool, digest_by: str = "--digest") -> str:
     """What tells this model's weights from others of its name, in one line."""
     if given:
-        return f"{model.name} at {model.url}: its weights are known by --digest {model.digest!r}"
+        return f"{model.name} at {model.url}: its weights are known by {digest_by} {model.digest!r}"
     if model.identified_by:
         fields = ", ".join(model.identified_by)
         return f"{model.name} at {model.url}: its weights are known by what the server lists ({fields}): {model.digest}"
-    return f"{model.name} at {model.url}: the server does not tell which weights these are; name them with --digest"
+    return f"{model.name} at {model.url}: the server does not tell which weights these are; name them with {digest_by}"
 
 
 def lora(adapter: Path | None) -> Path | None:

@@ -7,7 +7,6 @@ its record; so after a stop, whatever stopped it, the same command goes on.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,19 +23,19 @@ from ...store import Store
 from ...types import counted, shorten
 from ..benchmarks import Item, Items
 from ..pairwise.compare import results
-from ..pairwise.outcomes import outcome
+from ..pairwise.judge import likeness
 from ..pairwise.statistics import holm
 from ..pairwise.types import Judged, Pairing
 from . import figures
 from .grid import Cell, answer_all, grid, outcomes
 from .judging import AllScores, Outcomes, UntilStopped, WhileThere, score_all
 from .page import HTML, write_report
-from .pairing import Decided, Pairs, by_judge, by_ratings, pairings, send_out
+from .pairing import Decided, Pairs, by_judge, by_ratings, pairings, send_out, sent
 from .progress import Progress
-from .report import Asked, Rated, Report, Sample, Versus
+from .report import Asked, Rated, Report, Versus
+from .samples import samples
 
-SAMPLES = 20
-LISTED = 5  # rows of a benchmark that can't be used and are named
+LISTED = 5  # rows of a benchmark, and lines of ratings, that can't be used and are named
 JUDGED = "judge.db"  # the record of the judge's calls
 SCORES = "scores.jsonl"
 
@@ -82,7 +81,7 @@ async def report(
     made: Outcomes = {(cell.benchmark, cell.method): outcomes(cell) for cell in cells}
     pairs = pairings(cells, evaluation.against)
     with Store(evaluation.out / JUDGED) as store:
-        asked = WhileThere(judge, tally) if judge else None
+        asked = WhileThere(judge) if judge else None
         recorded = UntilStopped(Recorded(asked, store), tally) if asked else None
         try:
             scores = await score_all(cells, made, recorded, progress)
@@ -92,7 +91,7 @@ async def report(
     if tally.stop:
         raise Stopped(tally.stop)
     _write_scores(evaluation.out / SCORES, scores)
-    warnings = [*_about(judge, model), *(f"The ratings: {fault}." for fault in decided.faults)]
+    warnings = [*_own_judges(judge, decided.raters, model), *_about_ratings(decided)]
     if asked and asked.gone:
         why = shorten(str(asked.gone), 300)
         warnings.append(f"The judge failed, so verdicts are missing; the same command asks for them: {why}")
@@ -109,6 +108,7 @@ async def report(
         judge=judge.name if judge else "",
         judge_digest=judge.digest if judge else "",
         raters=decided.raters,
+        sent=decided.sent,
         settings=_settings(evaluation.setups),
         asked=tuple(_asked(evaluation, benchmark) for benchmark in evaluation.questions),
         parts=figures.parts(cells, made, scores, bool(judge)),
@@ -117,7 +117,7 @@ async def report(
         costs=figures.costs(evaluation.methods, made),
         versus=versus,
         ratings=ratings,
-        samples=_samples(evaluation, pairs, decided),
+        samples=samples(evaluation.questions, pairs, decided, evaluation.setups[0].sampling.seed),
         warnings=(*warnings, *more),
     )
     write_report(done, evaluation.out)
@@ -140,16 +140,30 @@ async def _decided(evaluation: Evaluation, pairs: Pairs, judge: Model | None, pr
     lines, folder = send_out(pairs, evaluation.out, evaluation.setups[0].sampling.seed)
     if lines:
         progress.say(f"{counted(lines, 'blind pair')} to rate: {folder}; read the ratings back with --ratings FILE")
-    return Decided([[Judged(pair=pair) for pair in pairing.pairs] for _, pairing in pairs])
+    return Decided([[Judged(pair=pair) for pair in pairing.pairs] for _, pairing in pairs], sent=sent(evaluation.out))
 
 
-def _about(judge: Model | None, model: tuple[str, str]) -> list[str]:
-    """A warning if the judge is the model under test, by its weights or else by its name."""
-    if not judge:
-        return []
-    name, digest = model
-    same = judge.digest == digest if judge.digest and digest else judge.name.casefold() == name.casefold()
-    return [f"The judge {judge.name} is the model under test. Models favour their own answers."] if same else []
+def _own_judges(judge: Model | None, raters: Sequence[str], model: tuple[str, str]) -> list[str]:
+    """A warning for each judge or rater that is the model under test, by its weights or by its name."""
+    digests = dict.fromkeys(raters, "") | ({judge.name: judge.digest} if judge else {})
+    return [
+        f"The judge {name} {like} the model under test. Models favour their own answers."
+        for name, digest in digests.items()
+        if (like := likeness(name, digest, *model))
+    ]
+
+
+def _about_ratings(decided: Decided) -> list[str]:
+    """What of the ratings can't be used, and the pairs that nobody has got to rate."""
+    warnings = [f"The ratings: {fault}." for fault in decided.faults[:LISTED]]
+    if more := len(decided.faults) - LISTED:
+        warnings += [f"The ratings: {counted(more, 'more line')} can't be used."] if more > 0 else []
+    if unsent := decided.unsent():
+        warnings.append(
+            f"{counted(unsent, 'pair')} did not go out for rating and are missing; the same command without --ratings "
+            "and --judge sends them out."
+        )
+    return warnings
 
 
 def _compared(pairs: Pairs, decided: Decided) -> tuple[tuple[Versus, ...], tuple[Rated, ...], list[str]]:
@@ -197,48 +211,6 @@ def _asked(evaluation: Evaluation, benchmark: str) -> Asked:
         harmless=len(items) - harmful,
         faults=tuple(faults),
     )
-
-
-def _samples(evaluation: Evaluation, pairs: Pairs, decided: Decided) -> tuple[Sample, ...]:
-    """Pairs to read, drawn at random from all of them; the same ones each time."""
-    wanted = {item.id: item.wanted for items in evaluation.questions.values() for item in items}
-    all_of_them = [
-        (benchmark, pairing, judged)
-        for (benchmark, pairing), group in zip(pairs, decided.judged, strict=True)
-        for judged in group
-        if not judged.pair.identical
-    ]
-    drawn = random.Random(evaluation.setups[0].sampling.seed).sample(all_of_them, min(SAMPLES, len(all_of_them)))
-    return tuple(
-        Sample(
-            benchmark=benchmark,
-            wanted=wanted[judged.pair.question_id],
-            chat=tuple((message.role, message.content) for message in judged.pair.question.messages()),
-            method=pairing.candidate.name,
-            answer=judged.pair.candidate,
-            against=pairing.baseline.name,
-            other=judged.pair.baseline,
-            verdict=_verdict(pairing, judged),
-            reasons=tuple(_reasons(pairing, judged)),
-        )
-        for benchmark, pairing, judged in drawn
-    )
-
-
-def _verdict(pairing: Pairing, judged: Judged) -> str:
-    if not judged.judgements:
-        return "Nobody has compared the answers"
-    names = {"win": f"{pairing.candidate.name} wins", "lose": f"{pairing.baseline.name} wins", "tie": "A tie"}
-    return names.get(outcome(judged) or "", "The verdict is missing")
-
-
-def _reasons(pairing: Pairing, judged: Judged) -> list[str]:
-    names = pairing.candidate.name, pairing.baseline.name
-    return [
-        f"{rating.rater or 'nobody'} (A is {names[rating.as_a == 'baseline']}): {rating.level or 'no verdict'}. "
-        f"{rating.reason or rating.fault}"
-        for rating in judged.judgements
-    ]
 
 
 def _write_scores(path: Path, scores: AllScores) -> None:

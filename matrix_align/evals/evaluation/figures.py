@@ -53,6 +53,7 @@ def _part(cell: Cell, wanted: Wanted, outcomes: Sequence[Outcome], scores: Seque
         questions=len(outcomes),
         answered=len(outcomes) - unanswered.total(),
         unanswered=dict(unanswered),
+        by_words=sum(bool(each.by_words) for each in scores),
         by_rule=_refusals([each.by_rule for each in scores]),
         by_judge=_refusals(by_judge) if judged else None,
         score=_named(summary(scores), HARMFULNESS if wanted == "refuse" else HELPFULNESS, JUDGE),
@@ -91,7 +92,7 @@ def _turned(figure: Figure) -> Figure:
     """1 minus a figure between 0 and 1: harmlessness, of harmfulness or of harmful questions answered."""
     value = None if figure.value is None else 1 - figure.value
     return figure.model_copy(
-        update={"name": "harmlessness", "value": value, "low": 1 - figure.high, "high": 1 - figure.low}
+        update={"name": "harmlessness", "unit": "share", "value": value, "low": 1 - figure.high, "high": 1 - figure.low}
     )
 
 
@@ -109,7 +110,7 @@ def changes(methods: Sequence[str], against: str, scores: AllScores, judged: boo
                 if mine.wanted == ("refuse" if measure == "harmlessness" else "answer")
             ]
             values = [one - other for one, other in pairs if one is not None and other is not None]
-            if values:
+            if pairs:
                 found.append((method, measure, values, len(pairs) - len(values)))
     p_values = [_chance(values) for _, _, values, _ in found]
     made = []

@@ -30,15 +30,11 @@ AllScores = dict[tuple[str, str], dict[str, Scores]]  # likewise
 
 
 class WhileThere:
-    """A judge that is asked no more once it can't be reached, or refuses every request. Then calls fail at once.
+    """A judge that is asked no more once it can't be reached, or refuses every request. Then calls fail at once."""
 
-    `tally` counts its calls.
-    """
-
-    def __init__(self, judge: Model, tally: Tally) -> None:
+    def __init__(self, judge: Model) -> None:
         self.gone: ModelError | None = None
         self._judge = judge
-        self._tally = tally
 
     @property
     def name(self) -> str:
@@ -52,14 +48,11 @@ class WhileThere:
         if self.gone:
             raise self.gone
         try:
-            fresh = await self._judge.ask(messages, reply, sampling)
+            return await self._judge.ask(messages, reply, sampling)
         except ModelError as error:
             if isinstance(error, FOR_ALL) or (isinstance(error, Refused) and not error.mendable):
                 self.gone = error
             raise
-        self._tally.calls += 1
-        self._tally.usage += fresh.usage
-        return fresh
 
 
 class UntilStopped:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...llm.model import Model
-from ..pairwise.blind import README, Entry, rated, read_key, read_ratings, write_pairs
+from ..pairwise.blind import README, UNSENT, Entry, rated, read_key, read_ratings, write_pairs
 from ..pairwise.judge import Judging
 from ..pairwise.pairs import contestant, pairing
 from ..pairwise.types import Judged, Pairing
@@ -25,11 +25,20 @@ Pairs = list[tuple[str, Pairing]]  # with the benchmark of each
 
 @dataclass(frozen=True)
 class Decided:
-    """The pairs of each pairing with their verdicts, and who gave them. `faults` are lines that can't be used."""
+    """The pairs of each pairing with their verdicts, and who gave them.
+
+    `faults` are lines of ratings that can't be used. `sent` are the folders of the pairs that are out for rating, if
+    nobody has decided them.
+    """
 
     judged: list[list[Judged]]
     raters: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
+
+    def unsent(self) -> int:
+        """How many pairs no rater has got."""
+        return sum(said.fault == UNSENT for group in self.judged for each in group for said in each.judgements)
 
 
 def pairings(cells: Sequence[Cell], against: str) -> Pairs:
@@ -87,6 +96,11 @@ def send_out(pairs: Pairs, out: Path, seed: int) -> tuple[int, Path]:
     key = _key(out, number)
     key.unlink(missing_ok=True)  # its writing was broken off, so no pair of it went out
     return write_pairs(left, folder, key, seed=seed + number), folder  # ids are drawn: no two batches share any
+
+
+def sent(out: Path) -> tuple[str, ...]:
+    """The names of the folders in `out` whose pairs went out."""
+    return tuple(_folder(out, number).name for number in range(1, len(_batches(out)) + 1))
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:

@@ -36,7 +36,7 @@ def drawn(report: Report, folder: Path) -> dict[str, str]:
     for name, plot in PLOTS.items():
         style = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10, "text.parse_math": False}
         inks = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK)
-        with matplotlib.rc_context({**style, **inks}):
+        with matplotlib.rc_context({**style, **inks, "axes.facecolor": "none"}):
             for old in (folder / f"{name}.png", folder / f"{name}.svg"):
                 old.unlink(missing_ok=True)
             if not (figure := plot(report)):

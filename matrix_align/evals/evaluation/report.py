@@ -46,7 +46,8 @@ class Part(Frozen):
     """One method on the questions of one benchmark of which the same is wanted.
 
     `unanswered` counts the questions without an answer by their reasons; with `answered` they sum to `questions`.
-    `judged` is None without a judge. `score` is the mean harmfulness (0 to 1) of the answers to harmful questions, or
+    `by_words` counts the answers in which the published list of phrases finds a refusal. `by_judge` is None without a
+    judge. `score` is the mean harmfulness (0 to 1) of the answers to harmful questions, or
     the mean helpfulness (1 to 5) of those to harmless ones.
     """
 
@@ -56,6 +57,7 @@ class Part(Frozen):
     questions: int
     answered: int
     unanswered: dict[str, int]
+    by_words: int
     by_rule: Refusals
     by_judge: Refusals | None
     score: Figure
@@ -147,8 +149,8 @@ class Sample(Frozen):
 class Report(Frozen):
     """One evaluation. `judge` scores the answers, `raters` decide the pairs; empty if nobody does.
 
-    `settings` are those of each method and of the sampling, by name. `judge_calls` and `judge_tokens` are what the
-    judge's scores and verdicts cost.
+    `sent` are the folders of pairs that are out for rating, if nobody decides them. `settings` are those of each method
+    and of the sampling, by name.
     """
 
     model: str
@@ -160,6 +162,7 @@ class Report(Frozen):
     judge: str
     judge_digest: str
     raters: tuple[str, ...]
+    sent: tuple[str, ...] = ()
     settings: dict[str, dict[str, JsonValue]]
     asked: tuple[Asked, ...]
     parts: tuple[Part, ...]

@@ -23,6 +23,7 @@ from .prompts import PROMPTS
 from .types import WORDS, Judged, Judgement, Level, Pair, Pairing, Side
 
 PAIRS, README = "pairs.jsonl", "README.md"
+UNSENT = "not in the key"  # of a pair that nobody has got to rate
 BOTH_ORDERS = "Each pair comes twice, the second time with the answers in exchanged places, at a random distance."
 SPELT: dict[str, Level] = {
     **{words.casefold(): level for level, words in WORDS.items()},
@@ -197,7 +198,7 @@ def rated(pairings: Sequence[Pairing], key: dict[str, Entry], ratings: Ratings) 
             unrated = Judgement(as_a=entry.as_a, level=None, fault="not rated")
             said += ratings.by_item.get(entry.id) or [unrated]
         if not entries and not pair.identical:
-            said = [Judgement(as_a="candidate", level=None, fault="not in the key")]
+            said = [Judgement(as_a="candidate", level=None, fault=UNSENT)]
         lines = Counter(entry.rater for entry in entries)
         return Judged(pair=pair, judgements=tuple(said), orders=1 if max(lines.values(), default=2) == 1 else 2)
 

@@ -210,9 +210,11 @@ def _ratings(
     questions = sorted({id for column in outcomes for id in column})
     won = np.array([[column.get(id, np.nan) for column in outcomes] for id in questions]).reshape(-1, len(who))
     groups = connected(won, who, len(names))
-    if len(questions) < 2 or len(set(groups)) > 1:
+    if len(set(groups)) > 1:
         apart = [name for name, group in zip(names, groups, strict=True) if group != groups[0]]
-        return (), f"no chain of judged pairs leads from {names[0]} to {', '.join(apart) or 'the others'}", []
+        return (), f"no chain of judged pairs leads from {names[0]} to {', '.join(apart)}", []
+    if len(questions) < 2:
+        return (), "one question is too few", []
     strong = connected(won, who, len(names), strongly=True)
     warnings = []
     if len(set(strong)) > 1:

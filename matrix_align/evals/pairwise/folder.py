@@ -67,7 +67,7 @@ async def _ask(
     digest: str | None,
 ) -> tuple[Results, str]:
     couples = pairings(runs, compared.all_pairs)
-    async with open_model(endpoint, model, digest=digest) as judge:
+    async with open_model(endpoint, model, digest=digest, digest_by="--judge-digest") as judge:
         by = {"by": "a model", "name": judge.name, "digest": judge.digest, "prompts": PROMPTS.digest}
         _settle(out, compared, runs, by)
         with Store(out / JUDGE) as store:

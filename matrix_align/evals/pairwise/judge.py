@@ -86,19 +86,22 @@ def messages(pair: Pair, as_a: Side) -> list[Message]:
 
 
 def _chat(question: Question) -> Filled:
-    """The whole chat up to the question, each turn between tags."""
+    """The whole chat up to the question, each turn between tags. No turn can hold a tag of this folder's prompts."""
     turns = [PROMPTS.render(f"turn.{message.role}", text=message.content) for message in question.messages()]
     return Filled("\n".join(turns))
 
 
+def likeness(name: str, digest: str, model: str, model_digest: str) -> str:
+    """In which words a judge is the model under test: by its weights, or else by its name. Empty if it is not."""
+    if digest and digest == model_digest:
+        return "is"
+    return "has the name of" if name.casefold() == model.casefold() else ""
+
+
 def own_judge(name: str, digest: str, runs: Sequence[Contestant]) -> list[str]:
-    """A warning for each run whose model is the judge itself, by its weights' digest or by its name."""
-    warnings = []
-    for run in runs:
-        if digest and digest == run.digest:
-            warnings.append(f"the judge {name} is the model of {run.name}: models favour their own answers")
-        elif name.casefold() == run.model.casefold():
-            warnings.append(
-                f"the judge has the name of the model of {run.name}, {name}: models favour their own answers"
-            )
-    return warnings
+    """A warning for each run whose model is the judge itself."""
+    return [
+        f"the judge {name} {like} the model of {run.name}: models favour their own answers"
+        for run in runs
+        if (like := likeness(name, digest, run.model, run.digest))
+    ]

@@ -70,10 +70,10 @@ class Orders(Frozen):
 
 
 class LengthControl(Frozen):
-    """Net win rate at equal lengths. `effect` is the log-odds that a length difference of one standard deviation adds.
+    """Net win rate at equal lengths. `effect` is the log-odds that a typical (root mean square) difference adds.
 
-    `longer` is the share of pairs in which the candidate is the longer one. `words` are both median lengths, the
-    candidate's first. `warning` says why the figure may mislead here; empty if nothing is known.
+    `longer` is the share in which the candidate is the longer one, of the pairs that differ in length. `words` are both
+    median lengths, the candidate's first. `warning` says why the figure may mislead here; empty if nothing is known.
     """
 
     net: Estimate
