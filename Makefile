@@ -38,14 +38,14 @@ lint: .venv/dev
 
 .venv/dev: .venv/core
 	@echo "Installing what the tests need into .venv (once, some minutes)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,eval,ray,tune]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,eval,ray,serve,tune]'
 	touch $@
 
 # Renews the lock with the newest versions that pyproject.toml allows. It holds names and versions only.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,eval,ray,tune]'
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,eval,ray,serve,tune]'
 	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 

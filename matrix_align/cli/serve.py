@@ -1,15 +1,36 @@
 """serve: the gateway and the pages, until it is stopped."""
 
 import asyncio
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from ..errors import InputError
-from .options import FOLDER, Adapter, Digest, ModelName, StorePath
+from .options import (
+    FOLDER,
+    Adapter,
+    AnswerTokens,
+    DetailOf,
+    Digest,
+    Memory,
+    ModelName,
+    Roles,
+    Seed,
+    Steps,
+    StorePath,
+    Temperature,
+    setup_of,
+)
+
+
+class Simulate(StrEnum):
+    always = "always"
+    auto = "auto"
+    never = "never"
 
 
 def serve(
@@ -38,13 +59,24 @@ def serve(
             **FOLDER,
         ),
     ] = None,
+    simulate: Annotated[
+        Simulate, typer.Option(help="auto: one cheap call first lets plainly harmless questions through.")
+    ] = Simulate.always,
+    roles: Roles = 5,
+    steps: Steps = 5,
+    detail: DetailOf = None,
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    answer_tokens: AnswerTokens = None,
+    memory: Memory = None,
+    scenes: Annotated[int, typer.Option(help="Answers of methods that are made at once; others wait.", min=1)] = 8,
     drain: Annotated[float, typer.Option(help="Seconds that requests in flight have after SIGTERM.", min=0)] = 60,
     store: StorePath = None,
 ) -> None:
     """Serve an OpenAI-compatible gateway in front of a model. Model `matrix` plays a scene before it answers.
 
-    Without --endpoint the embedded model is served. The upstream's key comes from MATRIX_ALIGN_API_KEY or
-    OPENAI_API_KEY.
+    Without --endpoint the embedded model is served. A request can name other settings. The upstream's key comes from
+    MATRIX_ALIGN_API_KEY or OPENAI_API_KEY.
     """
     keys = tuple(filter(None, (each.strip() for each in key or ())))
     ratings = rating or []
@@ -53,8 +85,12 @@ def serve(
         raise InputError(f"--host {host} can be reached from other machines, so clients need a key: give --key")
     if pages_only:
         asyncio.run(_serve_ratings(ratings, host, port, drain))
-    else:
-        asyncio.run(_serve(endpoint, model, digest, adapter, host, port, keys, drain, store, ratings))
+        return
+    made = setup_of(
+        endpoint, model, seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
+    )
+    defaults = {**made.flat(), "simulate": simulate.value}
+    asyncio.run(_serve(endpoint, model, digest, adapter, host, port, keys, defaults, scenes, drain, store, ratings))
 
 
 async def _serve(
@@ -65,6 +101,8 @@ async def _serve(
     host: str,
     port: int,
     keys: tuple[str, ...],
+    defaults: dict[str, Any],
+    scenes: int,
     drain: float,
     store: Path | None,
     ratings: list[Path],
@@ -74,19 +112,21 @@ async def _serve(
         from ..web.server import listen, server_of
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
+    from ..llm.dialect import log
     from ..llm.open import open_model
     from ..store import Store, default_path
-    from ..web.gateway import Gateway
+    from ..web.gateway import Gateway, Limits
     from ..web.guard import Access
+    from ..web.logs import log_as_json
 
+    log_as_json()
     with listen(host, port) as listener, Store(store or default_path()) as record:
         async with open_model(endpoint, model, adapter, digest) as upstream:
             access = Access(keys, _is_local(host), upstream.id)
             where = f"[{host}]" if ":" in host else host
-            typer.echo(
-                f"matrix-align: {upstream.name} is served at http://{where}:{listener.getsockname()[1]}/v1", err=True
-            )
-            await server_of(app(Gateway(upstream, record), access, ratings), drain).serve(sockets=[listener])
+            log.info("%s is served at http://%s:%s/v1", upstream.name, where, listener.getsockname()[1])
+            gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults)
+            await server_of(app(gateway, access, ratings), drain).serve(sockets=[listener])
 
 
 async def _serve_ratings(ratings: list[Path], host: str, port: int, drain: float) -> None:

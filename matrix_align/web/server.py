@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,12 +71,19 @@ class _Patient(HttpToolsProtocol):
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Port 0 takes a free one. Raises InputError if it can't be had."""
+    # asyncio sends small pieces at once only over a socket that names its protocol. Otherwise each waits 40 ms.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        if sys.platform != "win32":  # there it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
+        listener.close()
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"can't listen on {host}, port {port}: {why}; choose another --host or --port") from None
+    return listener
 
 
 def server_of(app: ASGIApp, drain: float) -> uvicorn.Server:

@@ -10,13 +10,20 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.types import Receive, Scope, Send
 
+from ...errors import MatrixAlignError
 from ...methods import METHODS
 from ..replies import Gone, Refusal, body_of, send_refusal, while_connected
 from .answering import Answering
-from .asked import Own, alone, options_of
+from .asked import Asked, Own, alone, options_of
 from .asked import asked as read
+from .failures import refusal_of
+from .figures import Account
 from .gateway import Gateway
-from .passing import pass_on
+from .passing import BrokenOff, pass_on
+from .triage import harmless
+
+GONE = 499  # what logs and figures call a request whose client hung up
+WAIT = 10  # seconds after which a client may ask again, when too many answers wait
 
 
 class Completions:
@@ -30,16 +37,21 @@ class Completions:
             await send_refusal(send, busy)
             return
         gateway.in_flight += 1
+        account = Account()
         try:
-            await self._complete(scope, receive, send)
+            await self._complete(scope, receive, send, account)
         except Refusal as refusal:
+            account.status = refusal.status
             await send_refusal(send, refusal)
         except Gone:
+            account.status = GONE
+        except BrokenOff:  # uvicorn closes the connection, so that the client does not take half a body for a whole one
             pass
         finally:
             gateway.in_flight -= 1
+            gateway.figures.note(account)
 
-    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _complete(self, scope: Scope, receive: Receive, send: Send, account: Account) -> None:
         gateway = self._gateway
         if scope["method"] != "POST":
             raise Refusal(405, "chat completions are asked for by POST", headers={"Allow": "POST"})
@@ -54,32 +66,50 @@ class Completions:
                 "model",
             )
         if model not in METHODS and "matrix_align" not in asked:
+            account.way = "passed"
             async with while_connected(receive):
-                await pass_on(gateway.upstream, scope, body, send)
+                await pass_on(gateway.upstream, scope, body, send, account)
             return
-        await self._by_method(asked, model, scope, receive, send)
+        await self._by_method(asked, model, scope, receive, send, account)
 
-    async def _by_method(self, body: dict[str, Any], model: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _by_method(
+        self, body: dict[str, Any], model: str, scope: Scope, receive: Receive, send: Send, account: Account
+    ) -> None:
         """Answers by a method; or by the model alone, if the request says so or asks for what only that can do."""
         gateway = self._gateway
         own = options_of(body)
         method = _method(own, model)
         target = gateway.upstream.name if model in METHODS else model
-        why = alone(body)
-        if not why:
-            wanted = read(body, own, method, gateway.defaults)
-            if wanted.simulate != "never":
-                if target != gateway.upstream.name:
-                    raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
-                if gateway.full:
-                    raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": "10"})
-                async with while_connected(receive):
-                    await Answering(gateway, wanted, {}).send(send)
-                return
-        rest = {name: value for name, value in body.items() if name != "matrix_align"}
-        headers = {"X-Matrix-Align-Bypass": why} if why else {"X-Matrix-Align-Simulate": "never"}
+        account.way = "bypassed"
         async with while_connected(receive):
-            await pass_on(gateway.upstream, scope, to_json(rest | {"model": target}), send, headers)
+            if why := alone(body):
+                headers = {"X-Matrix-Align-Bypass": why}
+            else:
+                wanted = read(body, own, method, gateway.defaults)
+                if wanted.simulate != "never" and target != gateway.upstream.name:
+                    raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
+                headers = {"X-Matrix-Align-Simulate": wanted.simulate}
+                if wanted.simulate == "always" or (wanted.simulate == "auto" and not await self._harmless(wanted)):
+                    account.way = method
+                    await self._answer(Answering(gateway, wanted, headers), send, account)
+                    return
+            rest = {name: value for name, value in body.items() if name != "matrix_align"}
+            await pass_on(gateway.upstream, scope, to_json(rest | {"model": target}), send, account, headers)
+
+    async def _answer(self, answering: Answering, send: Send, account: Account) -> None:
+        if self._gateway.full:
+            raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": str(WAIT)})
+        try:
+            await answering.send(send)
+            account.status = 200
+        finally:
+            account.answer = answering.answer
+
+    async def _harmless(self, asked: Asked) -> bool:
+        try:
+            return (await harmless(asked.question, self._gateway.recorded, asked.setup.sampling.seed))[0]
+        except MatrixAlignError as error:
+            raise refusal_of(error) from error
 
 
 def _method(own: Own, model: str) -> str:

@@ -17,6 +17,7 @@ from ...llm.endpoint import Endpoint
 from ...llm.recorded import Recorded
 from ...methods import METHODS
 from ...store import Store
+from .figures import Figures
 
 FRESH = 5.0  # seconds for which the upstream's list of models is not asked for again
 
@@ -56,6 +57,9 @@ class Gateway:
         self.recorded = Recorded(upstream, store)
         self.limits = limits or Limits()
         self.defaults = dict(defaults or {})
+        self.figures = Figures()
+        self.figures.playing.set_function(lambda: self.playing)
+        self.figures.waiting.set_function(lambda: self.waiting)
         self.in_flight = 0
         self.playing = self.waiting = 0
         self._turns = asyncio.Semaphore(self.limits.scenes)

@@ -6,8 +6,10 @@ method.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
+from pydantic_core import to_json
 from starlette.types import Scope, Send
 
 from ...errors import MatrixAlignError
@@ -15,6 +17,7 @@ from ...llm.endpoint import Endpoint
 from ...llm.http import VIA
 from ..replies import Refusal, header
 from .failures import refusal_of
+from .figures import Account
 
 # Headers of the client's that the model's server gets. All others stay here: the client's key is this gateway's.
 TO_UPSTREAM = (b"accept", b"content-type", b"traceparent", b"tracestate", b"x-request-id")
@@ -27,17 +30,22 @@ STAY = {
 
 
 async def pass_on(
-    upstream: Endpoint, scope: Scope, body: bytes, send: Send, beside: Mapping[str, str] | None = None
-) -> int:
-    """Sends the body to the model and its answer to the client, piece by piece. Returns the answer's status.
+    upstream: Endpoint,
+    scope: Scope,
+    body: bytes,
+    send: Send,
+    account: Account,
+    beside: Mapping[str, str] | None = None,
+) -> None:
+    """Sends the body to the model and its answer to the client, piece by piece. Notes in `account` how that went.
 
     `beside` are headers of ours. If the model's server can't be had, raises Refusal. If it breaks off in the middle of
-    its answer, so does ours: the connection is closed.
+    its answer, a stream ends in an event with the error; anything else raises BrokenOff.
     """
     headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in TO_UPSTREAM}
     headers["Accept-Encoding"] = "identity"
     headers[VIA] = ", ".join(filter(None, (header(scope, VIA.lower().encode()).decode("latin-1"), upstream.id)))
-    begun = False
+    begun, streams, asked = False, False, time.perf_counter()
     try:
         async with upstream.as_it_comes(body, headers) as response:
             if 300 <= response.status < 400:
@@ -46,15 +54,21 @@ async def pass_on(
             if response.content_length is not None and "Content-Encoding" not in response.headers:
                 kept.append((b"content-length", str(response.content_length).encode()))
             kept += [(name.encode(), value.encode("latin-1")) for name, value in (beside or {}).items()]
-            begun, status = True, int(response.status)
-            await send({"type": "http.response.start", "status": status, "headers": kept})
+            streams = response.content_type == "text/event-stream"
+            begun, account.status = True, response.status
+            await send({"type": "http.response.start", "status": response.status, "headers": kept})
             async for piece in response.content.iter_any():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+            account.upstream = time.perf_counter() - asked
             await send({"type": "http.response.body", "body": b""})
-            return status
     except MatrixAlignError as error:
         if begun:
-            raise BrokenOff(str(error)) from error
+            account.status = 502
+            if not streams:
+                raise BrokenOff from error
+            event = b"\n\ndata: " + to_json(refusal_of(error).body) + b"\n\n"
+            await send({"type": "http.response.body", "body": event})
+            return
         raise refusal_of(error) from error
 
 

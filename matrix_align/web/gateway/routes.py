@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...methods import METHODS
@@ -12,7 +12,7 @@ from .gateway import Gateway
 
 
 def routes(gateway: Gateway) -> list[Route]:
-    """`/v1/chat/completions`, `/v1/models` and `/healthz`."""
+    """`/v1/chat/completions`, `/v1/models`, `/healthz` and `/metrics`."""
 
     async def models(request: Request) -> JSONResponse:
         """The upstream's models, as it describes them, then the methods."""
@@ -26,8 +26,12 @@ def routes(gateway: Gateway) -> list[Route]:
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
+    async def metrics(request: Request) -> Response:
+        return Response(gateway.figures.text(), media_type="text/plain; version=0.0.4")
+
     return [
         Route("/v1/chat/completions", Completions(gateway)),
         Route("/v1/models", models),
         Route("/healthz", health),
+        Route("/metrics", metrics),
     ]

@@ -1,0 +1,74 @@
+"""What the gateway has done, for Prometheus, and each request as one line of JSON.
+
+Neither holds a word of a question or an answer, nor a key.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from ...types import Answer
+
+log = logging.getLogger("matrix_align.gateway")
+OURS = "matrix_align"
+SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
+
+
+@dataclass
+class Account:
+    """One request. `way` is "passed", "bypassed" or a method's name; `upstream` the seconds in the model's server."""
+
+    way: str = "refused"
+    status: int = 0
+    upstream: float = 0.0
+    answer: Answer | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+
+class Figures:
+    """Counts what requests did. `playing` and `waiting` read their numbers when somebody asks."""
+
+    def __init__(self) -> None:
+        self.registry = here = CollectorRegistry()
+        self._requests = Counter(f"{OURS}_requests", "Requests, by way and status", ["way", "status"], registry=here)
+        self._seconds = Histogram(
+            f"{OURS}_request_seconds", "Seconds of a request", ["way"], buckets=SECONDS, registry=here
+        )
+        self._overhead = Histogram(
+            f"{OURS}_overhead_seconds",
+            "Seconds of a passed request outside the model's server",
+            buckets=OVERHEAD,
+            registry=here,
+        )
+        self._calls = Counter(f"{OURS}_calls", "Calls to the model behind answers", ["method"], registry=here)
+        self._tokens = Counter(f"{OURS}_tokens", "Tokens behind answers", ["method", "kind"], registry=here)
+        self._answers = Counter(f"{OURS}_answers", "Answers, by how they ended", ["method", "ending"], registry=here)
+        self.playing = Gauge(f"{OURS}_answers_being_made", "Answers of methods that are being made", registry=here)
+        self.waiting = Gauge(f"{OURS}_answers_waiting", "Requests for one that wait for their turn", registry=here)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def note(self, account: Account) -> None:
+        """Counts a request that has ended, and logs it."""
+        seconds = time.perf_counter() - account.began
+        self._requests.labels(account.way, account.status).inc()
+        self._seconds.labels(account.way).observe(seconds)
+        if account.way == "passed":
+            self._overhead.observe(max(0.0, seconds - account.upstream))
+        line: dict[str, object] = {"way": account.way, "status": account.status, "seconds": round(seconds, 4)}
+        if answer := account.answer:
+            usage = answer.usage
+            fresh = [call for call in answer.calls if not call.recorded]
+            self._calls.labels(answer.method).inc(len(fresh))
+            self._tokens.labels(answer.method, "prompt").inc(sum(call.usage.prompt_tokens for call in fresh))
+            self._tokens.labels(answer.method, "completion").inc(sum(call.usage.completion_tokens for call in fresh))
+            self._answers.labels(answer.method, answer.state).inc()
+            line |= {"answer": answer.id, "state": answer.state, "calls": len(answer.calls), "fresh": len(fresh)}
+            line |= {"tokens": usage.prompt_tokens + usage.completion_tokens}
+        log.info("%s", account.way, extra={"fields": line})
