@@ -137,10 +137,9 @@ def unopened(text: str, reasons: bool) -> str:
     `reasons` says that this model's texts begin with reasoning, though its opening mark may be missing.
     """
     begun = text.lstrip()
-    if any(len(begun) <= len(opening) and opening.startswith(begun) for opening in _WORDS_FIRST):
-        return ""
+    in_words = any(opening.startswith(begun[: len(opening)]) for opening in _WORDS_FIRST)
     parted = part(text)
-    if parted.stray or (reasons and not parted.reasoning):
+    if parted.stray or ((reasons or in_words) and not parted.reasoning):
         return ""
     answer = parted.answer
     start = max(answer.rfind(sign, max(0, len(answer) - _LONGEST)) for sign in _BEGINS)
