@@ -18,6 +18,13 @@ from .database import Database, guarded, has_table, now, opened_to_read
 from .errors import ModelError, StoreError
 from .types import Answer, Cut, Usage, clean
 
+# A row of `listed`: the beginning of the question, and the kinds of harm that parties of the scene came to.
+_LISTED = """
+    SELECT {0}.at, {0}.id, {0}.method, {0}.model, substr({0}.question, 1, 1000), {0}.state, {0}.calls, coalesce((
+        SELECT group_concat(DISTINCT atom)
+        FROM json_tree(iif(json_valid({0}.answer), {0}.answer, '{{}}'), '$.scene.aftermath.fates')
+        WHERE key = 'harm' AND atom <> 'none'), '')"""
+
 # Applied in this order, each once, each in a transaction. Append; never edit one that has been released.
 MIGRATIONS = {
     "0101_calls": """
@@ -45,6 +52,22 @@ MIGRATIONS = {
         )""",
     "0107_inputs_by_state": "CREATE INDEX inputs_by_state ON inputs (state, rank)",
     "0108_inputs_by_question": "CREATE INDEX inputs_by_question ON inputs (question)",
+    # Answers without their long texts, in order of time, so that a list of very many is searched in an instant.
+    "0109_listed": """
+        CREATE TABLE listed (
+            at TEXT NOT NULL, id TEXT NOT NULL, method TEXT NOT NULL, model TEXT NOT NULL, question TEXT NOT NULL,
+            state TEXT NOT NULL, calls INTEGER NOT NULL, harms TEXT NOT NULL, PRIMARY KEY (at, id)
+        ) WITHOUT ROWID""",
+    "0110_listed_before": f"INSERT INTO listed {_LISTED.format('answers')} FROM answers",
+    "0111_listed_new": f"""
+        CREATE TRIGGER listed_new AFTER INSERT ON answers BEGIN
+            INSERT INTO listed {_LISTED.format("NEW")};
+        END""",
+    "0112_listed_grown": f"""
+        CREATE TRIGGER listed_grown AFTER UPDATE ON answers BEGIN
+            DELETE FROM listed WHERE at = OLD.at AND id = OLD.id;
+            INSERT INTO listed {_LISTED.format("NEW")};
+        END""",
 }
 
 
