@@ -95,13 +95,11 @@ async def _simulate(
             answer = None
             if stage:
                 stage.begin(question)
-            try:
-                async for answer in setup.answer(question, Recorded(served, record)):
-                    if stage and not answer.error:  # the error goes to standard error
-                        stage.show(answer)
-            finally:
-                if answer and answer.calls:  # without an answered call there is no scene to keep
-                    record.save(answer)
+            async for answer in setup.answer(question, Recorded(served, record)):
+                if answer.calls:  # without an answered call there is no scene to keep
+                    record.save(answer)  # as it grows, so that others can watch it
+                if stage and not answer.error:  # the error goes to standard error
+                    stage.show(answer)
         if as_json and answer:
             print_json(answer.model_dump_json())
         elif stage and answer:
