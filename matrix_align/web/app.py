@@ -9,21 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from .gateway import Gateway
 from .gateway import routes as gateway_routes
 from .guard import Access, Guard
+from .pages import static
 from .rating import routes as rating_routes
+from .stage import routes as stage_routes
 
 
 def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = ()) -> ASGIApp:
     """The app. `access` says who may use it. `ratings` are the folders of ratings whose pages it serves.
 
-    Without a gateway it serves the pages alone.
+    The stage shows the gateway's record. Without a gateway there are only the pages of ratings.
     """
-    routes: list[BaseRoute] = [*gateway_routes(gateway)] if gateway else []
-    routes += [*rating_routes(ratings), Mount("/static", StaticFiles(packages=[("matrix_align.web", "static")]))]
+    routes: list[BaseRoute] = [*gateway_routes(gateway), *stage_routes(gateway.store.path)] if gateway else []
+    routes += [*rating_routes(ratings), static()]
     return Guard(Starlette(routes=routes), access)

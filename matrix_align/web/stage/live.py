@@ -1,0 +1,56 @@
+"""Follows one answer in the record while it is made, and tells the page each time it has grown (server-sent events).
+
+Whoever makes the answer may be another process, such as `matrix-align simulate`, and writes each state of it into the
+record. So the answer's row is looked at a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from ...errors import StoreError
+from ...store import Store
+
+EVERY = 0.25  # seconds between two looks
+ALIVE = 15.0  # seconds after which a silent stream says that it is still there
+
+
+def follow(record: Path, id: str) -> StreamingResponse:
+    """The stream. It ends with an event `end` once the answer is no longer unfinished, or can't be read."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(record, id), media_type="text/event-stream", headers=headers)
+
+
+async def _events(record: Path, id: str) -> AsyncIterator[str]:
+    before, silent = None, 0.0
+    while True:
+        now = await run_in_threadpool(_look, record, id)
+        if now != before:
+            state, calls = now
+            ended = state != "unfinished"
+            data = to_json({"state": state, "calls": calls}).decode()
+            yield f"event: {'end' if ended else 'grown'}\ndata: {data}\n\n"
+            if ended:
+                return
+            before, silent = now, 0.0
+        elif silent >= ALIVE:
+            yield ": still here\n\n"
+            silent = 0.0
+        await asyncio.sleep(EVERY)
+        silent += EVERY
+
+
+def _look(record: Path, id: str) -> tuple[str, int]:
+    """The answer's state and its number of calls."""
+    try:
+        with Store(record, read_only=True) as store:
+            rows = store.select("SELECT state, calls FROM answers WHERE id = ?", id)
+    except StoreError as error:
+        return str(error), 0
+    return rows[0] if rows else ("gone", 0)

@@ -1,0 +1,83 @@
+"""What the page of one answer shows: the answer, its scene, and its calls, as they are in the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic_core import from_json
+
+from ...errors import InputError
+from ...simulation.types import Scene
+from ...store import Store
+from ...types import Answer, Call
+from .diff import Change, changes
+from .links import Sentence, sentences
+from .picture import Party, parties
+from .timeline import Timeline, timeline
+
+
+class Turn(NamedTuple):
+    """A message of a prompt."""
+
+    role: str
+    content: str
+
+
+class Spoken(NamedTuple):
+    """A call with its prompt and its reply. `prompt` is None if the record does not have the call."""
+
+    place: int
+    call: Call
+    prompt: list[Turn] | None
+    reasoning: str = ""
+    reply: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An answer with all that its page computes. `trouble` says why its scene can't be shown, if it can't."""
+
+    answer: Answer
+    scene: Scene | None
+    trouble: str
+
+    @property
+    def parties(self) -> list[Party]:
+        return parties(self.scene) if self.scene else []
+
+    @property
+    def sentences(self) -> list[Sentence]:
+        return sentences(self.scene) if self.scene else []
+
+    @property
+    def changes(self) -> list[Change] | None:
+        """The difference of the initial and the revised response; None if one of them is missing."""
+        initial, text = self.answer.initial, self.answer.text
+        return None if initial is None or text is None else changes(initial, text)
+
+    @property
+    def timeline(self) -> Timeline:
+        return timeline(self.answer)
+
+
+def shown(answer: Answer) -> Shown:
+    if not answer.scene:
+        return Shown(answer, None, "")
+    try:
+        return Shown(answer, Scene.of(answer), "")
+    except InputError as error:
+        return Shown(answer, None, str(error))
+
+
+def spoken(store: Store, answer: Answer, place: int) -> Spoken | None:
+    """The answer's call at `place`, the first of which is 1; None if it has no such call."""
+    if not 1 <= place <= len(answer.calls):
+        return None
+    call = answer.calls[place - 1]
+    rows = store.select("SELECT request, reasoning, text FROM calls WHERE key = ?", call.key or "")
+    if not rows:
+        return Spoken(place, call, None)
+    request, reasoning, reply = rows[0]
+    prompt = [Turn(message["role"], message["content"]) for message in from_json(request)["messages"]]
+    return Spoken(place, call, prompt, reasoning, reply)
