@@ -39,7 +39,10 @@ MISTAKES = [
     ("export folder", "--out is missing; give the file to write"),
     ("export", "RUN is missing; give the folder of a run"),
     ("export folder --out a.jsonl --test 1", "--test is a number from 0 to 0.9 (got 1)"),
-    ("export folder --out a.jsonl --format alpaca", "--format is sft or dpo or sharegpt or scenes (got alpaca)"),
+    (
+        "export folder --out a.jsonl --format alpaca",
+        "--format is sft, dpo, sharegpt, scenes, inspect or ratings (got alpaca)",
+    ),
     ("tune nowhere --out adapter", "DATA nowhere: there is no such file or folder"),
     ("tune folder --out adapter", "DATA folder: that is a folder; wanted a file"),
     ("measure --out q.csv", "--out q.csv: that is a file; wanted a folder"),

@@ -85,7 +85,8 @@ def _parameter(error: BadParameter, parameter: Any) -> str:
         got = f" (got {failures()[0]['input']})"
     kind = parameter.type_descriptor
     if kind.choices:
-        return f"{name} is {' or '.join(choice.value for choice in kind.choices)}{got}"
+        *others, last = [choice.value for choice in kind.choices]
+        return f"{name} is {', '.join(others)} or {last}{got}"
     if kind.annotation in (int, float):
         return f"{name} is {number(kind.annotation, kind.parameter_info.min, kind.parameter_info.max)}{got}"
     return f"{name}: {error.message}{got}"
