@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ..errors import ContextOverflow, ModelError
+from ..errors import ContextOverflow, InputError, ModelError
 from ..store import Store
-from ..types import Message, Sampling, clean
+from ..types import Message, Sampling, Usage, clean
 from .asker import REPLIES
 from .model import Model, Reply
 from .schema import schema_of
@@ -40,11 +40,13 @@ class Recorded:
     """`model` with a record in front. A call that was completed before is read; any other is asked and written.
 
     Two equal calls at the same time make one request. Cancelling one of the callers leaves it; cancelling all of them
-    cancels it. A call whose replies were unusable is repeated with another seed.
+    cancels it. A call whose replies were unusable is repeated with another seed. `changed` holds replies that a person
+    put in place of the recorded ones, by the keys of the calls.
     """
 
-    def __init__(self, model: Model, store: Store) -> None:
+    def __init__(self, model: Model, store: Store, changed: Mapping[str, str] | None = None) -> None:
         self._model = model
+        self._changed = changed or {}
         self._store = store
         self._requests: dict[str, _Request] = {}  # by key
 
@@ -62,6 +64,10 @@ class Recorded:
         other = Recorded(model, self._store)
         other._requests = self._requests
         return other
+
+    def changing(self, changed: Mapping[str, str]) -> Recorded:
+        """The same model and record, with other replies to these calls. What a changed reply leads to is asked anew."""
+        return Recorded(self._model, self._store, changed)
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
@@ -98,6 +104,12 @@ class Recorded:
                     request.task.exception()  # marks it as seen; perhaps no caller is left to raise it
 
     def _recall(self, key: str, reply: Wanted[T]) -> Reply[T] | None:
+        if key in self._changed:
+            text = self._changed[key]
+            try:
+                return Reply(parse(text, reply), text, "", Usage(), key, recorded=True)
+            except ValueError as error:
+                raise InputError(f"the changed reply does not have the form of this call's replies: {error}") from None
         if done := self._store.call(key):
             text, reasoning, cut, usage = done
             try:

@@ -17,6 +17,7 @@ from .gateway import routes as gateway_routes
 from .guard import Access, Guard
 from .pages import static
 from .rating import routes as rating_routes
+from .stage import Player
 from .stage import routes as stage_routes
 
 
@@ -25,6 +26,9 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = ()) -
 
     The stage shows the gateway's record. Without a gateway there are only the pages of ratings.
     """
-    routes: list[BaseRoute] = [*gateway_routes(gateway), *stage_routes(gateway.store.path)] if gateway else []
+    routes: list[BaseRoute] = []
+    if gateway:
+        player = Player(gateway.recorded, gateway.store)
+        routes = [*gateway_routes(gateway), *stage_routes(gateway.store.path, player)]
     routes += [*rating_routes(ratings), static()]
     return Guard(Starlette(routes=routes), access)

@@ -30,6 +30,7 @@ from ...evals.pairwise.types import WORDS, Level
 from ...evals.rating.folder import RATINGS, described, joined
 from ...evals.rating.store import NAME_LIMIT, Ratings
 from ...evals.rating.types import HARMS, Rater
+from ..forms import fields
 from ..replies import Gone, Refusal
 from . import form
 
@@ -85,7 +86,7 @@ class _Pages:
         return _page("begin", by_name=by_name, limit=NAME_LIMIT)
 
     async def join(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await form.fields(request)
+        folder, sent = self._folder(request), await fields(request)
         try:
             rater = await run_in_threadpool(joined, folder, sent.get("name", ""))
         except InputError as error:
@@ -99,7 +100,7 @@ class _Pages:
         return await run_in_threadpool(_next_pair, self._folder(request), link, note)
 
     async def rate(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await form.fields(request)
+        folder, sent = self._folder(request), await fields(request)
         said = form.given(sent)
 
         def commit() -> Response:
@@ -111,7 +112,7 @@ class _Pages:
         return await run_in_threadpool(commit)
 
     async def undo(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await form.fields(request)
+        folder, sent = self._folder(request), await fields(request)
         number = sent.get("rating", "")
 
         def commit() -> Response:

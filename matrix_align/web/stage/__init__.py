@@ -1,9 +1,11 @@
 """The stage: pages on which a person finds a scene, replays it, watches it grow, compares it and hands it on.
 
 listing.py finds scenes, shown.py reads one from the record; picture.py, links.py and timeline.py compute what its page
-shows, live.py follows a scene while it is played, share.py makes one file of it. Offers `routes`. Plays nothing.
+shows, live.py follows a scene while it is played, share.py makes one file of it, fork.py plays it on from a changed
+reply. Offers `routes` and `Player`.
 """
 
+from .fork import Player
 from .routes import routes
 
-__all__ = ["routes"]
+__all__ = ["Player", "routes"]

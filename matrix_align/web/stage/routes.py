@@ -9,14 +9,18 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ...errors import StoreError
+from ...errors import InputError, StoreError
 from ...store import Store
 from ...types import Answer
+from ..forms import fields
 from ..pages import page
+from ..replies import Gone, Refusal
+from .fork import Player
 from .listing import HARMS, MOST, Wanted, choices, find
 from .live import follow
 from .picture import actor, observers
@@ -30,8 +34,11 @@ class _Missing(Exception):
     """There is no such page, and why."""
 
 
-def routes(record: Path) -> list[Route]:
-    """The pages of the record at this path, which must be there when a page is asked for."""
+def routes(record: Path, player: Player | None = None) -> list[Route]:
+    """The pages of the record at this path, which must be there when a page is asked for.
+
+    `player` plays scenes on from a changed reply. Without one the pages only show.
+    """
 
     @contextmanager
     def opened() -> Iterator[Store]:
@@ -63,7 +70,7 @@ def routes(record: Path) -> list[Route]:
             found = spoken(store, answer, request.path_params["place"])
         if not found:
             raise _Missing(f"this answer has {len(answer.calls)} calls")
-        return page("stage/call.html", answer=answer, spoken=found)
+        return page("stage/call.html", answer=answer, spoken=found, forks=player is not None)
 
     def file(request: Request) -> Response:
         with opened() as store:
@@ -84,7 +91,27 @@ def routes(record: Path) -> list[Route]:
     async def live(request: Request) -> Response:
         return follow(record, request.path_params["id"])
 
+    async def fork(request: Request) -> Response:
+        assert player
+        try:
+            sent = await fields(request)
+            answer = await run_in_threadpool(read, request.path_params["id"])
+            fork = player.begin(answer, request.path_params["place"], sent.get("reply", "").replace("\r\n", "\n"))
+        except (_Missing, InputError, StoreError) as why:
+            return page("stage/message.html", 422, message=str(why))
+        except Refusal as why:
+            return page("stage/message.html", why.status, message=str(why))
+        except Gone:
+            return Response(status_code=400)
+        return RedirectResponse(f"/scenes/{fork}", 303)
+
+    def read(id: str) -> Answer:
+        with opened() as store:
+            return _answer(store, id)
+
+    forks = [Route("/scenes/{id}/calls/{place:int}/fork", fork, methods=["POST"])] if player else []
     return [
+        *forks,
         Route("/", _mended(scenes)),
         Route("/compare", _mended(compare)),
         Route("/scenes/{id}", _mended(scene)),

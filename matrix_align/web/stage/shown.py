@@ -12,6 +12,7 @@ from ...simulation.types import Scene
 from ...store import Store
 from ...types import Answer, Call
 from .diff import Change, changes
+from .fork import changed_in
 from .links import Sentence, sentences
 from .picture import Party, parties
 from .timeline import Timeline, timeline
@@ -32,6 +33,7 @@ class Spoken(NamedTuple):
     prompt: list[Turn] | None
     reasoning: str = ""
     reply: str = ""
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,4 +82,6 @@ def spoken(store: Store, answer: Answer, place: int) -> Spoken | None:
         return Spoken(place, call, None)
     request, reasoning, reply = rows[0]
     prompt = [Turn(message["role"], message["content"]) for message in from_json(request)["messages"]]
+    if call.key in (changed := changed_in(answer)):
+        return Spoken(place, call, prompt, "", changed[call.key or ""], changed=True)
     return Spoken(place, call, prompt, reasoning, reply)
