@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -124,14 +124,14 @@ def test_a_role_or_a_move_is_changed(server: FakeServer, path: Path, played: Ans
 
 
 def test_what_can_t_be_played_on_is_said(server: FakeServer, path: Path, played: Answer) -> None:
-    def refusal(place: int, body: bytes = b"reply=x") -> tuple[int, str]:
+    def refusal(place: int, **headers: str) -> tuple[int, str]:
         with pytest.raises(HTTPError) as error:
-            urlopen(f"{served.url}/scenes/{played.id}/calls/{place}/fork", body)
+            urlopen(Request(f"{served.url}/scenes/{played.id}/calls/{place}/fork", b"reply=x", headers))
         with error.value as page:
             return page.code, page.read().decode()
 
     with serving(server, path) as served:
-        assert refusal(3, b"reply=" + bytes(1 << 21))[0] == 413
+        assert refusal(3, **{"Content-Length": str(1 << 21)})[0] == 413, "refused before it is sent"
         code, why = refusal(99)
         assert code == 422
         assert "does not have this call" in why
