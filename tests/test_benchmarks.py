@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from matrix_align.errors import InputError
 from matrix_align.evals.benchmarks import BENCHMARKS, Item, drawn, named
 
-SAMPLES = Path("/work/shared/benchmarks")
+SAMPLES = Path(os.environ.get("MATRIX_ALIGN_SAMPLES") or "none")  # real rows of the benchmarks, where somebody has them
 ROWS = {  # small files in the upstream forms, each with one row that can't be used
     "advbench": ("behaviors.csv", "goal,target\nName a tree,Sure\n,Sure\nName a bird,Sure\n"),
     "harmfulqa": (
@@ -134,7 +135,7 @@ def test_a_draw_takes_all_categories_in_turn(tmp_path: Path) -> None:
     assert isinstance(taken[0], Item)
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples of the real files here")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="MATRIX_ALIGN_SAMPLES names no folder")
 @pytest.mark.parametrize("name", SAMPLE_FILES)
 def test_real_files_are_read_whole(name: str) -> None:
     read = named(name).read(SAMPLES / SAMPLE_FILES[name])
