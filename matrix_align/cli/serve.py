@@ -121,6 +121,7 @@ async def _serve(
 
     log_as_json()
     with listen(host, port) as listener, Store(store or default_path()) as record:
+        record.recall_overflows()  # so that a scene that is played on makes the calls that followed them
         async with open_model(endpoint, model, adapter, digest) as upstream:
             access = Access(keys, _is_local(host), upstream.id)
             where = f"[{host}]" if ":" in host else host

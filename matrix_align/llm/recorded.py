@@ -61,13 +61,15 @@ class Recorded:
 
     def through(self, model: Model) -> Recorded:
         """The same record, and the same requests under way, with another way to the same model."""
-        other = Recorded(model, self._store)
+        other = Recorded(model, self._store, self._changed)
         other._requests = self._requests
         return other
 
     def changing(self, changed: Mapping[str, str]) -> Recorded:
         """The same model and record, with other replies to these calls. What a changed reply leads to is asked anew."""
-        return Recorded(self._model, self._store, changed)
+        other = Recorded(self._model, self._store, changed)
+        other._requests = self._requests
+        return other
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)

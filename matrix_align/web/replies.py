@@ -6,9 +6,10 @@ Knows no route and no model.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
@@ -41,6 +42,11 @@ class Gone(Exception):
 def header(scope: Scope, name: bytes) -> bytes:
     """The header `name`, which is in lower case; empty if it was not sent."""
     return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+def in_a_header(texts: Sequence[str]) -> str:
+    """Texts of a request as a header's value: percent-encoded where need be, and no longer than a header should be."""
+    return ", ".join(quote(text, safe=" ._-'")[:64] for text in texts[:20])
 
 
 async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:

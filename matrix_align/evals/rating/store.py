@@ -54,9 +54,14 @@ class Ratings(Database):
         return self
 
     def begin(self, pairings: Sequence[Pairing], items: Sequence[Item]) -> None:
-        """Writes what is rated, in place of an earlier design and of its raters."""
+        """Writes what is rated, in place of an earlier design and of its raters.
+
+        Raises InputError if a rating has come in meanwhile: no rating is ever deleted.
+        """
         with self.transaction() as db:
-            for table in ("comparisons", "items", "raters", "showings", "ratings"):
+            if db.execute("SELECT 1 FROM ratings LIMIT 1").fetchone():
+                raise InputError("somebody has begun to rate, so what is rated stays as it is; give another folder")
+            for table in ("comparisons", "items", "raters", "showings"):
                 db.execute(f"DELETE FROM {table}")
             rows = [(number, _without_answers(each).model_dump_json()) for number, each in enumerate(pairings)]
             db.executemany("INSERT INTO comparisons VALUES (?, ?)", rows)

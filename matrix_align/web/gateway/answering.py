@@ -17,7 +17,7 @@ from starlette.types import Send
 from ...errors import MatrixAlignError
 from ...llm.writing import Aloud, Writing
 from ...types import Answer, Usage
-from ..replies import Refusal, send_json, start
+from ..replies import Refusal, in_a_header, send_json, start
 from .asked import Asked
 from .failures import refusal_of
 from .gateway import Gateway
@@ -38,7 +38,7 @@ class Answering:
         self._gateway = gateway
         self._headers = {"X-Matrix-Align-Scene": self.id, "X-Matrix-Align-Stage": f"/scenes/{self.id}", **beside}
         if asked.ignored:
-            self._headers["X-Matrix-Align-Ignored"] = ", ".join(asked.ignored)
+            self._headers["X-Matrix-Align-Ignored"] = in_a_header(asked.ignored)
         self._began = time.monotonic()
         self._news = asyncio.Event()
         self._writing = Writing(self._news)

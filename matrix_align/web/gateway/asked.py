@@ -50,7 +50,8 @@ class Fields(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     seed: int | None = None
     stop: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=500)], ...],
+        Field(max_length=4),  # OpenAI's limit; each piece of an answer is searched for all of them
         BeforeValidator(lambda given: [given] if isinstance(given, str) else given or ()),
     ] = ()
 

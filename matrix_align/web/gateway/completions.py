@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...errors import MatrixAlignError
 from ...methods import METHODS
-from ..replies import Gone, Refusal, body_of, send_refusal, while_connected
+from ..replies import Gone, Refusal, body_of, in_a_header, send_refusal, while_connected
 from .answering import Answering
 from .asked import Asked, Own, alone, options_of
 from .asked import asked as read
@@ -83,7 +83,7 @@ class Completions:
         account.way = "bypassed"
         async with while_connected(receive):
             if why := alone(body):
-                headers = {"X-Matrix-Align-Bypass": why}
+                headers = {"X-Matrix-Align-Bypass": in_a_header([why])}
             else:
                 wanted = read(body, own, method, gateway.defaults)
                 if wanted.simulate != "never" and target != gateway.upstream.name:

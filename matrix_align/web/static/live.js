@@ -23,6 +23,6 @@ async function grow(message) {
 }
 
 let last = Promise.resolve();
-const queue = (message) => { last = last.then(() => grow(message)); };
+const queue = (message) => { last = last.then(() => grow(message)).catch(() => {}); }; // the next one may come through
 stream.addEventListener("grown", queue);
 stream.addEventListener("end", (message) => { stream.close(); queue(message); });
