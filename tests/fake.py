@@ -15,11 +15,12 @@ import sys
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 Fault = Callable[[web.Request], Any]
+T = TypeVar("T")
 
 
 class FakeServer:
@@ -122,6 +123,24 @@ async def stream(
     """A chat completion in pieces, one for each of `words`, with the spaces between them. Ends without [DONE] if it
     does not say how it has finished.
     """
+
+    async def deltas() -> AsyncIterator[dict[str, Any]]:
+        yield {"role": "assistant", "content": ""}
+        space = ""
+        async for word in words if isinstance(words, AsyncIterable) else _each(words):
+            yield {"content": space + word}
+            space = " "
+
+    return await stream_of(request, deltas(), finish, usage)
+
+
+async def stream_of(
+    request: web.Request,
+    deltas: Iterable[dict[str, Any]] | AsyncIterable[dict[str, Any]],
+    finish: str | None = "stop",
+    usage: bool = True,
+) -> web.StreamResponse:
+    """The same of any deltas."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
 
@@ -129,11 +148,8 @@ async def stream(
         event = {"object": "chat.completion.chunk", "choices": choices, **more}
         await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
 
-    await send([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-    space = ""
-    async for word in words if isinstance(words, AsyncIterable) else _each(words):
-        await send([{"index": 0, "delta": {"content": space + word}, "finish_reason": None}])
-        space = " "
+    async for delta in deltas if isinstance(deltas, AsyncIterable) else _each(deltas):
+        await send([{"index": 0, "delta": delta, "finish_reason": None}])
     if finish:
         await send([{"index": 0, "delta": {}, "finish_reason": finish}])
         if usage:
@@ -143,9 +159,9 @@ async def stream(
     return response
 
 
-async def _each(words: Iterable[str]) -> AsyncIterator[str]:
-    for word in words:
-        yield word
+async def _each(all_of_them: Iterable[T]) -> AsyncIterator[T]:
+    for one in all_of_them:
+        yield one
 
 
 def error(status: int, words: str, **headers: str) -> web.Response:
