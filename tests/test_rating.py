@@ -117,18 +117,24 @@ def test_the_report_of_three_raters(runs: list[Path], tmp_path: Path, cli: Cli) 
     assert "no such rater" in complaint(cli("rate", "report", str(folder), "--without", "Di"))
 
 
-def test_kinds_of_harm_are_counted_by_majority(runs: list[Path], tmp_path: Path) -> None:
-    raters = a_rating(tmp_path / "r", runs, "Ann", "Ben")
+def test_kinds_of_harm_are_counted_by_majority(runs: list[Path], tmp_path: Path, cli: Cli) -> None:
+    """For each comparison: a candidate's wins over one run say nothing of another's."""
+    third = a_run(tmp_path / "third", dict.fromkeys(questions(20), "Ask a gardener."))
+    raters = a_rating(tmp_path / "r", [*runs, third], "Ann", "Ben")
     with Ratings(tmp_path / "r" / RATINGS) as ratings:
         for rater in raters:
             while showing := ratings.next(rater):
-                level = fair(ratings.item(showing.item), showing)
+                item = ratings.item(showing.item)
+                level = fair(item, showing) if item.comparison == 0 else "A=B"
                 harm = HARMS[9] if showing.place % 2 else ""
                 given = Given.model_validate({"level": level, "harm": harm, "seconds": 1})
                 ratings.rate(rater, showing.id, given)
-    found = report(tmp_path / "r")
-    assert list(found.by_harm) == ["Privacy Violation"] and 9 <= found.by_harm["Privacy Violation"].n <= 18
-    assert found.by_harm["Privacy Violation"].wins == found.by_harm["Privacy Violation"].n
+    found = report(tmp_path / "r").by_harm
+    assert [list(each) for each in found] == [["Privacy Violation"]] * 2
+    new, other = (each["Privacy Violation"] for each in found)
+    assert new.wins == new.n > 0 and other.ties == other.n > 0 and 19 <= new.n + other.n <= 38
+    shown = cli("rate", "report", str(tmp_path / "r")).stdout
+    assert [f"{name} against old, by the kind of harm" in shown for name in ("new", "third", "old")] == [1, 1, 0]
 
 
 def test_agreement_with_a_judge(runs: list[Path], tmp_path: Path) -> None:
@@ -173,6 +179,36 @@ def test_ratings_go_to_compare(runs: list[Path], tmp_path: Path, cli: Cli) -> No
     (theirs,), (ours,) = json.loads(done.stdout)["comparisons"], report(folder).results.comparisons
     assert theirs["wins"] == ours.wins.model_dump() and theirs["orders"] == ours.orders.model_dump()
     assert theirs["raters"] == json.loads(ours.model_dump_json())["raters"]
+
+
+def test_the_key_is_whole_whoever_is_left_out(runs: list[Path], tmp_path: Path, cli: Cli) -> None:
+    """It says what went out, and other rating files may come back: leaving a rater out shortens the ratings alone."""
+    folder = tmp_path / "r"
+    a_rating(folder, runs, "Ann", "Cy")
+    rate_all(folder, {"Ann": fair, "Cy": likes_a})
+    for out, more in ((tmp_path / "all.jsonl", ()), (tmp_path / "some.jsonl", ("--without", "Cy"))):
+        assert cli("rate", "export", str(folder), "--out", str(out), *more).returncode == 0
+        assert {line["rater"] for line in lines_of(folder / "key.jsonl")} == {"Ann", "Cy"}
+    assert {line["rater"] for line in lines_of(tmp_path / "some.jsonl")} == {"Ann"}
+    done = cli(
+        *("compare", *map(str, runs), "--out", str(tmp_path / "c"), "--json"),
+        *("--ratings", str(tmp_path / "some.jsonl"), "--key", str(folder / "key.jsonl")),
+    )
+    (theirs,), (ours,) = json.loads(done.stdout)["comparisons"], report(folder, None, ["Cy"]).results.comparisons
+    assert theirs["wins"] == ours.wins.model_dump() and theirs["counts"] == ours.counts.model_dump()
+
+
+def test_as_many_repeats_as_asked_for(runs: list[Path], tmp_path: Path, cli: Cli) -> None:
+    """Half of a rater's pairs can come again, wherever gold items lie between them; more are refused."""
+    gold = gold_file(tmp_path / "gold.jsonl", 12)
+    command = ("rate", "new", str(tmp_path / "r"), *map(str, runs), "--by-name", "--repeats")
+    assert "a rater gets 18 pairs" in complaint(cli(*command, "10"))
+    assert "give 3 at most" in complaint(cli(*command, "4", "--per-rater", "7"))
+    names = [f"rater {number}" for number in range(10)]
+    a_rating(tmp_path / "s", runs, *names, repeats=9, gold=gold)
+    with Ratings(tmp_path / "s" / RATINGS) as ratings:
+        again = Counter(name for name, showing in ratings.all_showings() if showing.again)
+    assert again == dict.fromkeys(names, 9)
 
 
 def test_preference_pairs_and_scores(runs: list[Path], tmp_path: Path, cli: Cli) -> None:

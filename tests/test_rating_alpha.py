@@ -78,6 +78,19 @@ def test_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 51 <= inside <= 60
 
 
+def test_pairs_of_one_question_are_drawn_together() -> None:
+    """Raters who agree on all pairs of one question or on none tell no more by three pairs than by one."""
+    drawn = np.random.default_rng(4)
+    truth = drawn.integers(0, 2, (60, 1))
+    rated = np.where(drawn.random((60, 1)) < 0.5, truth, drawn.integers(0, 2, (60, 2))).astype(float)
+    of = [f"question {number}" for number in range(60) for _ in range(3)]
+    once, alone = alpha(rated, "nominal").estimate, alpha(np.repeat(rated, 3, axis=0), "nominal").estimate
+    together = alpha(np.repeat(rated, 3, axis=0), "nominal", 0, of)
+    assert (together.units, together.estimate.n) == (180, 60)
+    assert (together.estimate.low, together.estimate.high) == pytest.approx((once.low, once.high), abs=0.01)
+    assert alone.high - alone.low < 0.7 * (once.high - once.low)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("raters", "why"),

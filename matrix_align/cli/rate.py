@@ -51,7 +51,7 @@ def new(
         int | None, typer.Option(min=1, help="Most pairs a rater gets; all get about as many ratings. Default: all.")
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=0, help="Pairs that each rater gets twice, with the sides exchanged.")
+        int, typer.Option(min=0, help="Pairs that each rater gets twice, with the sides exchanged: up to half.")
     ] = 0,
     gold: Annotated[
         Path | None,

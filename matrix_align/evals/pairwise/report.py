@@ -35,7 +35,7 @@ def tables(results: Results) -> list[Table]:
     return found
 
 
-def _name(one: Comparison) -> str:
+def named(one: Comparison) -> str:
     return f"{one.candidate} against {one.baseline}"
 
 
@@ -43,7 +43,7 @@ def _won(results: Results) -> Table:
     many = len(results.comparisons) > 1
     header = ("", "win", "tie", "lose", "net win rate", "at equal lengths", "sign test p")
     rows = tuple(
-        (_name(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p))
+        (named(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p))
         + ((_p(one.p_corrected),) if many else ())
         for one in results.comparisons
     )
@@ -75,7 +75,7 @@ def _trust(results: Results) -> Table:
     for one in results.comparisons:
         effect, kappa = one.length.effect, one.orders.kappa
         row: tuple[str, ...] = (
-            _name(one),
+            named(one),
             one.orders.position.signed(),
             str(one.orders.agreement),
             f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" if kappa.n else "not measured",
@@ -104,7 +104,7 @@ def _counted(results: Results) -> Table:
     faults = any(one.faults for one in results.comparisons)
     rows = []
     for one, counts in zip(results.comparisons, every, strict=True):
-        row = (_name(one), *(f"{counts[field]:,}" for field in ("questions", "judged", *shown)))
+        row = (named(one), *(f"{counts[field]:,}" for field in ("questions", "judged", *shown)))
         why = ", ".join(f"{number:,} {fault}" for fault, number in one.faults.items())
         rows.append((*row, why or "-") if faults else row)
     header = ("", "questions", "judged", *shown.values(), *(("verdicts missing",) if faults else ()))
@@ -114,7 +114,7 @@ def _counted(results: Results) -> Table:
 def _categories(one: Comparison) -> Table:
     rows = tuple((category, *shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
     header = ("", "win", "tie", "lose", "net win rate", "sign test p")
-    return Table(f"{_name(one)}, by category", header, rows)
+    return Table(f"{named(one)}, by category", header, rows)
 
 
 def markdown(results: Results) -> str:
@@ -126,7 +126,7 @@ def markdown(results: Results) -> str:
         parts.append(f"No ratings: {results.no_ratings}.")
     for one in results.comparisons:
         if one.left_out:
-            parts.append("\n".join([f"Without a pair, {_name(one)}:", "", *(f"- {line}" for line in _first(one))]))
+            parts.append("\n".join([f"Without a pair, {named(one)}:", "", *(f"- {line}" for line in _first(one))]))
     return "\n\n".join(parts)
 
 

@@ -20,23 +20,31 @@ LEVEL = 0.95
 AT_ONCE = 2_000_000  # weights held in memory at once
 
 
-def bootstrapped(statistic: Statistic, n: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """A statistic's value and the bounds of its percentile interval (Efron 1979), over `n` questions; at least two.
+def bootstrapped(
+    statistic: Statistic, n: int, seed: int = 0, questions: Sequence[str] | None = None
+) -> tuple[Array, Array, Array]:
+    """A statistic's value and the bounds of its percentile interval (Efron 1979), over `n` values of at least two
+    questions.
 
-    `statistic` gets weights of shape (resamples, n): how often each question was drawn. It returns (figures,
-    resamples). The value is that of the weights 1. The same seed gives the same bounds.
+    `questions` names the question of each value. They depend on one another if they are of one question, so they are
+    drawn together. Without it each value is of a question of its own. `statistic` gets weights of shape (resamples, n):
+    how often each value was drawn. It returns (figures, resamples). The value is that of the weights 1. The same seed
+    gives the same bounds.
     """
     from scipy.stats import bootstrap
 
+    numbers = _numbers(n, questions)
+    units = numbers.max() + 1
+
     def of_drawn(drawn: NDArray[np.int64], axis: int) -> Array:
-        rows = drawn.reshape(-1, n)
-        places = rows + n * np.arange(len(rows))[:, None]
+        rows = drawn.reshape(-1, units)
+        places = rows + units * np.arange(len(rows))[:, None]
         weights = np.bincount(places.ravel(), minlength=rows.size).reshape(rows.shape).astype(float)
-        figures = statistic(weights)
+        figures = statistic(weights if questions is None else weights[:, numbers])
         return figures if drawn.ndim > 1 else figures[:, 0]
 
     bounds = bootstrap(
-        (np.arange(n),),
+        (np.arange(units),),
         of_drawn,
         n_resamples=RESAMPLES,
         batch=max(1, AT_ONCE // n),
@@ -48,10 +56,23 @@ def bootstrapped(statistic: Statistic, n: int, seed: int = 0) -> tuple[Array, Ar
     return statistic(np.ones((1, n)))[:, 0], np.atleast_1d(bounds.low), np.atleast_1d(bounds.high)
 
 
+def _numbers(n: int, questions: Sequence[str] | None) -> NDArray[np.int64]:
+    """The number of each value's question, counted from 0 in the order in which they come."""
+    if questions is None:
+        return np.arange(n)
+    numbers = {question: number for number, question in enumerate(dict.fromkeys(questions))}
+    return np.array([numbers[question] for question in questions])
+
+
 def means(
-    values: Sequence[Sequence[float] | Array] | Array, least: float, most: float, seed: int = 0
+    values: Sequence[Sequence[float] | Array] | Array,
+    least: float,
+    most: float,
+    seed: int = 0,
+    questions: Sequence[str] | None = None,
 ) -> list[Estimate]:
-    """The mean of each row, with its interval. A row has one value a question, from `least` to `most`.
+    """The mean of each row, with its interval. A row has values from `least` to `most`, one a question, or each of the
+    question that `questions` names.
 
     If all values of a row are alike, a resample can't show that others were possible. The bounds are then those of the
     exact binomial interval (Clopper and Pearson 1934): how many unlike ones there may be if none was seen.
@@ -60,27 +81,34 @@ def means(
     n = rows.shape[1]
     if not n:
         return [NOT_MEASURED] * len(rows)
-    value = low = high = rows.mean(axis=1)
-    if n > 1:
-        value, low, high = bootstrapped(lambda weights: rows @ weights.T / n, n, seed)
-    unseen = 1 - ((1 - LEVEL) / 2) ** (1 / n)
+    units = counted(n, questions)
+    value, low, high = rows.mean(axis=1), np.full(len(rows), least), np.full(len(rows), most)
+    if units > 1:
+        value, low, high = bootstrapped(lambda weights: rows @ weights.T / weights.sum(axis=1), n, seed, questions)
+    unseen = 1 - ((1 - LEVEL) / 2) ** (1 / units)
     alike = rows.min(axis=1) == rows.max(axis=1)
     low = np.where(alike, value - unseen * (value - least), low)
     high = np.where(alike, value + unseen * (most - value), high)
-    return [Estimate(value=v, low=a, high=b, n=n) for v, a, b in zip(value, low, high, strict=True)]
+    return [Estimate(value=v, low=a, high=b, n=units) for v, a, b in zip(value, low, high, strict=True)]
 
 
-def kappa(tables: Array, seed: int = 0) -> Estimate:
-    """Agreement beyond chance (Cohen 1960). `tables` has a square table for each question: one's outcome, the other's.
+def counted(n: int, questions: Sequence[str] | None) -> int:
+    """How many questions `n` values are of."""
+    return n if questions is None else len(set(questions))
+
+
+def kappa(tables: Array, seed: int = 0, questions: Sequence[str] | None = None) -> Estimate:
+    """Agreement beyond chance (Cohen 1960). `tables` has a square table for each question, or each of the question that
+    `questions` names: one's outcome, the other's.
 
     Not measured if both only ever name one and the same outcome, since chance alone then agrees always.
     """
     n, names = len(tables), tables.shape[-1]
-    if n < 2:
+    if (units := counted(n, questions)) < 2:
         return NOT_MEASURED
 
     def of_weights(weights: Array) -> Array:
-        table = (weights @ tables.reshape(n, -1) / n).reshape(-1, names, names)
+        table = (weights @ tables.reshape(n, -1) / weights.sum(axis=1, keepdims=True)).reshape(-1, names, names)
         agreed = np.trace(table, axis1=1, axis2=2)
         by_chance = (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1)
         room = 1 - by_chance
@@ -89,8 +117,8 @@ def kappa(tables: Array, seed: int = 0) -> Estimate:
 
     if np.count_nonzero(tables.sum(axis=(0, 1))) == 1 == np.count_nonzero(tables.sum(axis=(0, 2))):
         return NOT_MEASURED
-    value, low, high = bootstrapped(of_weights, n, seed)
-    return Estimate(value=value[0], low=low[0], high=high[0], n=n)
+    value, low, high = bootstrapped(of_weights, n, seed, questions)
+    return Estimate(value=value[0], low=low[0], high=high[0], n=units)
 
 
 def sign_test(wins: int, losses: int) -> float:

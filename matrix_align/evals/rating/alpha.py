@@ -1,24 +1,27 @@
 """Krippendorff's alpha: how far raters agree, beyond what chance would do, with any number of raters and gaps.
 
-After Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability". The interval resamples units: another sample has
-other units. Hayes and Krippendorff 2007 resample pairs of values, which makes it narrower. Knows no rating.
+After Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability". The interval resamples questions, with all units
+of each: another sample has other questions. Hayes and Krippendorff 2007 resample pairs of values, which makes it
+narrower. Knows no rating.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from ...types import Frozen
 from ..pairwise.results import NOT_MEASURED, Estimate
-from ..pairwise.statistics import LEVEL, Array, bootstrapped
+from ..pairwise.statistics import LEVEL, Array, bootstrapped, counted
 
 Metric = Literal["nominal", "ordinal", "interval"]
 
 
 class Alpha(Frozen):
-    """Alpha with the bounds of its 95 % interval; `estimate.n` is the number of units that two raters or more rated.
+    """Alpha with the bounds of its 95 % interval. `units` is the number of units that two raters or more rated, and
+    `estimate.n` the number of their questions.
 
     1 is full agreement, 0 what chance would do, and below 0 raters disagree more than by chance. `undefined` says why
     there is none; it is empty if there is one.
@@ -26,6 +29,7 @@ class Alpha(Frozen):
 
     metric: Metric
     estimate: Estimate
+    units: int = 0
     undefined: str = ""
 
     def __str__(self) -> str:
@@ -35,15 +39,20 @@ class Alpha(Frozen):
         )
 
 
-def alpha(values: Array, metric: Metric, seed: int = 0) -> Alpha:
+def alpha(values: Array, metric: Metric, seed: int = 0, questions: Sequence[str] | None = None) -> Alpha:
     """Alpha of `values`, of shape (units, raters), NaN where a rater gave none.
 
-    If all agree on everything, resampling can't show that others might not. The lower bound is then as if the share of
-    units that may be unlike though none was seen (Clopper and Pearson 1934) were rated by chance.
+    `questions` names the question of each unit; without it each is of a question of its own. If all agree on
+    everything, resampling can't show that others might not. The lower bound is then as if the share of questions that
+    may be unlike though none was seen (Clopper and Pearson 1934) were rated by chance.
     """
-    paired = values[(~np.isnan(values)).sum(axis=1) > 1]
+    twice = (~np.isnan(values)).sum(axis=1) > 1
+    paired = values[twice]
     scale = np.unique(paired[~np.isnan(paired)])
-    n = len(paired)
+    n, of = (
+        len(paired),
+        None if questions is None else [name for name, both in zip(questions, twice, strict=True) if both],
+    )
     if why := _undefined(values, n, scale):
         return Alpha(metric=metric, estimate=NOT_MEASURED, undefined=why)
     tables = _coincidences(paired, scale)
@@ -51,14 +60,14 @@ def alpha(values: Array, metric: Metric, seed: int = 0) -> Alpha:
     def of_weights(weights: Array) -> Array:
         return _alphas((weights @ tables.reshape(n, -1)).reshape(-1, len(scale), len(scale)), scale, metric)[None, :]
 
-    if n < 2:
+    if (asked := counted(n, of)) < 2:
         (value,) = of_weights(np.ones((1, n)))[0]
-        return Alpha(metric=metric, estimate=Estimate(value=value, low=-1, high=1, n=n))
-    values_, lows, highs = bootstrapped(of_weights, n, seed)
+        return Alpha(metric=metric, estimate=Estimate(value=value, low=-1, high=1, n=asked), units=n)
+    values_, lows, highs = bootstrapped(of_weights, n, seed, of)
     value, low, high = float(values_[0]), float(lows[0]), float(highs[0])
     if value == 1:
-        low = ((1 - LEVEL) / 2) ** (1 / n)
-    return Alpha(metric=metric, estimate=Estimate(value=value, low=low, high=high, n=n))
+        low = ((1 - LEVEL) / 2) ** (1 / asked)
+    return Alpha(metric=metric, estimate=Estimate(value=value, low=low, high=high, n=asked), units=n)
 
 
 def _undefined(values: Array, paired: int, scale: Array) -> str:

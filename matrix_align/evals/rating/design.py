@@ -82,8 +82,8 @@ def showings(
     """What the rater `name` is shown, in order: pairs and gold items mixed, then some pairs again.
 
     Of the pairs at most `per_rater` are taken, first those that the fewest raters have (`seen`), so that all pairs get
-    about as many ratings. In half of the pairs the candidate stands as A. Up to `repeats` pairs of the first half come
-    again in the second half, with their sides exchanged.
+    about as many ratings. In half of the pairs the candidate stands as A. `repeats` pairs of the first half come again
+    in the second half, with their sides exchanged; see `repeatable`.
     """
     drawn = random.Random(f"rater {seed} {name}")
     pairs = [item.id for item in all_items if item.kind == "pair"]
@@ -94,11 +94,16 @@ def showings(
     sides = [SIDES[number % 2] for number in range(len(shown))]
     drawn.shuffle(sides)
     order = [(id, side, False) for id, side in zip(shown, sides, strict=True)]
-    half = len(order) // 2
-    first = [(id, side) for id, side, _ in order[:half] if not id.startswith("gold.")]
-    for id, side in drawn.sample(first, min(repeats, len(first))):
-        order.insert(drawn.randint(half + 1, len(order)), (id, SIDES[SIDES.index(side) - 1], True))
+    places = [place for place, (id, _, _) in enumerate(order) if not id.startswith("gold.")]
+    half = repeatable(len(places))
+    for id, side, _ in drawn.sample([order[place] for place in places[:half]], repeats):
+        order.insert(drawn.randint(places[half] + 1, len(order)), (id, SIDES[SIDES.index(side) - 1], True))
     return [
         Showing(id=f"{drawn.getrandbits(64):016x}", place=place, item=id, as_a=side, again=again)
         for place, (id, side, again) in enumerate(order)
     ]
+
+
+def repeatable(pairs: int) -> int:
+    """How many of a rater's pairs can come again: those of the first half, so that others lie in between."""
+    return pairs // 2

@@ -26,25 +26,29 @@ from .types import Item, Rated, Showing
 
 
 class Report(Frozen):
-    """All figures. `results` are those of a comparison. `by_harm` has the pairs that raters gave a kind of harm, by the
-    kind that most of them gave, over all comparisons. `judge` is None if no comparison is given.
+    """All figures. `results` are those of a comparison. `by_harm` has for each of its comparisons the pairs that raters
+    gave a kind of harm, by the kind that most of them gave. `judge` is None if no comparison is given.
     """
 
     results: Results
-    by_harm: dict[str, Wins]
+    by_harm: tuple[dict[str, Wins], ...]
     alphas: tuple[Alpha, ...]
     raters: tuple[Rater, ...]
     judge: Agreement | None = None
 
 
 class Read(Frozen):
-    """What is in the file, in the form of a comparison. `judged` has every pair, by the comparison's number."""
+    """What is in the file, in the form of a comparison. `judged` has every pair, by the comparison's number.
+
+    `without` are raters whose ratings are left out. `shown` has what they are shown too: it is what went out.
+    """
 
     pairings: tuple[Pairing, ...]
     items: dict[str, Item]
     shown: tuple[tuple[str, Showing], ...]
     rated: tuple[Rated, ...]
     judged: tuple[tuple[Judged, ...], ...]
+    without: tuple[str, ...] = ()
 
 
 def read(folder: Path, without: Sequence[str] = ()) -> Read:
@@ -57,7 +61,7 @@ def read(folder: Path, without: Sequence[str] = ()) -> Read:
         raise InputError(
             f"--without {unknown[0]}: there is no such rater; there are {', '.join(sorted(names)) or 'none'}"
         )
-    shown, rated = [one for one in shown if one[0] not in without], [one for one in rated if one.rater not in without]
+    rated = [one for one in rated if one.rater not in without]
     given: dict[str, list[Rated]] = {}
     for each in rated:
         if not each.showing.again:
@@ -80,12 +84,14 @@ def read(folder: Path, without: Sequence[str] = ()) -> Read:
         shown=tuple(shown),
         rated=tuple(rated),
         judged=tuple(judged),
+        without=tuple(without),
     )
 
 
 def figures(there: Read, compared: Path | None = None, seed: int = 0) -> Report:
     """The figures of what was read. `compared` is the folder of a comparison by a judge."""
-    raters = of_raters(there.items, there.shown, there.rated, seed)
+    shown = [one for one in there.shown if one[0] not in there.without]
+    raters = of_raters(there.items, shown, there.rated, seed)
     runs = {run.name: run for pairing in there.pairings for run in (pairing.baseline, pairing.candidate)}
     named = [rater.name for rater in raters if rater.rated]
     warnings = [warning for name in named for warning in own_judge(name, "", list(runs.values()))] + doubts(raters)
@@ -101,28 +107,34 @@ def figures(there: Read, compared: Path | None = None, seed: int = 0) -> Report:
 def _alphas(there: Read, seed: int) -> tuple[Alpha, ...]:
     """Nominal alpha of the outcomes win, tie and lose; ordinal and interval alpha of the five levels."""
     names = sorted({each.rater for each in there.rated})
-    counted = [item.id for item in there.items.values() if item.kind == "pair"]
+    counted = [item for item in there.items.values() if item.kind == "pair"]
+    questions = [item.pair.question_id for item in counted]
     levels = np.full((len(counted), len(names)), np.nan)
-    places = {id: place for place, id in enumerate(counted)}
+    places = {item.id: place for place, item in enumerate(counted)}
     for each in there.rated:
         if not each.showing.again and each.showing.item in places:
             levels[places[each.showing.item], names.index(each.rater)] = each.score
     return (
-        alpha(np.sign(levels), "nominal", seed),
-        alpha(levels, "ordinal", seed),
-        alpha(levels, "interval", seed),
+        alpha(np.sign(levels), "nominal", seed, questions),
+        alpha(levels, "ordinal", seed, questions),
+        alpha(levels, "interval", seed, questions),
     )
 
 
-def _by_harm(there: Read, seed: int) -> dict[str, Wins]:
+def _by_harm(there: Read, seed: int) -> tuple[dict[str, Wins], ...]:
     tags: dict[str, Counter[str]] = {}
     for each in there.rated:
         if each.given.harm and not each.showing.again:
             tags.setdefault(each.showing.item, Counter())[each.given.harm] += 1
-    judged = {(number, each.pair.id): each for number, group in enumerate(there.judged) for each in group}
-    groups: dict[str, list[Judged]] = {}
-    for item in there.items.values():
-        if item.id in tags and item.comparison is not None:
-            harm = min(tags[item.id], key=lambda name: (-tags[item.id][name], name))
-            groups.setdefault(harm, []).append(judged[item.comparison, item.pair.id])
-    return {harm: wins(groups[harm], seed) for harm in sorted(groups)}
+    kinds = {
+        (there.items[id].comparison, there.items[id].pair.id): min(given, key=lambda name: (-given[name], name))
+        for id, given in tags.items()
+    }
+    found = []
+    for number, group in enumerate(there.judged):
+        of_kind: dict[str, list[Judged]] = {}
+        for judged in group:
+            if kind := kinds.get((number, judged.pair.id)):
+                of_kind.setdefault(kind, []).append(judged)
+        found.append({kind: wins(of_kind[kind], seed) for kind in sorted(of_kind)})
+    return tuple(found)

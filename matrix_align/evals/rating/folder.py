@@ -14,6 +14,7 @@ from typing import Any
 
 from ... import provenance
 from ...errors import InputError
+from ...types import counted
 from ..pairwise.folder import made_with
 from ..pairwise.pairs import contestants, pairings
 from . import design
@@ -72,8 +73,15 @@ def new(folder: Path, plan: Plan, raters: Sequence[str]) -> tuple[list[Item], li
             elif not ratings.items() or provenance.tables_in(folder / DESCRIBED) != tables:
                 couples = pairings(runs, plan.all_pairs)
                 items = [*design.items(couples, plan.limit, plan.seed), *golden]
-                if not any(item.kind == "pair" for item in items):
+                pairs = sum(item.kind == "pair" for item in items)
+                if not pairs:
                     raise InputError("these runs have no two different answers to one question, so nothing to rate")
+                own = min(pairs, plan.per_rater or pairs)
+                if plan.repeats > (most := design.repeatable(own)):
+                    raise InputError(
+                        f"--repeats {plan.repeats} is too many: a rater gets {counted(own, 'pair')}, and the first "
+                        f"half can come again; give {most} at most"
+                    )
                 ratings.begin(couples, items)
                 provenance.settle(folder / DESCRIBED, tables, NOTE, "rating", empty=True)
             known = {rater.name.casefold() for rater in ratings.raters()}

@@ -37,10 +37,12 @@ def agreement(judged: Sequence[Judged], comparison: Path, seed: int = 0) -> Agre
     """Of the pairs that both sides have an outcome of. Raises InputError if there is none, or no comparison."""
     judge, verdicts = _verdicts(comparison)
     found: list[tuple[Outcome, Outcome]] = []
+    questions: list[str] = []
     for each in judged:
         said = None if each.pair.identical else outcome(each)
         if said and (other := verdicts.get(each.pair.id)):
             found.append((said, other))
+            questions.append(each.pair.question_id)
     if not found:
         raise InputError(
             f"{comparison} has no verdict on a pair that is rated here; wanted a comparison of the same runs"
@@ -48,8 +50,8 @@ def agreement(judged: Sequence[Judged], comparison: Path, seed: int = 0) -> Agre
     tables = np.array([[[(row, column) == pair for column in OUTCOMES] for row in OUTCOMES] for pair in found], float)
     return Agreement(
         judge=judge,
-        agreement=means([[one == other for one, other in found]], 0, 1, seed)[0],
-        kappa=kappa(tables, seed),
+        agreement=means([[one == other for one, other in found]], 0, 1, seed, questions)[0],
+        kappa=kappa(tables, seed, questions),
         table=tuple(tuple(int(count) for count in row) for row in tables.sum(axis=0)),
     )
 

@@ -30,7 +30,7 @@ class Rater(Frozen):
     seconds: float | None
     again: Share
     gold: Share
-    same: Share
+    same: Estimate
     position: Estimate
 
 
@@ -52,6 +52,7 @@ def _rater(name: str, shown: int, rated: Sequence[Rated], items: dict[str, Item]
     twice = [(first[each.showing.item], each) for each in rated if each.showing.again and each.showing.item in first]
     golden = [each.score > 0 for each in rated if items[each.showing.item].kind == "gold"]
     pairs = [each for each in first.values() if items[each.showing.item].kind == "pair"]
+    questions = [items[each.showing.item].pair.question_id for each in pairs]
     for_a = [_sign(each.score) * (1 if each.showing.as_a == "candidate" else -1) for each in pairs]
     return Rater(
         name=name,
@@ -60,8 +61,8 @@ def _rater(name: str, shown: int, rated: Sequence[Rated], items: dict[str, Item]
         seconds=median(each.given.seconds for each in rated) if rated else None,
         again=share([_sign(one.score) == _sign(other.score) for one, other in twice]),
         gold=share(golden),
-        same=share([each.score == 0 for each in pairs]),
-        position=means([for_a], -1, 1, seed)[0],
+        same=means([[each.score == 0 for each in pairs]], 0, 1, seed, questions)[0],
+        position=means([for_a], -1, 1, seed, questions)[0],
     )
 
 

@@ -60,11 +60,13 @@ def show(report: Report, console: Console) -> None:
 
 
 def _tables(report: Report) -> list[Table]:
-    found = [_alphas(report.alphas), _raters(report.raters)]
-    if report.by_harm:
-        rows = tuple((harm, *compared.shares(wins)) for harm, wins in report.by_harm.items())
-        header = ("", "win", "tie", "lose", "net win rate")
-        found.insert(0, Table("By the kind of harm that raters named", header, rows))
+    found = []
+    for one, by_harm in zip(report.results.comparisons, report.by_harm, strict=True):
+        if by_harm:
+            rows = tuple((harm, *compared.shares(wins)) for harm, wins in by_harm.items())
+            title = f"{compared.named(one)}, by the kind of harm that raters named"
+            found.append(Table(title, ("", "win", "tie", "lose", "net win rate"), rows))
+    found += [_alphas(report.alphas), _raters(report.raters)]
     if report.judge:
         found.append(_judge(report.judge))
     return found
@@ -72,10 +74,11 @@ def _tables(report: Report) -> list[Table]:
 
 def _alphas(alphas: tuple[Alpha, ...]) -> Table:
     rows = tuple(
-        (one.metric, OF[one.metric], "undefined" if one.undefined else str(one), f"{one.estimate.n}") for one in alphas
+        (one.metric, OF[one.metric], "undefined" if one.undefined else str(one), f"{one.units}", f"{one.estimate.n}")
+        for one in alphas
     )
-    title = "How far raters agree: Krippendorff's alpha (1: fully, 0: as chance would; 95 % intervals over pairs)"
-    return Table(title, ("", "of", "alpha", "pairs with two ratings or more"), rows)
+    title = "How far raters agree: Krippendorff's alpha (1: fully, 0: as chance would; 95 % intervals over questions)"
+    return Table(title, ("", "of", "alpha", "pairs with two ratings or more", "questions of these"), rows)
 
 
 def _undefined(report: Report) -> list[str]:
@@ -106,5 +109,5 @@ def _judge(judge: Agreement) -> Table:
         (f"raters: {name}", *(f"{count}" for count in row)) for name, row in zip(OUTCOMES, judge.table, strict=True)
     )
     beyond = f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" if kappa.n else "not measured"
-    title = f"Raters and {judge.judge} agree in {judge.agreement} of {judge.agreement.n} pairs, kappa {beyond}"
+    title = f"Raters and {judge.judge} agree in {judge.agreement} of {sum(map(sum, judge.table))} pairs, kappa {beyond}"
     return Table(title, ("", *(f"judge: {name}" for name in OUTCOMES)), rows)
