@@ -15,6 +15,7 @@ import aiohttp
 
 from matrix_align import Endpoint, Store
 from matrix_align.web.app import app
+from matrix_align.web.beside import Beside
 from matrix_align.web.gateway import Gateway, Limits
 from matrix_align.web.guard import Access
 from matrix_align.web.server import listen, server_of
@@ -51,7 +52,8 @@ def serving(
         with Store(path) as store:
             async with Endpoint(server.url, server.name, attempts=2, **endpoint) as upstream:
                 gateway = Gateway(upstream, store, limits)
-                running = server_of(app(gateway, Access(keys, True, upstream.id)), drain=1)
+                beside = Beside()
+                running = server_of(app(gateway, Access(keys, True, upstream.id), (), beside), 1, beside)
                 served.extend([gateway, running])
                 ready.set()
                 await running.serve(sockets=[listener])

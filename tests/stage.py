@@ -15,7 +15,7 @@ from matrix_align import Answer, Endpoint, Store
 from matrix_align.llm.recorded import Recorded
 from matrix_align.web.pages import static
 from matrix_align.web.server import listen, server_of
-from matrix_align.web.stage import routes
+from matrix_align.web.stage import Player, routes
 
 from .fake import FakeServer
 from .staged import staged
@@ -32,10 +32,10 @@ POINTS = (
 
 
 @contextmanager
-def stage_at(record: Path) -> Iterator[str]:
+def stage_at(record: Path, player: Player | None = None) -> Iterator[str]:
     """The address of a stage that shows this record, until the block ends."""
     listener = listen("127.0.0.1", 0)
-    server = server_of(Starlette(routes=[*routes(record), static()]), drain=1)
+    server = server_of(Starlette(routes=[*routes(record, player), static()]), drain=1)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     try:

@@ -70,7 +70,7 @@ def serve(
     answer_tokens: AnswerTokens = None,
     memory: Memory = None,
     scenes: Annotated[int, typer.Option(help="Answers of methods that are made at once; others wait.", min=1)] = 8,
-    drain: Annotated[float, typer.Option(help="Seconds that requests in flight have after SIGTERM.", min=0)] = 60,
+    drain: Annotated[float, typer.Option(help="Seconds that what is in flight has after SIGTERM.", min=0)] = 60,
     store: StorePath = None,
 ) -> None:
     """Serve an OpenAI-compatible gateway in front of a model. Model `matrix` plays a scene before it answers.
@@ -109,6 +109,7 @@ async def _serve(
 ) -> None:
     try:
         from ..web.app import app
+        from ..web.beside import Beside
         from ..web.server import listen, server_of
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
@@ -127,7 +128,8 @@ async def _serve(
             where = f"[{host}]" if ":" in host else host
             log.info("%s is served at http://%s:%s/v1", upstream.name, where, listener.getsockname()[1])
             gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults)
-            await server_of(app(gateway, access, ratings), drain).serve(sockets=[listener])
+            beside = Beside()
+            await server_of(app(gateway, access, ratings, beside), drain, beside).serve(sockets=[listener])
 
 
 async def _serve_ratings(ratings: list[Path], host: str, port: int, drain: float) -> None:

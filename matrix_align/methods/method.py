@@ -55,7 +55,18 @@ class Setup:
         If a call fails, this yields the answer so far with its error, and then raises the error (a MatrixAlignError).
         """
         caller = Caller(model, self.sampling, writer)
-        answer = Answer(
+        answer = self.begun(question, model)
+        try:
+            async for draft in self.method.drafts(question, caller, self.settings):
+                answer = answer.evolve(calls=tuple(caller.calls), **dict(draft))
+                yield answer
+        except MatrixAlignError as error:
+            yield answer.evolve(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
+            raise
+
+    def begun(self, question: Question, model: Model) -> Answer:
+        """The answer before its first call."""
+        return Answer(
             id=self.id(question, model),
             method=self.method.name,
             model=clean(model.name),
@@ -64,13 +75,6 @@ class Setup:
             settings=self.settings.model_dump(mode="json"),
             sampling=self.sampling,
         )
-        try:
-            async for draft in self.method.drafts(question, caller, self.settings):
-                answer = answer.evolve(calls=tuple(caller.calls), **dict(draft))
-                yield answer
-        except MatrixAlignError as error:
-            yield answer.evolve(calls=tuple(caller.calls), error=f"{type(error).__name__}: {error}")
-            raise
 
     def id(self, question: Question, model: Model) -> str:
         """The id of the answer: a hash of everything that decides an answer, and of nothing else."""

@@ -1,7 +1,8 @@
 """Runs an ASGI app until the process is told to stop. Owns the HTTP server and its time-outs.
 
 Uvicorn waits for ever for a request's head, and takes heads of any length; `_Patient` does neither. On SIGTERM and
-Ctrl-C the server takes no new connection and lets the requests in flight end. Knows no route.
+Ctrl-C the server takes no new connection and lets what is in flight end: requests, and work beside them. Knows no
+route.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import InputError
+from .beside import Beside
 
 HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
 HEAD_BYTES = 64 * 1024
@@ -86,10 +88,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server_of(app: ASGIApp, drain: float) -> uvicorn.Server:
+def server_of(app: ASGIApp, drain: float, beside: Beside | None = None) -> uvicorn.Server:
     """A server for `app`, to be started with `serve(sockets=[…])`. It ends on SIGTERM, Ctrl-C or `should_exit`.
 
-    Requests in flight then have `drain` seconds to end. What still runs is cancelled.
+    Requests in flight and the app's tasks `beside` them then have `drain` seconds to end. What still runs is cancelled.
     """
     config = uvicorn.Config(
         app,
@@ -102,10 +104,27 @@ def server_of(app: ASGIApp, drain: float) -> uvicorn.Server:
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=int(drain),
     )
-    return _Server(config)
+    return _Server(config, beside or Beside())
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, beside: Beside) -> None:
+        super().__init__(config)
+        self._beside = beside
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Treats the tasks beside requests as uvicorn treats requests. Returns once they have ended, in any way."""
+        self._beside.ends.set()
+        tasks, under_way = set(self._beside.tasks), self.server_state.tasks
+        for task in tasks:
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        await super().shutdown(sockets)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Uvicorn's own raises the signal again once it is done, and so ends the process before it can clean up."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -21,15 +22,18 @@ EVERY = 0.25  # seconds between two looks
 ALIVE = 15.0  # seconds after which a silent stream says that it is still there
 
 
-def follow(record: Path, id: str) -> StreamingResponse:
-    """The stream. It ends with an event `end` once the answer is no longer unfinished, or can't be read."""
+def follow(record: Path, id: str, ends: asyncio.Event) -> StreamingResponse:
+    """The stream. It ends with an event `end` once the answer is no longer unfinished, or can't be read.
+
+    It breaks off at once when the server `ends`. A browser then tries again for as long as the page is open.
+    """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(record, id), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(record, id, ends), media_type="text/event-stream", headers=headers)
 
 
-async def _events(record: Path, id: str) -> AsyncIterator[str]:
+async def _events(record: Path, id: str, ends: asyncio.Event) -> AsyncIterator[str]:
     before, silent = None, 0.0
-    while True:
+    while not ends.is_set():
         now = await run_in_threadpool(_look, record, id)
         if now != before:
             state, calls = now
@@ -42,7 +46,9 @@ async def _events(record: Path, id: str) -> AsyncIterator[str]:
         elif silent >= ALIVE:
             yield ": still here\n\n"
             silent = 0.0
-        await asyncio.sleep(EVERY)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await ends.wait()
         silent += EVERY
 
 

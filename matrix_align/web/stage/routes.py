@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -17,13 +17,14 @@ from starlette.routing import Route
 from ...errors import InputError, StoreError
 from ...store import Store
 from ...types import Answer
+from ..beside import Beside
 from ..forms import fields
 from ..pages import page
 from ..replies import Gone, Refusal
-from .fork import Player
 from .listing import HARMS, MOST, Wanted, choices, find
 from .live import follow
 from .picture import actor, observers
+from .player import Player
 from .share import file_of
 from .shown import shown, spoken
 
@@ -34,11 +35,13 @@ class _Missing(Exception):
     """There is no such page, and why."""
 
 
-def routes(record: Path, player: Player | None = None) -> list[Route]:
+def routes(record: Path, player: Player | None = None, beside: Beside | None = None) -> list[Route]:
     """The pages of the record at this path, which must be there when a page is asked for.
 
-    `player` plays scenes on from a changed reply. Without one the pages only show.
+    `player` plays scenes and forks that are begun on a page. Without one the pages only show. Pages that follow a scene
+    are let go when `beside` says that the server ends.
     """
+    ends = (beside or Beside()).ends
 
     @contextmanager
     def opened() -> Iterator[Store]:
@@ -55,9 +58,8 @@ def routes(record: Path, player: Player | None = None) -> list[Route]:
         with opened() as store:
             found = find(store, wanted, "newer" if newer else "older", (at, id))
             offered = choices(store)
-        return page(
-            "stage/list.html", found=found, wanted=wanted, choices=offered, harms=HARMS, most=MOST, record=record.name
-        )
+        given: Any = {"harms": HARMS, "most": MOST, "record": record.name, "setup": player.setup if player else None}
+        return page("stage/list.html", found=found, wanted=wanted, choices=offered, **given)
 
     def scene(request: Request) -> Response:
         with opened() as store:
@@ -89,29 +91,26 @@ def routes(record: Path, player: Player | None = None) -> list[Route]:
         return page("stage/compare.html", sides=sides)
 
     async def live(request: Request) -> Response:
-        return follow(record, request.path_params["id"])
-
-    async def fork(request: Request) -> Response:
-        assert player
-        try:
-            sent = await fields(request)
-            answer = await run_in_threadpool(read, request.path_params["id"])
-            fork = player.begin(answer, request.path_params["place"], sent.get("reply", "").replace("\r\n", "\n"))
-        except (_Missing, InputError, StoreError) as why:
-            return page("stage/message.html", 422, message=str(why))
-        except Refusal as why:
-            return page("stage/message.html", why.status, message=str(why))
-        except Gone:
-            return Response(status_code=400)
-        return RedirectResponse(f"/scenes/{fork}", 303)
+        return follow(record, request.path_params["id"], ends)
 
     def read(id: str) -> Answer:
         with opened() as store:
             return _answer(store, id)
 
-    forks = [Route("/scenes/{id}/calls/{place:int}/fork", fork, methods=["POST"])] if player else []
+    async def start(request: Request, player: Player) -> str:
+        return player.start(await _sent(request))
+
+    async def fork(request: Request, player: Player) -> str:
+        reply = (await _sent(request)).get("reply", "")
+        answer = await run_in_threadpool(read, request.path_params["id"])
+        return player.fork(answer, request.path_params["place"], reply)
+
+    begins = [
+        Route("/scenes", _begun(start, player), methods=["POST"]),
+        Route("/scenes/{id}/calls/{place:int}/fork", _begun(fork, player), methods=["POST"]),
+    ]
     return [
-        *forks,
+        *(begins if player else []),
         Route("/", _mended(scenes)),
         Route("/compare", _mended(compare)),
         Route("/scenes/{id}", _mended(scene)),
@@ -126,6 +125,33 @@ def _answer(store: Store, id: str) -> Answer:
     if not answer or answer.id != id:
         raise _Missing("the record has no scene with this id")
     return answer
+
+
+async def _sent(request: Request) -> dict[str, str]:
+    """The fields of a form, with the line ends that a model writes."""
+    return {name: text.replace("\r\n", "\n") for name, text in (await fields(request)).items()}
+
+
+def _begun(begin: Callable[[Request, Player], Awaitable[str]], player: Player | None) -> Any:
+    """Leads to the page of what `begin` has begun, or to one that says why it was not."""
+
+    async def begins(request: Request) -> Response:
+        assert player, "without a player there is no such route"
+        try:
+            return RedirectResponse(f"/scenes/{await begin(request, player)}", 303)
+        except _Missing as why:
+            status, message = 404, str(why)
+        except InputError as why:
+            status, message = 422, str(why)
+        except StoreError as why:
+            status, message = 503, str(why)
+        except Refusal as why:
+            status, message = why.status, str(why)
+        except Gone:
+            return Response(status_code=400)
+        return page("stage/message.html", status, message=message)
+
+    return begins
 
 
 def _mended(show: Page) -> Page:

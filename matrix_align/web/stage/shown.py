@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from pydantic_core import from_json
@@ -44,21 +45,21 @@ class Shown:
     scene: Scene | None
     trouble: str
 
-    @property
+    @cached_property
     def parties(self) -> list[Party]:
         return parties(self.scene) if self.scene else []
 
-    @property
+    @cached_property
     def sentences(self) -> list[Sentence]:
         return sentences(self.scene) if self.scene else []
 
-    @property
+    @cached_property
     def changes(self) -> list[Change] | None:
         """The difference of the initial and the revised response; None if one of them is missing."""
         initial, text = self.answer.initial, self.answer.text
         return None if initial is None or text is None else changes(initial, text)
 
-    @property
+    @cached_property
     def timeline(self) -> Timeline:
         return timeline(self.answer)
 

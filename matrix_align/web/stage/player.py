@@ -1,0 +1,102 @@
+"""Plays what was begun on a page: a scene around a new question, or a fork of one that is in the record.
+
+A scene is played and recorded as `simulate` and the gateway do it, so the same question with the same settings is one
+scene, wherever it was asked. Each state of an answer is written into the record, so that its page can follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from ...errors import InputError, MatrixAlignError, StoreError
+from ...llm.recorded import Recorded
+from ...methods import Setup
+from ...store import Store
+from ...types import Answer, Question, Sampling
+from ..beside import Beside
+from ..replies import Refusal
+from .fork import changed_in, fork_of
+
+AT_ONCE = 2  # answers that are played; more wait
+MOST = 32  # answers that are played or wait
+
+log = logging.getLogger("matrix_align")
+
+
+class Player:
+    """Plays with `model`, `beside` requests, and writes into `store`.
+
+    `setup` is how a scene is played where its form leaves that open.
+    """
+
+    def __init__(self, model: Recorded, store: Store, setup: Setup, beside: Beside) -> None:
+        self.setup = setup
+        self._model = model
+        self._store = store
+        self._beside = beside
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._playing: dict[str, asyncio.Task[None]] = {}  # by the answer's id
+
+    def start(self, given: Mapping[str, str]) -> str:
+        """Begins a scene around the `question` of a form, with its `roles`, `steps` and `seed`; returns the scene's id.
+
+        Raises InputError for what can't be used, and Refusal if too many answers wait.
+        """
+        settings = {**self.setup.settings.model_dump(), **{name: given.get(name) for name in ("roles", "steps")}}
+        sampling = {**self.setup.sampling.model_dump(), "seed": given.get("seed")}
+        try:
+            question = Question(text=given.get("question", ""))
+            setup = Setup(
+                self.setup.method, type(self.setup.settings).model_validate(settings), Sampling.model_validate(sampling)
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = "" if first["loc"] == ("text",) else f"{first['loc'][0]} = {first['input']} can't be used: "
+            raise InputError(what + first["msg"].removeprefix("Value error, ")) from None
+        return self._begin(setup.begun(question, self._model), setup)
+
+    def fork(self, answer: Answer, place: int, reply: str) -> str:
+        """Begins the fork of `answer` with another reply to its call at `place`, and returns the fork's id.
+
+        Raises InputError if it can't be played on, and Refusal if too many answers wait.
+        """
+        return self._begin(*fork_of(answer, place, reply, self._model))
+
+    def _begin(self, begun: Answer, setup: Setup) -> str:
+        """Plays the answer, unless that is under way or the record has it whole."""
+        if begun.id in self._playing or self._is_whole(begun.id):
+            return begun.id
+        if len(self._playing) >= MOST:
+            raise Refusal(429, f"{MOST} scenes are being played or wait for their turn; try again later")
+        self._store.save(begun)
+        self._playing[begun.id] = task = self._beside.begin(self._play(begun, setup))
+        task.add_done_callback(lambda _: self._playing.pop(begun.id))
+        return begun.id
+
+    def _is_whole(self, id: str) -> bool:
+        rows = self._store.select("SELECT state FROM answers WHERE id = ?", id)
+        return bool(rows) and rows[0][0] not in ("failed", "unfinished")
+
+    async def _play(self, begun: Answer, setup: Setup) -> None:
+        """Plays it to its end. If anything fails, the record says so, and why."""
+        model, now = self._model.changing(changed_in(begun)), begun
+        try:
+            async with self._turns:
+                async for grown in setup.answer(begun.question, model):
+                    now = grown.evolve(id=begun.id, settings=begun.settings)
+                    self._store.save(now)
+        except Exception as error:
+            if not isinstance(error, MatrixAlignError):
+                log.exception("%s broke off", begun.id)
+            if not now.error:
+                self._fail(now, error)
+
+    def _fail(self, answer: Answer, error: Exception) -> None:
+        try:
+            self._store.save(answer.evolve(error=f"{type(error).__name__}: {error}"))
+        except StoreError as why:  # the page then goes on saying that the answer is unfinished
+            log.error("the record does not say that %s failed: %s", answer.id, why)

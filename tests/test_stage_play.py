@@ -1,0 +1,144 @@
+"""Scenes that are begun on a page: played as elsewhere, followed live, and ended well whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from aiohttp import web
+
+from matrix_align import Store
+from matrix_align.methods import METHODS
+from matrix_align.web.stage import player
+
+from .browser import HANG, Seen, chromium, needs_chromium, opened
+from .conftest import HANG as SECONDS
+from .fake import FakeServer, completion, error
+from .gateway import post, serving
+from .records import rows
+from .test_gateway_faults import serve
+
+ASKED = "How do I ask my neighbour to join our choir?"
+FORM = {"question": ASKED, "roles": "2", "steps": "1", "seed": "0"}
+
+
+def begun(url: str, **changes: str) -> str:
+    """The id of the scene that this form begins."""
+    with urlopen(f"{url}/scenes", urlencode(FORM | changes).encode()) as page:
+        return str(page.url).rpartition("/")[2]
+
+
+def refusal(url: str, headers: dict[str, str], **changes: str) -> tuple[int, str]:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(f"{url}/scenes", urlencode(FORM | changes).encode(), headers))
+    with refused.value as page:
+        return page.code, page.read().decode()
+
+
+def followed(url: str, id: str) -> str:
+    """All events of the live page, to its end."""
+    with urlopen(f"{url}/scenes/{id}/live") as stream:
+        return str(stream.read().decode())
+
+
+@needs_chromium
+def test_scene_is_started_on_the_page(server: FakeServer, path: Path) -> None:
+    """By keyboard, in an empty record; the scene's page follows it to its end."""
+    seen = Seen()
+    with serving(server, path) as served, chromium() as browser:
+        page = opened(browser, served.url, seen)
+        page.get_by_label("Question", exact=True).fill(ASKED)
+        page.get_by_label("Roles").fill("2")
+        page.get_by_label("Steps").fill("1")
+        page.get_by_role("button", name="Play").press("Enter")
+        page.get_by_role("heading", name=ASKED).wait_for(timeout=HANG)
+        page.locator("#revised-1").wait_for(timeout=HANG)
+        page.get_by_role("link", name="matrix-align").press("Enter")
+        page.get_by_role("link", name=ASKED).wait_for()
+        assert page.get_by_label("Question", exact=True).is_hidden(), "folded once there are scenes"
+    assert seen == Seen()
+    assert rows(path, "SELECT question, state FROM answers") == [(ASKED, "steps finished")]
+
+
+async def test_it_is_the_scene_that_the_gateway_plays(server: FakeServer, path: Path) -> None:
+    """The same question with the same settings has one id, and is paid for once."""
+    asked = {"model": "matrix", "messages": [{"role": "user", "content": ASKED}]}
+    with serving(server, path) as served:
+        id = await asyncio.to_thread(begun, served.url)
+        assert "event: end" in await asyncio.to_thread(followed, served.url, id)
+        calls = len(server.requests)
+        _, _, headers = await post(served.url, asked | {"matrix_align": {"roles": 2, "steps": 1}})
+        assert headers["X-Matrix-Align-Scene"] == id
+        assert await asyncio.to_thread(begun, served.url) == id
+        assert len(server.requests) == calls
+        assert await asyncio.to_thread(begun, served.url, seed="1") != id
+
+
+def test_what_can_t_be_begun_is_said(server: FakeServer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(server, path) as served:
+        assert refusal(served.url, {"Origin": "http://evil.example"})[0] == 403
+        assert refusal(served.url, {}, question=" ")[0] == 422
+        code, why = refusal(served.url, {}, roles="99")
+        assert code == 422
+        assert "roles = 99" in why
+        assert refusal(served.url, {}, seed="x")[0] == 422
+        monkeypatch.setattr(player, "MOST", 0)
+        assert refusal(served.url, {})[0] == 429
+    assert rows(path, "SELECT * FROM answers") == []
+
+
+def test_a_failure_of_any_kind_is_in_the_record(
+    server: FakeServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the model's, and a fault of ours: the page ends with it, and the scene can be begun again."""
+
+    def broken(*_: Any) -> Any:
+        raise KeyError("no such step")
+
+    with serving(server, path) as served:
+        monkeypatch.setitem(METHODS["matrix"].drafts.__globals__, "play", broken)
+        id = begun(served.url)
+        assert '"state":"failed"' in followed(served.url, id)
+        with Store(path, read_only=True) as store:
+            answer = store.answer(id)
+        assert answer
+        assert answer.error == "KeyError: 'no such step'"
+        monkeypatch.undo()
+        server.on["Asker"] = server.on["Situation"] = lambda _: error(400, "no")
+        assert begun(served.url) == id
+        followed(served.url, id)
+        assert "Refused" in rows(path, "SELECT answer FROM answers")[0][0]
+        server.on.clear()
+        begun(served.url)
+        assert '"state":"steps finished"' in followed(served.url, id)
+
+
+def test_sigterm_lets_scenes_end_and_pages_go(tmp_path: Path, server: FakeServer) -> None:
+    """The page that follows the scene is let go at once; the scene is played to its end."""
+    let_go = threading.Event()
+
+    async def late(_: web.Request) -> Any:
+        assert await asyncio.to_thread(let_go.wait, SECONDS)
+        return completion("It depends. Ask first.")
+
+    with serve(tmp_path, server) as (process, url):
+        server.on["text"] = lambda _: late
+        id = begun(url)
+        with urlopen(f"{url}/scenes/{id}/live") as stream:
+            stream.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = stream.read().decode()
+        assert "event: end" not in rest
+        let_go.set()
+        assert process.wait(SECONDS) == 0
+        assert process.stderr
+        assert all(json.loads(line) for line in process.stderr)
+    assert rows(tmp_path / "scenes.db", "SELECT state FROM answers") == [("steps finished",)]
