@@ -159,7 +159,7 @@ async def test_file_to_hand_on_stands_alone(server: FakeServer, store: Store, st
     with urlopen(f"{stage}/scenes/{made.id}/file") as found:  # noqa: ASYNC210 (the stage has a thread of its own)
         assert found.headers["Content-Disposition"] == f'attachment; filename="{made.id}.html"'
         page = found.read().decode()
-    assert page.count("<h4>Prompt</h4>") == len(made.calls)
+    assert page.count("<h3>Prompt</h3>") == len(made.calls)
     assert REVISED in page
     assert not re.search(r'(?:href|src|action)="(?!#|data:,)', page)
     assert re.search(r"default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-", page)

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from matrix_align import Answer, Scene, Store
+from matrix_align.web.beside import Beside
+from matrix_align.web.stage import Player
 
 from .browser import HANG, Seen, chromium, needs_chromium, watch
+from .conftest import matrix
 from .fake import fake_server
 from .stage import hostile, scene_of_ann, stage_at
 
@@ -23,6 +26,10 @@ pytestmark = needs_chromium
 NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, svg, [role=region]")]
     .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.labels?.length))
     .map((e) => e.outerHTML)"""
+
+# The texts of a scene's page, without the call that a test has opened.
+TEXTS = """() => [...document.querySelectorAll("#scene > :not(#calls), #calls > :not(#call-2)")]
+    .map((e) => e.textContent)"""
 
 
 class Opened(NamedTuple):
@@ -171,23 +178,45 @@ def test_file_works_alone(opened: Opened, tmp_path: Path, which: str) -> None:
 
 
 def test_page_grows_while_the_scene_is_played(opened: Opened) -> None:
-    """It keeps its place: at the end of the scene it stays at the end, and what was opened stays open."""
+    """It keeps its place: at the end of the scene it stays at the end, and what was opened stays open.
+
+    So does a fork's form that a person types in meanwhile: its text, the focus, and where the next letter goes.
+    """
     whole = Scene.of(opened.answer)
     growing = opened.answer.evolve(id="e" * 16, text=None)
     opened.store.save(growing.evolve(scene=whole.evolve(events=whole.events[:2], ending=None, critique=None)))
-    with watched(opened.browser, opened.url) as page:
-        page.goto(f"{opened.url}/scenes/{growing.id}")
+    never: Any = None  # nobody plays here; the player only lets the forms be shown
+    player = Player(never, opened.store, matrix(), Beside())
+    with stage_at(opened.store.path, player) as url, watched(opened.browser, url) as page:
+        page.goto(f"{url}/scenes/{growing.id}")
         assert event_shown(page) == ["2"]
-        page.locator("#call-1 summary").press("Enter")
+        page.locator("#plan summary").press("Enter")
+        page.get_by_label("all events").check()
+        page.locator("#call-2 summary").press("Enter")
+        reply = page.get_by_label("Another reply")
+        reply.fill("one three")
+        for _ in range(len(" three")):
+            page.keyboard.press("ArrowLeft")
+        page.keyboard.type(" tw")
         part = whole.evolve(ending=None, critique=None, revised=None)
         opened.store.save(growing.evolve(scene=part, calls=(*growing.calls, growing.calls[0])))
         page.locator("#event-4:visible").wait_for()
-        assert page.locator("#call-1").get_attribute("open") is not None
         page.locator("#grown", has_text=f"{len(growing.calls) + 1} calls, 4 events").wait_for(state="attached")
+        page.keyboard.type("o")
+        assert reply.input_value() == "one two three"
+        assert page.locator("#plan").get_attribute("open") is not None
+        assert event_shown(page) == ["1", "2", "3", "4"]
         page.get_by_role("button", name="Back").click()
         opened.store.save(growing.evolve(scene=whole, text=whole.revised))
         page.locator("#revised-1").wait_for()
+        assert reply.input_value() == "one two three"
+        page.get_by_label("all events").uncheck()
         assert event_shown(page) == ["3"]
+        grown = page.evaluate(TEXTS)
+        page.goto(f"{url}/scenes/{growing.id}")
+        page.get_by_role("slider", name="Event").press("End")
+        page.get_by_role("button", name="Back").click()
+        assert grown == page.evaluate(TEXTS), "as if it had been opened now"
 
 
 @pytest.mark.parametrize("width", [360, 3840])

@@ -1,8 +1,55 @@
-// A scene that is being played: the page is read again each time it has grown, and keeps its place in the scene.
+// A scene that is being played: the page is read again each time it has grown, and what has changed is changed in place.
+// Elements stay, and with them whatever a person typed, opened, focused or marked.
 
-import { begin } from "./scene.js";
+import { showNow } from "./scene.js";
+
+const OURS = new Set(["hidden", "open", "tabindex", "data-lit", "data-now", "disabled"]); // the person's, or scene.js's
 
 const stream = new EventSource(document.getElementById("scene").dataset.live);
+
+function renew(here, grown) {
+  // Makes the node `here` like `grown`. A call that was fetched, with what is typed in its form, is left alone.
+  if (here.nodeType !== Node.ELEMENT_NODE) {
+    if (here.data !== grown.data) here.data = grown.data;
+    return;
+  }
+  if (here.matches("details.call:not([data-call])")) return;
+  for (const { name } of [...here.attributes]) {
+    if (!OURS.has(name) && !grown.hasAttribute(name)) here.removeAttribute(name);
+  }
+  for (const { name, value } of grown.attributes) {
+    if (!OURS.has(name) && here.getAttribute(name) !== value) here.setAttribute(name, value);
+  }
+  let next = here.firstChild;
+  for (const child of [...grown.childNodes]) {
+    const match = counterpart(next, child);
+    if (!match) {
+      here.insertBefore(child, next);
+      continue;
+    }
+    next = cleared(next, match);
+    renew(match, child);
+    next = match.nextSibling;
+  }
+  cleared(next, null);
+}
+
+function counterpart(next, child) {
+  // A child with an id is the one that has it by now, wherever it stands; any other is the next one, if it is of a kind.
+  let match = next;
+  if (child.id) while (match && match.id !== child.id) match = match.nextSibling;
+  return match && match.nodeName === child.nodeName && (match.id ?? "") === (child.id ?? "") ? match : null;
+}
+
+function cleared(next, until) {
+  // Removes the siblings from `next` on, until that one.
+  while (next !== until) {
+    const after = next.nextSibling;
+    next.remove();
+    next = after;
+  }
+  return until;
+}
 
 async function grow(message) {
   const { state, calls } = JSON.parse(message.data);
@@ -12,13 +59,9 @@ async function grow(message) {
   if (!grown) return;
   const range = scene.querySelector("[data-scrubber] input");
   const moment = range && range.value !== range.max ? Number(range.value) : Infinity; // at the end it stays at the end
-  const opened = [...scene.querySelectorAll("details[open]")].map((details) => details.id).filter(Boolean);
-  const focused = document.activeElement?.id;
-  scene.replaceWith(grown);
-  begin(grown, moment);
-  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  const events = grown.querySelectorAll("[data-event]").length - 1;
+  renew(scene, grown);
+  showNow(scene, moment);
+  const events = scene.querySelectorAll("[data-event]").length - 1;
   document.getElementById("grown").textContent = `${state}: ${calls} calls, ${Math.max(events, 0)} events`;
 }
 

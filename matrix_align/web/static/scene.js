@@ -54,28 +54,26 @@ function described(root, actor, saw) {
   return `${name(actor)} acts. Seen by: ${saw.map(name).join(", ") || "nobody else"}`;
 }
 
-function link(root) {
-  // A sentence, a point or an event that is pointed at or focused lights up with all that it is linked to, both ways.
-  const linked = (node) => [...root.querySelectorAll("[data-node]")].filter((other) =>
-    other !== node && (leads(node, other) || leads(other, node)));
+function linked(root, node) {
+  // All that a sentence, a point or an event is linked to, both ways.
   const leads = (from, to) => [...from.querySelectorAll("a.chip")].some((chip) => chip.hash === "#" + to.dataset.node);
-  const light = (node, on) => {
-    for (const each of [node, ...linked(node)]) each.toggleAttribute("data-lit", on);
-  };
-  for (const node of root.querySelectorAll("[data-node]")) {
-    for (const begin of ["pointerenter", "focusin"]) node.addEventListener(begin, () => light(node, true));
-    for (const end of ["pointerleave", "focusout"]) node.addEventListener(end, () => light(node, false));
-  }
+  return [...root.querySelectorAll("[data-node]")].filter((other) => other !== node && (leads(node, other) || leads(other, node)));
+}
+
+function light(root, node) {
+  // What is pointed at or focused lights up with all that it is linked to.
+  for (const each of root.querySelectorAll("[data-lit]")) each.removeAttribute("data-lit");
+  if (node) for (const each of [node, ...linked(root, node)]) each.setAttribute("data-lit", "");
 }
 
 async function open(details) {
   const address = details.dataset.call;
   if (!details.open || !address) return;
   delete details.dataset.call;
-  const answer = await fetch(address);
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#call");
-  if (found) details.lastElementChild.replaceWith(found);
-  else details.dataset.call = address;
+  const answer = await fetch(address).then((found) => found.text(), () => "");
+  const spoken = new DOMParser().parseFromString(answer, "text/html").querySelector(".spoken");
+  if (spoken) details.lastElementChild.replaceWith(spoken);
+  else details.dataset.call = address; // the link to the call's own page stays
 }
 
 function follow(root, hash) {
@@ -88,27 +86,36 @@ function follow(root, hash) {
   target.focus({ preventScroll: true });
 }
 
-export function begin(root, moment = null) {
-  for (const details of root.querySelectorAll("details.call")) details.addEventListener("toggle", () => open(details));
-  link(root);
-  const scrubber = root.querySelector("[data-scrubber]");
-  if (!scrubber) return;
-  scrubber.hidden = false;
-  const range = scrubber.querySelector("input");
-  range.addEventListener("input", () => show(root, Number(range.value)));
-  scrubber.querySelector("[data-all]").addEventListener("change", () => show(root, Number(range.value)));
-  for (const button of scrubber.querySelectorAll("[data-go]")) {
-    button.addEventListener("click", () => show(root, Number(range.value) + Number(button.dataset.go)));
+export function showNow(root, moment) {
+  // The event `moment`, or the last one.
+  if (root.querySelector("[data-scrubber]")) {
+    root.querySelector("[data-scrubber]").hidden = false;
+    show(root, moment);
   }
+}
+
+function begin(root) {
+  // All listeners are the root's own, so that a part that is added later needs none.
+  const range = () => root.querySelector("[data-scrubber] input");
+  const moment = () => Number(range().value);
+  root.addEventListener("toggle", (event) => event.target.matches("details.call") && open(event.target), true);
+  root.addEventListener("pointerover", (event) => light(root, event.target.closest("[data-node]")));
+  root.addEventListener("pointerleave", () => light(root, document.activeElement.closest("[data-node]")));
+  root.addEventListener("focusin", (event) => light(root, event.target.closest("[data-node]")));
+  root.addEventListener("focusout", () => light(root, null));
+  root.addEventListener("input", (event) => event.target === range() && show(root, moment()));
+  root.addEventListener("change", (event) => event.target.matches("[data-all]") && show(root, moment()));
   root.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-go]");
+    if (button) show(root, moment() + Number(button.dataset.go));
     const chip = event.target.closest('a[href^="#"]');
     if (!chip || !chip.hash) return;
     event.preventDefault();
     history.replaceState(null, "", chip.hash);
     follow(root, chip.hash);
   });
-  show(root, moment ?? (root.dataset.live ? Number(range.max) : 1)); // a scene that is played now stays at its end
-  if (moment === null) follow(root, location.hash);
+  showNow(root, root.dataset.live ? Infinity : 1); // a scene that is played now is shown at its end
+  follow(root, location.hash);
 }
 
 addEventListener("hashchange", () => follow(document.getElementById("scene"), location.hash));
