@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from matrix_align import Endpoint, Store
 from matrix_align.web.app import app
@@ -20,7 +21,10 @@ from matrix_align.web.gateway import Gateway, Limits
 from matrix_align.web.guard import Access
 from matrix_align.web.server import listen, server_of
 
-from .fake import FakeServer
+from .conftest import HANG
+from .fake import FakeServer, error
+
+ASKED = {"model": "fake-model", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 
 
 @dataclass
@@ -97,3 +101,16 @@ def complaint(body: bytes) -> dict[str, Any]:
     assert found.keys() == {"message", "type", "param", "code"}
     assert found["message"] and "\n" not in found["message"]
     return found
+
+
+async def hung_up(request: web.Request) -> web.Response:
+    """A fault of the fake endpoint: it answers nothing, and returns once the gateway has hung up."""
+    while request.transport and not request.transport.is_closing():  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.02)
+    return error(500, "nobody reads this")
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(HANG):
+        while not condition():  # noqa: ASYNC110 - it becomes true in another thread
+            await asyncio.sleep(0.02)

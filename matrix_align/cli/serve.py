@@ -84,7 +84,7 @@ def serve(
     if not keys and not _is_local(host) and not pages_only:
         raise InputError(f"--host {host} can be reached from other machines, so clients need a key: give --key")
     if pages_only:
-        asyncio.run(_serve_ratings(ratings, host, port, drain))
+        asyncio.run(_serve_ratings(ratings, host, port, keys, drain))
         return
     made = setup_of(
         endpoint, model, seed, temperature, answer_tokens, roles=roles, steps=steps, detail=detail, memory=memory
@@ -110,7 +110,7 @@ async def _serve(
     try:
         from ..web.app import app
         from ..web.beside import Beside
-        from ..web.server import listen, server_of
+        from ..web.server import leads_to, listen, server_of
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
     from ..llm.dialect import log
@@ -122,6 +122,8 @@ async def _serve(
 
     log_as_json()
     with listen(host, port) as listener, Store(store or default_path()) as record:
+        if endpoint and leads_to(endpoint, listener):
+            raise InputError(f"--endpoint {endpoint} is this server itself; give the address of the model's server")
         record.recall_overflows()  # so that a scene that is played on makes the calls that followed them
         async with open_model(endpoint, model, adapter, digest) as upstream:
             access = Access(keys, _is_local(host), upstream.id)
@@ -132,8 +134,8 @@ async def _serve(
             await server_of(app(gateway, access, ratings, beside), drain, beside).serve(sockets=[listener])
 
 
-async def _serve_ratings(ratings: list[Path], host: str, port: int, drain: float) -> None:
-    """The pages alone. They need no key, since each rater has a secret link."""
+async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[str, ...], drain: float) -> None:
+    """The pages alone. They need no key, since each rater has a secret link; with one, a proxy can have any name."""
     try:
         from ..web.app import app
         from ..web.guard import Access
@@ -141,7 +143,7 @@ async def _serve_ratings(ratings: list[Path], host: str, port: int, drain: float
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: pip install 'matrix-align[serve]'") from None
 
-    pages = app(None, Access(local=_is_local(host)), ratings)
+    pages = app(None, Access(keys, _is_local(host)), ratings)
     with listen(host, port) as listener:
         where = f"[{host}]" if ":" in host else host
         for folder in ratings:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from ..errors import InputError
-from .replies import body_of
+from .bodies import body_of
 
 LIMIT = 1 << 20  # bytes of a form
 SECONDS = 30.0  # in which it has to arrive
@@ -16,8 +16,8 @@ FIELDS = 10
 
 async def fields(request: Request) -> dict[str, str]:
     """The form's fields. Raises Refusal if it is too long or too slow, Gone, and InputError if it is none."""
-    body = await body_of(request.scope, request.receive, LIMIT, SECONDS)
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict"))
-    except ValueError:
-        raise InputError("the form can't be read; go back and try again") from None
+    async with body_of(request.scope, request.receive, LIMIT, SECONDS) as body:
+        try:
+            return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict"))
+        except ValueError:
+            raise InputError("the form can't be read; go back and try again") from None

@@ -26,8 +26,8 @@ LOCAL = {"localhost", "127.0.0.1", "[::1]"}  # names of this machine that a brow
 class Access:
     """`keys` are accepted as bearer tokens, and as passwords of HTTP's basic authentication, which browsers ask for.
 
-    Without keys everybody may use the app who can reach it. `local` says that it listens on the loopback only: then
-    only names of this machine are accepted as its host, so that no website can reach it under a name of its own.
+    Without keys everybody may use the app who can reach it. `local` says that it listens on the loopback only: without
+    keys it then accepts only names of this machine as its host, so that no website can reach it under its own name.
     `id` is the id of our connection to the model: a request that carries it has come round in a circle.
     """
 
@@ -42,7 +42,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._digests = [_digest(key) for key in access.keys]
-        self._local = access.local
+        self._local = access.local and not access.keys
         self._id = access.id.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,10 +57,17 @@ class Guard:
             return Refusal(508, "this gateway is its own upstream; give --endpoint the address of the model's server")
         host = header(scope, b"host").decode("latin-1")
         if self._local and host and _name(host) not in LOCAL:
-            return Refusal(403, f"{host!r} is not a name of this machine; use localhost or 127.0.0.1")
+            return Refusal(
+                403,
+                f"{host!r} is not a name of this machine; use localhost or 127.0.0.1, "
+                "or start serve with --key: behind a proxy with a name of its own it needs one",
+            )
         origin = header(scope, b"origin").decode("latin-1")
         if origin and origin.partition("://")[2] != host:
-            return Refusal(403, "pages of other sites can't use this app")
+            return Refusal(
+                403,
+                f"pages of other sites can't use this app; a proxy in front must keep the Host header, not {host!r}",
+            )
         is_open = scope["path"] in OPEN or scope["path"].startswith(OPEN_BELOW)
         if self._digests and not is_open and not self._has_key(header(scope, b"authorization")):
             headers = {} if scope["path"].startswith("/v1/") else {"WWW-Authenticate": 'Basic realm="matrix-align"'}

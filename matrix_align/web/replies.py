@@ -1,4 +1,4 @@
-"""What the ASGI layers share: headers, a bounded body, JSON replies, refusals in OpenAI's form, a client that leaves.
+"""What the ASGI layers share: headers, JSON replies, refusals in OpenAI's form, a client that leaves.
 
 Knows no route and no model.
 """
@@ -14,6 +14,8 @@ from urllib.parse import quote
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from ..types import clean
+
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -28,11 +30,14 @@ class Refusal(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = clean(message)
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
         kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        self.body = {
+            "error": {"message": message, "type": kind, "param": clean(param) if param else None, "code": code}
+        }
 
 
 class Gone(Exception):
@@ -46,48 +51,7 @@ def header(scope: Scope, name: bytes) -> bytes:
 
 def in_a_header(texts: Sequence[str]) -> str:
     """Texts of a request as a header's value: percent-encoded where need be, and no longer than a header should be."""
-    return ", ".join(quote(text, safe=" ._-'")[:64] for text in texts[:20])
-
-
-async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
-    """The whole body. Raises Refusal if it is longer than `limit` bytes or takes longer than `seconds`, and Gone."""
-    length = header(scope, b"content-length")
-    too_large = Refusal(413, f"the body is larger than {limit >> 20} MiB", headers={"Connection": "close"})
-    if length.isdigit() and int(length) > limit:
-        raise too_large
-    message = await _next(receive, seconds) if scope["headers"] else await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    try:
-        async with asyncio.timeout(seconds):
-            parts, size = [body], len(body)
-            while message.get("more_body"):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Gone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    raise too_large
-            return b"".join(parts)
-    except TimeoutError:
-        raise _slow(seconds) from None
-
-
-async def _next(receive: Receive, seconds: float) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            message = await receive()
-    except TimeoutError:
-        raise _slow(seconds) from None
-    if message["type"] == "http.disconnect":
-        raise Gone
-    return message
-
-
-def _slow(seconds: float) -> Refusal:
-    return Refusal(408, f"the body did not arrive within {seconds:g} s", headers={"Connection": "close"})
+    return ", ".join(quote(text, " ._-'", errors="replace")[:64] for text in texts[:20])
 
 
 async def send_json(send: Send, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:

@@ -1,74 +1,30 @@
-"""Runs an ASGI app until the process is told to stop. Owns the HTTP server and its time-outs.
+"""Runs an ASGI app until the process is told to stop. Owns the HTTP server.
 
-Uvicorn waits for ever for a request's head, and takes heads of any length; `_Patient` does neither. On SIGTERM and
-Ctrl-C the server takes no new connection and lets what is in flight end: requests, and work beside them. Knows no
-route.
+On SIGTERM and Ctrl-C the server takes no new connection and lets what is in flight end: requests, and work beside them.
+connection.py limits each connection. Knows no route.
 """
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import InputError
 from .beside import Beside
+from .connection import Limited
 
-HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
-HEAD_BYTES = 64 * 1024
 IDLE = 75  # seconds for which a connection without a request stays open
 BACKLOG = 2048
-
-
-class _Patient(HttpToolsProtocol):
-    """Closes a connection whose next request has begun and does not get to the end of its head."""
-
-    _head: asyncio.TimerHandle | None = None
-    _read = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_head()
-
-    def data_received(self, data: bytes) -> None:
-        if self._head is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
-        if self._head is not None:
-            self._read += len(data)
-        super().data_received(data)
-        if self._head is not None and self._read > HEAD_BYTES:
-            self.send_400_response("The request's head is too large.")
-            self._no_head()
-
-    def on_headers_complete(self) -> None:
-        self._no_head()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._no_head()
-        super().connection_lost(exc)
-
-    def _await_head(self) -> None:
-        self._read = 0
-        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def _no_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
-
-    def _give_up(self) -> None:
-        self._head = None
-        if not self.transport.is_closing():
-            self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,6 +44,33 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def leads_to(url: str, listener: socket.socket) -> bool:
+    """Whether a request to `url` comes to this listener."""
+    host, port = listener.getsockname()[:2]
+    here = ip_address(host)
+    with suppress(OSError, ValueError):  # what is no address leads nowhere
+        parts = urlsplit(url)
+        if (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) != port:
+            return False
+        for family, _, _, _, found in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM):
+            there = ip_address(found[0])
+            if there == here or (there.is_unspecified and here.is_loopback):
+                return True
+            if here.is_unspecified and _is_ours(family, found):
+                return True
+    return False
+
+
+def _is_ours(family: socket.AddressFamily, found: tuple[Any, ...]) -> bool:
+    """Whether it is an address of this machine: no other can be bound to."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((found[0], 0, *found[2:]))
+        except OSError:
+            return False
+    return True
+
+
 def server_of(app: ASGIApp, drain: float, beside: Beside | None = None) -> uvicorn.Server:
     """A server for `app`, to be started with `serve(sockets=[…])`. It ends on SIGTERM, Ctrl-C or `should_exit`.
 
@@ -95,7 +78,7 @@ def server_of(app: ASGIApp, drain: float, beside: Beside | None = None) -> uvico
     """
     config = uvicorn.Config(
         app,
-        http=_Patient,
+        http=Limited,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,122 @@
+"""One connection of a client's, with the limits that uvicorn does not have.
+
+Uvicorn waits for ever for a request's head and takes heads of any length. It waits for ever for a client that reads
+nothing. It stops reading once a second request has come before the first was answered, and then sees no hang-up.
+Knows no route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic_core import to_json
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .replies import Refusal
+
+HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
+HEAD_BYTES = 64 * 1024
+READ_SECONDS = 60.0  # in which a client takes what was written (64 KiB, and what the system holds)
+
+
+class _Early(Exception):
+    """A request has begun before the one before it was answered."""
+
+
+class Limited(HttpToolsProtocol):
+    """Closes a connection whose head is slow or too long, whose client reads nothing, or that sends requests ahead.
+
+    Requests ahead (pipelining) are not served: what comes before the answer is complete is thrown away, and the
+    connection is closed after it. Clients then ask again, as HTTP wants it.
+    """
+
+    _head: asyncio.TimerHandle | None = None  # runs until the next head is complete
+    _reading: asyncio.TimerHandle | None = None  # runs while the client has to read
+    _in_head = False
+    _length = 0  # bytes of the head so far
+    _ahead = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head()
+        self._stop_reading()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ahead:
+            return
+        if self._head is None and not self._running():
+            self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        begun_before = self._in_head
+        super().data_received(data)
+        if begun_before and self._in_head:
+            self._length += len(data)
+            if self._length > HEAD_BYTES:
+                self.send_400_response("the request's head is too large")
+
+    def on_message_begin(self) -> None:
+        if self._running():
+            raise _Early
+        self._in_head, self._length = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_head()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():  # it closes once all is sent
+            self._await_reader()
+
+    def send_400_response(self, msg: str) -> None:
+        """What can't be read gets an error, unless it comes in the middle of an answer."""
+        if self._running():
+            self._ahead = True
+            self.cycle.keep_alive = False
+            return
+        body = to_json(Refusal(400, msg).body)
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+        self._stop_head()
+        self._await_reader()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        if not self.transport.is_closing():
+            self._stop_reading()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._give_up()
+
+    def _running(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_reader(self) -> None:
+        if self._reading is None:
+            self._reading = self.loop.call_later(READ_SECONDS, self._give_up)
+
+    def _stop_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _give_up(self) -> None:
+        """Closes the connection, and throws away what the client has not read."""
+        self._head = self._reading = None
+        self.transport.abort()

@@ -1,0 +1,164 @@
+"""What one connection may cost the gateway: bodies, heads, and clients that read nothing or send requests ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from matrix_align.web import bodies, connection
+from matrix_align.web.gateway import Limits
+
+from .conftest import HANG
+from .fake import FakeServer
+from .gateway import ASKED, Served, complaint, hung_up, post, serving, until
+
+BODY = json.dumps(ASKED).encode()
+HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+
+
+@asynccontextmanager
+async def connected(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        async with asyncio.timeout(HANG):
+            yield reader, writer
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "in pieces"])
+async def test_body_of_a_hundred_megabytes(served: Served, announced: bool) -> None:
+    """An ordinary client reads the refusal, though it has sent all of it. Others are answered meanwhile."""
+    piece = b"x" * 2**20
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield piece
+
+    headers = {"Content-Length": str(100 * len(piece))} if announced else {}
+    async with aiohttp.ClientSession() as session:
+        large = session.post(f"{served.url}/v1/chat/completions", data=pieces(), headers=headers)
+        (status, said), (other, _, _) = await asyncio.gather(_read(large), post(served.url, ASKED))
+    assert (status, other) == (413, 200)
+    assert complaint(said)["message"] == "the body is larger than 16 MiB"
+    assert len(served.server.requests) == 1
+
+
+async def _read(request: Any) -> tuple[int, bytes]:
+    async with request as response:
+        return response.status, await response.read()
+
+
+async def test_bodies_have_room_together(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no room is refused, and may come again once another request has ended."""
+    free = bodies.ROOM.free
+    monkeypatch.setattr(bodies.ROOM, "free", 150_000)
+    served.server.faults = [hung_up]
+    long = {**ASKED, "user": "x" * 100_000}
+    one = asyncio.create_task(post(served.url, long))
+    await until(lambda: served.server.requests)
+    status, said, headers = await post(served.url, long)
+    assert (status, complaint(said)["type"]) == (429, "rate_limit_error")
+    assert int(headers["Retry-After"]) > 0
+    assert (await post(served.url, ASKED))[0] == 200
+    one.cancel()
+    await until(lambda: served.gateway.in_flight == 0)
+    assert bodies.ROOM.free == 150_000 < free
+    assert (await post(served.url, long))[0] == 200
+
+
+async def test_slow_clients_are_cut_off(path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never ends its head, one whose head is too long, and one that never ends its body."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+    with serving(server, path, Limits(body_seconds=0.5)) as served:
+        async with (
+            connected(served) as (head, head_writer),
+            connected(served) as (body, body_writer),
+            connected(served) as (long, long_writer),
+        ):
+            head_writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nX-A: ")
+            body_writer.write(HEAD + b"{")
+            assert (await post(served.url, ASKED))[0] == 200
+            assert await head.read() == b""
+            assert b" 408 " in await body.readline()
+            with suppress(ConnectionError):
+                for _ in range(4):
+                    long_writer.write(b"GET / HTTP/1.1\r\nX-A: " + b"a" * 40_000)
+                    await long_writer.drain()
+                    await asyncio.sleep(0.01)
+                assert b" 400 " in await long.readline()
+
+
+@pytest.fixture
+def impatient(path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    with serving(server, path) as served:
+        yield served
+
+
+async def test_client_that_reads_nothing_is_cut_off(impatient: Served) -> None:
+    """Its call is given up, as if it had hung up."""
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(b"data: {}\n\n" * 10_000)
+
+    impatient.server.faults = [endless]
+    async with connected(impatient) as (_, writer):
+        writer.write(HEAD + BODY)
+        await until(lambda: impatient.server.requests)
+        assert (await post(impatient.url, ASKED))[0] == 200
+        await until(lambda: impatient.gateway.in_flight == 0 and impatient.server._busy == 0)
+
+
+@pytest.mark.parametrize("ahead", [HEAD + BODY, b"GET / HTTP/1.1\r\nX-A: " + b"a" * 200_000, b"\x00garbage"], ids=len)
+async def test_what_comes_ahead_is_not_served(served: Served, ahead: bytes) -> None:
+    """The first request gets its own answer, whole, and then the connection ends."""
+    answer = asyncio.Event()
+    served.server.faults = [lambda _: waits(answer)]
+    async with connected(served) as (reader, writer):
+        writer.write(HEAD + BODY + ahead)
+        await until(lambda: served.server.requests)
+        writer.write(ahead)
+        assert (await post(served.url, ASKED))[0] == 200
+        answer.set()
+        head, _, said = (await reader.read()).partition(b"\r\n\r\n")
+    assert b" 200 " in head.split(b"\r\n")[0] and b"connection: close" in head
+    assert json.loads(said)["choices"][0]["message"]["content"] == "It depends. Ask first."
+    assert len(served.server.requests) == 2
+
+
+async def waits(answer: asyncio.Event) -> None:
+    while not answer.is_set():  # noqa: ASYNC110 - it is set in another thread
+        await asyncio.sleep(0.02)
+
+
+async def test_hang_up_is_seen_behind_a_request_ahead(served: Served) -> None:
+    served.server.faults = [hung_up]
+    async with connected(served) as (_, writer):
+        writer.write((HEAD + BODY) * 2)
+        await until(lambda: served.server.requests)
+    await until(lambda: served.gateway.in_flight == 0 and served.server._busy == 0)
+    assert len(served.server.requests) == 1
+
+
+async def test_two_requests_one_after_the_other(served: Served) -> None:
+    """A connection is kept, also after a line break too many, which old clients send behind a body."""
+    async with connected(served) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + BODY + b"\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in head.split(b"\r\n")[0]
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
