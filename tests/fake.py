@@ -52,6 +52,10 @@ class FakeServer:
     async def models(self, request: web.Request) -> web.Response:
         if isinstance(self.listed, web.Response):
             return self.listed
+        if callable(self.listed):  # writes the response itself
+            written: web.Response = self.listed()
+            return written
+        await asyncio.sleep(self.latency)
         return web.json_response({"data": [{"id": self.name}]} if self.listed is None else self.listed)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -118,10 +122,14 @@ def completion(
 
 
 async def stream(
-    request: web.Request, words: Iterable[str] | AsyncIterable[str], finish: str | None = "stop", usage: bool = True
+    request: web.Request,
+    words: Iterable[str] | AsyncIterable[str],
+    finish: str | None = "stop",
+    usage: bool = True,
+    between: str = " ",
 ) -> web.StreamResponse:
-    """A chat completion in pieces, one for each of `words`, with the spaces between them. Ends without [DONE] if it
-    does not say how it has finished.
+    """A chat completion in pieces, one for each of `words`, with what is `between` them. Ends without [DONE] if it does
+    not say how it has finished.
     """
 
     async def deltas() -> AsyncIterator[dict[str, Any]]:
@@ -129,7 +137,7 @@ async def stream(
         space = ""
         async for word in words if isinstance(words, AsyncIterable) else _each(words):
             yield {"content": space + word}
-            space = " "
+            space = between
 
     return await stream_of(request, deltas(), finish, usage)
 

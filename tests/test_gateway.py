@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,8 @@ from aiohttp import web
 
 from matrix_align import METHODS
 
-from .fake import error
-from .gateway import Served, complaint, post, serving
-
-ASKED = {"model": "fake-model", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+from .fake import FakeServer, error
+from .gateway import ASKED, Served, complaint, post, serving
 
 
 async def test_body_passes_unchanged_both_ways(served: Served) -> None:
@@ -40,7 +39,6 @@ async def test_body_passes_unchanged_both_ways(served: Served) -> None:
 
 async def test_stream_passes_as_it_comes(served: Served) -> None:
     """The first event arrives while the server has not written the second one."""
-    import asyncio
 
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -78,6 +76,114 @@ async def test_another_model_of_the_upstreams_is_passed_on(served: Served) -> No
     served.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
     assert (await post(served.url, {**ASKED, "model": "tuned"}))[0] == 200
     assert served.server.requests[-1]["model"] == "tuned"
+
+
+async def test_tuned_model_is_known_to_all_who_ask_at_once(served: Served) -> None:
+    """Those who come while the list of models is being fetched wait for it."""
+    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
+    served.server.latency = 0.2
+    done = await asyncio.gather(*(post(served.url, {**ASKED, "model": "tuned"}) for _ in range(5)))
+    assert [status for status, _, _ in done] == [200] * 5
+
+
+async def test_name_is_not_called_wrong_while_nobody_can_say(served: Served) -> None:
+    """The upstream's list can't be had: a name that may be right gets that error."""
+    served.server.listed = lambda: error(503, "loading")
+    status, body, _ = await post(served.url, {**ASKED, "model": "tuned"})
+    assert status == 503 and "loading" in complaint(body)["message"]
+    assert (await post(served.url, ASKED))[0] == 200, "the name that it was started with needs no list"
+
+
+async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as response:
+        return response.status, await response.read()
+
+
+async def test_one_model_by_its_name(served: Served) -> None:
+    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "org/tuned-7b", "max_model_len": 4096}]}
+    tuned = {"object": "model", "created": 0, "owned_by": "upstream", "id": "org/tuned-7b", "max_model_len": 4096}
+    for name in ("org/tuned-7b", "org%2Ftuned-7b"):
+        status, body = await get(f"{served.url}/v1/models/{name}")
+        assert (status, json.loads(body)) == (200, tuned)
+    assert json.loads((await get(f"{served.url}/v1/models/matrix"))[1])["owned_by"] == "matrix-align"
+    status, body = await get(f"{served.url}/v1/models/nope")
+    assert (status, complaint(body)["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/embeddings", 404),
+        ("POST", "/chat/completions", 404),
+        ("DELETE", "/v1/models", 405),
+        ("POST", "/metrics", 405),
+        ("GET", "/v1/chat/completions", 405),
+        ("GET", "/static/nothing.js", 404),
+    ],
+)
+async def test_what_is_not_served_is_said_in_openais_form(served: Served, method: str, path: str, status: int) -> None:
+    got, body = await get(f"{served.url}{path}", method)
+    assert got == status
+    assert complaint(body)["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
+
+
+async def test_browser_gets_a_page(served: Served) -> None:
+    status, body = await get(f"{served.url}/nowhere", Accept="text/html,*/*")
+    assert status == 404 and b"<h1>" in body
+
+
+async def test_fault_of_ours_is_said_in_openais_form(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word about what it is."""
+    monkeypatch.setattr(served.gateway, "models", lambda: 1 / 0)
+    status, body = await get(f"{served.url}/v1/models")
+    assert (status, complaint(body)["type"]) == (500, "server_error")
+    status, body, _ = await post(served.url, {**ASKED, "model": "unknown"})
+    assert (status, complaint(body)["type"]) == (500, "server_error")
+    assert b"zero" not in body
+
+
+KEY = "sk-secret/0123456789abcdef"
+
+
+@pytest.mark.parametrize("status", [401, 200])
+async def test_key_of_the_upstream_never_leaves(path: Path, server: FakeServer, status: int) -> None:
+    """Not in an error's text or header, and not in a stream whose pieces hold a half of it each."""
+    quoted = f'data: {{"error": {{"message": "no such key: {KEY}, {KEY[:9]}"}}}}\n\n'.encode()
+
+    async def quotes(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Type": "text/event-stream", "X-Key": request.headers["Authorization"]}
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        for half in (quoted[:45], quoted[45:60], quoted[60:], json.dumps(KEY).replace("/", "\\/").encode(), b"sk-se"):
+            await response.write(half)
+            await asyncio.sleep(0.05)
+        return response
+
+    server.key = KEY
+    with serving(server, path, key=KEY) as served:
+        server.faults = [quotes]
+        got, body, headers = await post(served.url, ASKED)
+    stars = b"*" * len(KEY)
+    assert (got, headers["X-Key"]) == (status, f"Bearer {stars.decode()}")
+    assert body == quoted.replace(KEY.encode(), stars) + b'"*' + stars + b'"sk-se'
+
+
+@pytest.mark.parametrize(("status", "word"), [(200, "none"), (401, "****")])
+async def test_key_that_is_a_word_stays_in_answers(path: Path, server: FakeServer, status: int, word: str) -> None:
+    """Servers that want no key are given one like this."""
+    with serving(server, path, key="none") as served:
+        server.faults = [lambda _: error(status, "none")]
+        assert json.loads((await post(served.url, ASKED))[1])["error"]["message"] == word
+
+
+async def test_lone_surrogate_passes_unchanged(served: Served) -> None:
+    """JSON can hold half of a character, and texts cut at a number of characters do."""
+    sent = b'{"model": "fake-model", "messages": [{"role": "user", "content": "\\ud83d"}]}'
+    assert (await post(served.url, sent))[0] == 200
+    assert served.server.requests[-1]["messages"][0]["content"] == "\ud83d"
+    for bad in (b'{"model": "\\ud83d"}', b'{"model": "matrix", "matrix_align": {"\\ud83d": 1}}', b"[" * 100_000):
+        status, body, _ = await post(served.url, bad)
+        assert status in (400, 404) and complaint(body)
 
 
 @pytest.mark.parametrize("model", ["nope", "", None, 7, "Matrix"])

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from matrix_align import Answer, Store
+from matrix_align.web.gateway import answering
 
 from .fake import completion, error, kind, stream
 from .gateway import Served, complaint, post, serving
@@ -251,6 +252,43 @@ async def test_what_no_method_can_take_goes_to_the_model_alone(
     assert served.server.requests == [{**rest, "x_new": 1, "model": "fake-model"}]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"n": 2},
+        {"model": "fake-model"},
+        {"matrix_align": {"simulate": "never", "roles": "many"}},
+    ],
+    ids=str,
+)
+async def test_unknown_option_is_refused_whoever_answers(
+    served: Served, asked: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    own = changes.get("matrix_align", {"simulate": "never", "rolls": 3})
+    status, body, _ = await post(served.url, {**asked, **changes, "matrix_align": own})
+    assert (status, complaint(body)["param"].partition(".")[0]) == (400, "matrix_align")
+    assert not served.server.requests
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_halves_of_characters(served: Served, asked: dict[str, Any], streamed: bool) -> None:
+    """A character in two halves is put together, whichever pieces they come in. Half a one is shown as unknown."""
+
+    def words(body: dict[str, Any]) -> Any:
+        if not body.get("stream"):
+            return "Look: \ud83d\ude00 or \ud83d then."
+        return lambda request: stream(request, ["Look: \ud83d", "\ude00 or \ud83d", " then."], between="")
+
+    served.server.on["text"] = words
+    body = {**asked, "messages": [{"role": "user", "content": f"What of {streamed} \ud83d?"}]}
+    if streamed:
+        assert said(await events(served.url, body)) == "Look: \U0001f600 or \ufffd then."
+    else:
+        whole = json.loads((await post(served.url, body))[1])
+        assert whole["choices"][0]["message"]["content"] == "Look: \U0001f600 or \ufffd then."
+
+
 async def test_simulate_never(served: Served, asked: dict[str, Any]) -> None:
     _, _, headers = await post(served.url, {**asked, "matrix_align": {"simulate": "never"}})
     assert headers["X-Matrix-Align-Simulate"] == "never"
@@ -272,6 +310,17 @@ async def test_reasoning_can_be_left_out(served: Served, asked: dict[str, Any]) 
     body = {**asked, "matrix_align": {**SMALL, "reasoning": False}}
     assert "reasoning_content" not in json.loads((await post(served.url, body))[1])["choices"][0]["message"]
     assert said(await events(served.url, body), "reasoning_content") == ""
+
+
+async def test_silent_stream_is_kept_alive(
+    served: Served, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though drafts come all the time, of which the client wants none."""
+    monkeypatch.setattr(answering, "KEEP_ALIVE", 0.3)
+    served.server.latency = 0.1
+    body = {**asked, "stream": True, "matrix_align": {**SMALL, "steps": 3, "reasoning": False}}
+    _, data, _ = await post(served.url, body)
+    assert data.count(b": keep-alive\n\n") >= 2
 
 
 @pytest.mark.parametrize(("status", "expected"), [(400, 400), (401, 401), (429, 429), (503, 503)])

@@ -18,6 +18,7 @@ from .completion import Completion, completion_of
 from .dialect import Chat, log
 from .http import Connection, Hear
 from .identity import digest_of, entries, known_by
+from .masked import Masked
 from .stream import STREAMED
 from .structured import Wanted
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LIST = 30.0  # seconds a server may take to list its models; no model runs for that
 LONG = 4000  # characters; only for longer prompts is the token count compared with the length
+SECRET = 16  # characters; a shorter key may be a word of an answer
 CHARACTERS = 12  # most characters a token stands for; real tokens stand for about 4, fewer outside English
 
 
@@ -150,6 +152,15 @@ class Endpoint(Asker):
         """
         return self._http.as_it_comes("chat/completions", data, headers)
 
+    def masked(self, failed: bool) -> Masked:
+        """Takes our key out of a response that is passed on. `failed` says that it is an error.
+
+        A short key stays in any other response: servers that need none get a word like "none", and answers have such
+        words too.
+        """
+        key = self._http.key or ""
+        return Masked(key if failed or len(key) >= SECRET else None)
+
     async def listed(self) -> dict[str, dict[str, Any]]:
         """The server's list of models: what it says of each, by name."""
         return entries(await self._http.request("GET", "models", None, LIST))
@@ -164,7 +175,7 @@ class Endpoint(Asker):
         try:
             models = await self.listed()
         except ModelError as error:
-            if not self.name or not _has_no_list(error):
+            if not self.name or not has_no_list(error):
                 raise
             models = {}
         if not self.name:
@@ -186,7 +197,7 @@ class Endpoint(Asker):
             try:
                 fields = known_by(await self.listed(), self.name, self._http.date)
             except ModelError as error:
-                if not _has_no_list(error):
+                if not has_no_list(error):
                     raise
                 return
             if fields and digest_of(fields) != self.digest:
@@ -211,7 +222,7 @@ class Endpoint(Asker):
             )
 
 
-def _has_no_list(error: ModelError) -> bool:
+def has_no_list(error: ModelError) -> bool:
     """Whether the server has no list of models at all, as opposed to being unreachable just now."""
     if isinstance(error, Overloaded):
         return error.status in (500, 501)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import random
 import re
 import secrets
@@ -23,12 +22,13 @@ from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from yarl import URL
 
 from ..errors import BadReply, InputError, Overloaded, Unreachable
 from ..types import clean, shorten
 from .failures import error_of, failure_in, rejected_reply
+from .lenient import parsed
 from .stream import whole
 
 NO_API = "wanted the API, not a web page; its address often ends in /v1"
@@ -53,7 +53,7 @@ class Connection:
         self.breaks = 0  # how often the server was away or failed; another one may have taken its place
         self.id = secrets.token_hex(8)  # sent with every request: a gateway that receives its own has been given itself
         self.date: str | None = None  # the Date header of the server's last answer
-        self._key = _usable(key)
+        self.key = _usable(key)
         self._attempts = attempts
         self._read = read
         self._proxy = _proxy(self.url)
@@ -62,8 +62,8 @@ class Connection:
 
     async def __aenter__(self) -> Self:
         headers = {"Content-Type": "application/json", VIA: self.id}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         # No limit here. The caller limits how many scenes play at once, and time in a queue must not count as the
         # server's.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
@@ -190,7 +190,7 @@ class Connection:
         self.date = response.headers.get("Date")
         body: Any = text
         try:
-            body = _json(text)
+            body = parsed(text)
         except (ValueError, RecursionError):
             if response.status == 200:
                 shown = self._shown(text, 120)
@@ -208,7 +208,7 @@ class Connection:
     def _shown(self, text: str, limit: int) -> str:
         """The server's text, safe to show: on one line, shortened, and without our key."""
         text = clean(text)
-        return shorten(text.replace(self._key, "[key]") if self._key else text, limit)
+        return shorten(text.replace(self.key, "[key]") if self.key else text, limit)
 
 
 def _usable(key: str | None) -> str | None:
@@ -288,13 +288,6 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         for line in lines:
             yield line
     yield rest
-
-
-def _json(text: str) -> Any:
-    try:
-        return from_json(text)
-    except ValueError:  # slower, but accepts a lone surrogate
-        return json.loads(text)
 
 
 def _payload(data: bytes) -> bytes | io.BytesIO:

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from pydantic_core import from_json
+from .lenient import parsed
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}  # fields of a request
 
@@ -54,7 +54,7 @@ async def whole(lines: AsyncIterator[bytes], hear: Callable[[str], None]) -> str
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        event = from_json(data)
-    except ValueError:
+        event = parsed(data)
+    except (ValueError, RecursionError):
         event = None
     return event if isinstance(event, dict) else {"error": {"message": "the server sent an event that is no JSON"}}

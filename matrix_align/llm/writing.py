@@ -34,6 +34,8 @@ class Writing:
 
     def read(self, text: str, wanted: Wanted[Any], reasons: bool) -> None:
         """Takes what the model has written so far. `reasons` says that its texts begin with reasoning."""
+        if "\ud800" <= text[-1:] <= "\udbff":  # the other half of the character is still to come
+            text = text[:-1]
         certain = unopened(clean(text), reasons)
         kind = class_of(wanted)
         if issubclass(kind, Prose):

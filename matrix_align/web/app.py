@@ -23,6 +23,7 @@ from .pages import static
 from .rating import routes as rating_routes
 from .stage import Player
 from .stage import routes as stage_routes
+from .unserved import HANDLERS
 
 
 def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), beside: Beside | None = None) -> ASGIApp:
@@ -37,7 +38,7 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
         player = Player(gateway.recorded, gateway.store, _matrix(gateway), beside)
         routes = [*gateway_routes(gateway), *stage_routes(gateway.store.path, player, beside)]
     routes += [*rating_routes(ratings), static()]
-    return Guard(Starlette(routes=routes), access)
+    return Guard(Starlette(routes=routes, exception_handlers=HANDLERS), access)
 
 
 def _matrix(gateway: Gateway) -> Setup:

@@ -6,6 +6,7 @@ connection.py limits each connection. Knows no route.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys

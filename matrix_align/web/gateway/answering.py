@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic_core import to_json
@@ -23,19 +24,20 @@ from .failures import refusal_of
 from .gateway import Gateway
 from .narration import narrated
 
-KEEP_ALIVE = 10.0  # seconds without an event, after which a comment shows proxies that the stream lives
+KEEP_ALIVE = 10.0  # seconds in which nothing was sent, after which a comment shows proxies that the stream lives
 STREAM = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 FINISH = {"": "stop", "length": "length", "filter": "content_filter"}
 
 
 class Answering:
-    """One answer that is being made. `answer` is what there is of it so far."""
+    """One answer that is being made. `answer` is what there is of it so far. It waits for its turn if it has none."""
 
-    def __init__(self, gateway: Gateway, asked: Asked, beside: Mapping[str, str]) -> None:
+    def __init__(self, gateway: Gateway, asked: Asked, beside: Mapping[str, str], has_turn: bool = False) -> None:
         self.asked = asked
         self.answer: Answer | None = None
         self.id = asked.setup.id(asked.question, gateway.recorded)
         self._gateway = gateway
+        self._has_turn = has_turn
         self._headers = {"X-Matrix-Align-Scene": self.id, "X-Matrix-Align-Stage": f"/scenes/{self.id}", **beside}
         if asked.ignored:
             self._headers["X-Matrix-Align-Ignored"] = in_a_header(asked.ignored)
@@ -64,7 +66,7 @@ class Answering:
         """Makes the answer. The record has each state of it, so that the stage can show it meanwhile."""
         gateway, asked = self._gateway, self.asked
         writer = gateway.recorded.through(Aloud(gateway.upstream, self._writing)) if asked.stream else None
-        async with gateway.turn():
+        async with nullcontext() if self._has_turn else gateway.turn():
             async for answer in asked.setup.answer(asked.question, gateway.recorded, writer):
                 self.answer = answer
                 if answer.calls:
@@ -86,18 +88,21 @@ class Answering:
     async def _events(self, making: asyncio.Task[None]) -> AsyncIterator[bytes]:
         yield self._chunk({"role": "assistant", "content": ""})
         narrated, written, done = "", "", False
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
         while not done:
             try:
-                async with asyncio.timeout(KEEP_ALIVE):
+                async with asyncio.timeout_at(sent + KEEP_ALIVE):
                     await self._news.wait()
             except TimeoutError:
                 yield b": keep-alive\n\n"
+                sent = loop.time()
                 continue
             self._news.clear()
             done = making.done()
             if self.asked.reasoning and (reasoning := self._reasoning()) != narrated:
                 yield self._chunk({"reasoning_content": reasoning[len(narrated) :]})
-                narrated = reasoning
+                narrated, sent = reasoning, loop.time()
             if done and (error := making.exception()):
                 if not isinstance(error, MatrixAlignError):
                     raise error
@@ -109,7 +114,7 @@ class Answering:
                 return
             if text != written:
                 yield self._chunk({"content": text[len(written) :]})
-                written = text
+                written, sent = text, loop.time()
         yield _event(
             self._object("chat.completion.chunk")
             | {"choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": self._finish()}]}

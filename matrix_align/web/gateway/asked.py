@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...methods import METHODS, Setup
-from ...types import Message, Question, Sampling
+from ...types import Frozen, Message, Question, Sampling, clean
 from ..replies import Refusal
 
 Simulate = Literal["always", "auto", "never"]
@@ -104,12 +104,8 @@ def alone(body: Mapping[str, Any]) -> str:
     return ""
 
 
-def asked(body: Mapping[str, Any], own: Own, method: str, defaults: Mapping[str, Any]) -> Asked:
-    """The request in `body`, with `defaults` for what it leaves open. Raises Refusal if a method can't use it."""
-    try:
-        fields = Fields.model_validate(body)
-    except ValidationError as error:
-        raise _unusable(error) from None
+def settings_of(own: Own, method: str, defaults: Mapping[str, Any]) -> Frozen:
+    """The method's settings, with `defaults` for what our options leave open. Raises Refusal for an unknown option."""
     kind = METHODS[method].settings
     given = own.model_extra or {}
     if unknown := sorted(given.keys() - kind.model_fields.keys()):
@@ -121,9 +117,17 @@ def asked(body: Mapping[str, Any], own: Own, method: str, defaults: Mapping[str,
             f"matrix_align.{unknown[0]}",
         )
     try:
-        settings = kind(**{name: value for name, value in defaults.items() if name in kind.model_fields} | given)
+        return kind(**{name: value for name, value in defaults.items() if name in kind.model_fields} | given)
     except ValidationError as error:
         raise _unusable(error, "matrix_align") from None
+
+
+def asked(body: Mapping[str, Any], own: Own, method: str, settings: Frozen, defaults: Mapping[str, Any]) -> Asked:
+    """The request in `body`, with `defaults` for what it leaves open. Raises Refusal if a method can't use it."""
+    try:
+        fields = Fields.model_validate(body)
+    except ValidationError as error:
+        raise _unusable(error) from None
     wanted = {
         "temperature": fields.temperature,
         "max_tokens": fields.max_completion_tokens or fields.max_tokens,
@@ -173,11 +177,11 @@ def _text(content: Any, place: int) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return content
+        return clean(content)
     parts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else [None]
     if not all(isinstance(part, str) for part in parts):
         raise Refusal(400, f"messages[{place}].content is neither a text nor a list of parts", param="messages")
-    return "\n".join(part for part in parts if part)
+    return clean("\n".join(part for part in parts if part))
 
 
 def _not_text(part: Any) -> str:

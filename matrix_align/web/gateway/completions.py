@@ -5,16 +5,20 @@ A pure ASGI endpoint, since most requests are only passed on, and each layer cos
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import from_json, to_json
 from starlette.types import Receive, Scope, Send
 
 from ...errors import MatrixAlignError
+from ...llm.lenient import parsed
 from ...methods import METHODS
-from ..replies import Gone, Refusal, body_of, in_a_header, send_refusal, while_connected
+from ..bodies import body_of
+from ..replies import Gone, Refusal, in_a_header, send_refusal, while_connected
 from .answering import Answering
-from .asked import Asked, Own, alone, options_of
+from .asked import Asked, Own, alone, options_of, settings_of
 from .asked import asked as read
 from .failures import refusal_of
 from .figures import Account
@@ -55,61 +59,75 @@ class Completions:
         gateway = self._gateway
         if scope["method"] != "POST":
             raise Refusal(405, "chat completions are asked for by POST", headers={"Allow": "POST"})
-        body = await body_of(scope, receive, gateway.limits.body, gateway.limits.body_seconds)
-        asked = _object(body)
-        model = asked.get("model")
-        if not isinstance(model, str) or not (model in METHODS or await gateway.has(model)):
-            raise Refusal(
-                404,
-                f"there is no model {model!r} here; GET /v1/models lists those there are",
-                "model_not_found",
-                "model",
-            )
-        if model not in METHODS and "matrix_align" not in asked:
-            account.way = "passed"
+        async with body_of(scope, receive, gateway.limits.body, gateway.limits.body_seconds) as body:
+            account.received = time.perf_counter()
             async with while_connected(receive):
-                await pass_on(gateway.upstream, scope, body, send, account)
-            return
-        await self._by_method(asked, model, scope, receive, send, account)
+                asked = _object(body)
+                model = asked.get("model")
+                if not isinstance(model, str):
+                    raise Refusal(404, f"model is {model!r}, wanted a name", "model_not_found", "model")
+                if model not in METHODS:
+                    await gateway.find(model)
+                if model in METHODS or "matrix_align" in asked:
+                    await self._by_method(asked, model, scope, send, account)
+                else:
+                    del asked  # a body takes many times its room once it is parsed
+                    account.way = "passed"
+                    await pass_on(gateway.upstream, scope, body, send, account)
 
-    async def _by_method(
-        self, body: dict[str, Any], model: str, scope: Scope, receive: Receive, send: Send, account: Account
-    ) -> None:
+    async def _by_method(self, body: dict[str, Any], model: str, scope: Scope, send: Send, account: Account) -> None:
         """Answers by a method; or by the model alone, if the request says so or asks for what only that can do."""
         gateway = self._gateway
         own = options_of(body)
         method = _method(own, model)
+        settings = settings_of(own, method, gateway.defaults)
         target = gateway.upstream.name if model in METHODS else model
         account.way = "bypassed"
-        async with while_connected(receive):
-            if why := alone(body):
-                headers = {"X-Matrix-Align-Bypass": in_a_header([why])}
-            else:
-                wanted = read(body, own, method, gateway.defaults)
-                if wanted.simulate != "never" and target != gateway.upstream.name:
-                    raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
-                headers = {"X-Matrix-Align-Simulate": wanted.simulate}
-                if wanted.simulate == "always" or (wanted.simulate == "auto" and not await self._harmless(wanted)):
-                    account.way = method
-                    await self._answer(Answering(gateway, wanted, headers), send, account)
-                    return
-            rest = {name: value for name, value in body.items() if name != "matrix_align"}
-            await pass_on(gateway.upstream, scope, to_json(rest | {"model": target}), send, account, headers)
+        if why := alone(body):
+            headers = {"X-Matrix-Align-Bypass": in_a_header([why])}
+        else:
+            wanted = read(body, own, method, settings, gateway.defaults)
+            if wanted.simulate != "never" and target != gateway.upstream.name:
+                raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
+            headers = {"X-Matrix-Align-Simulate": wanted.simulate}
+            if wanted.simulate == "always":
+                self._refuse_if_full()
+                await self._answer(Answering(gateway, wanted, headers), send, account)
+                return
+            if wanted.simulate == "auto" and await self._answered(wanted, headers, send, account):
+                return
+        rest = {name: value for name, value in body.items() if name != "matrix_align"}
+        alone_asked = json.dumps(rest | {"model": target}).encode()
+        await pass_on(gateway.upstream, scope, alone_asked, send, account, headers)
 
     async def _answer(self, answering: Answering, send: Send, account: Account) -> None:
-        if self._gateway.full:
-            raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": str(WAIT)})
+        account.way = answering.asked.setup.method.name
         try:
             await answering.send(send)
             account.status = 200
         finally:
             account.answer = answering.answer
 
-    async def _harmless(self, asked: Asked) -> bool:
-        try:
-            return (await harmless(asked.question, self._gateway.recorded, asked.setup.sampling.seed))[0]
-        except MatrixAlignError as error:
-            raise refusal_of(error) from error
+    async def _answered(self, asked: Asked, headers: Mapping[str, str], send: Send, account: Account) -> bool:
+        """Answers by the method, unless one call says that the question is harmless. The call is in the answer's turn.
+
+        Returns whether it has answered.
+        """
+        gateway = self._gateway
+        self._refuse_if_full()
+        async with gateway.turn():
+            try:
+                seed = asked.setup.sampling.seed
+                passes, account.triage = await harmless(asked.question, gateway.recorded, seed)
+            except MatrixAlignError as error:
+                raise refusal_of(error) from error
+            if not passes:
+                await self._answer(Answering(gateway, asked, headers, has_turn=True), send, account)
+        return not passes
+
+    def _refuse_if_full(self) -> None:
+        if self._gateway.full:
+            raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": str(WAIT)})
 
 
 def _method(own: Own, model: str) -> str:
@@ -126,8 +144,8 @@ def _method(own: Own, model: str) -> str:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        asked = from_json(body)
-    except ValueError as error:
+        asked = parsed(body)
+    except (ValueError, RecursionError) as error:
         raise Refusal(400, f"the body is not JSON: {error}") from None
     if not isinstance(asked, dict):
         raise Refusal(400, "the body is not a JSON object")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ...types import Answer
+from ...types import Answer, Usage
 
 log = logging.getLogger("matrix_align.gateway")
 OURS = "matrix_align"
@@ -21,13 +21,19 @@ OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
 
 @dataclass
 class Account:
-    """One request. `way` is "passed", "bypassed" or a method's name; `upstream` the seconds in the model's server."""
+    """One request. `way` is "passed", "bypassed" or a method's name; `status` says 500 until something is sent.
+
+    `received` is when its body was whole. `upstream` are the seconds in the model's server, once that has answered in
+    full. `triage` is what the call of `simulate: auto` cost, if one was made.
+    """
 
     way: str = "refused"
-    status: int = 0
-    upstream: float = 0.0
+    status: int = 500
+    upstream: float | None = None
     answer: Answer | None = None
+    triage: Usage | None = None
     began: float = field(default_factory=time.perf_counter)
+    received: float = 0.0
 
 
 class Figures:
@@ -41,11 +47,11 @@ class Figures:
         )
         self._overhead = Histogram(
             f"{OURS}_overhead_seconds",
-            "Seconds of a passed request outside the model's server",
+            "Seconds of a passed request, from its last byte, outside the model's server",
             buckets=OVERHEAD,
             registry=here,
         )
-        self._calls = Counter(f"{OURS}_calls", "Calls to the model behind answers", ["method"], registry=here)
+        self._calls = Counter(f"{OURS}_calls", "Calls to the model, by what for", ["method"], registry=here)
         self._tokens = Counter(f"{OURS}_tokens", "Tokens behind answers", ["method", "kind"], registry=here)
         self._answers = Counter(f"{OURS}_answers", "Answers, by how they ended", ["method", "ending"], registry=here)
         self.playing = Gauge(f"{OURS}_answers_being_made", "Answers of methods that are being made", registry=here)
@@ -56,12 +62,17 @@ class Figures:
 
     def note(self, account: Account) -> None:
         """Counts a request that has ended, and logs it."""
-        seconds = time.perf_counter() - account.began
+        now = time.perf_counter()
+        seconds = now - account.began
         self._requests.labels(account.way, account.status).inc()
         self._seconds.labels(account.way).observe(seconds)
-        if account.way == "passed":
-            self._overhead.observe(max(0.0, seconds - account.upstream))
+        if account.way == "passed" and account.upstream is not None:
+            self._overhead.observe(max(0.0, now - account.received - account.upstream))
         line: dict[str, object] = {"way": account.way, "status": account.status, "seconds": round(seconds, 4)}
+        if spent := account.triage:
+            self._calls.labels("triage").inc()
+            self._tokens.labels("triage", "prompt").inc(spent.prompt_tokens)
+            self._tokens.labels("triage", "completion").inc(spent.completion_tokens)
         if answer := account.answer:
             usage = answer.usage
             fresh = [call for call in answer.calls if not call.recorded]

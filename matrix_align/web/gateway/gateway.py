@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError, ModelError
-from ...llm.endpoint import Endpoint
+from ...llm.endpoint import Endpoint, has_no_list
 from ...llm.recorded import Recorded
 from ...methods import METHODS
 from ...store import Store
+from ..replies import Refusal
+from .failures import refusal_of
 from .figures import Figures
 
 FRESH = 5.0  # seconds for which the upstream's list of models is not asked for again
@@ -64,7 +66,9 @@ class Gateway:
         self.playing = self.waiting = 0
         self._turns = asyncio.Semaphore(self.limits.scenes)
         self._listed: dict[str, dict[str, Any]] = {}
+        self._unlisted: ModelError | None = None  # why the list could not be had when it was last asked for
         self._asked_at = -FRESH
+        self._asking = asyncio.Lock()
 
     @property
     def full(self) -> bool:
@@ -88,10 +92,14 @@ class Gateway:
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """What the upstream says of its models, by name. If it has no list or is away: what is known."""
-        if time.monotonic() - self._asked_at >= FRESH:
-            self._asked_at = time.monotonic()
-            with suppress(ModelError):
-                self._listed = await self.upstream.listed()
+        async with self._asking:  # whoever comes while the list is being fetched waits for it
+            if time.monotonic() - self._asked_at >= FRESH:
+                self._unlisted = None
+                try:
+                    self._listed = await self.upstream.listed()
+                except ModelError as error:
+                    self._unlisted = error
+                self._asked_at = time.monotonic()
         return {self.upstream.name: {}, **self._listed}
 
     def relist(self) -> None:
@@ -99,6 +107,14 @@ class Gateway:
         self._listed = {}
         self._asked_at = -FRESH
 
-    async def has(self, model: str) -> bool:
-        """Whether the upstream serves a model of this name."""
-        return model == self.upstream.name or model in self._listed or model in await self.models()
+    async def find(self, model: str) -> dict[str, Any]:
+        """What the upstream says of one of its models. Raises Refusal if there is none, or if it can't be asked."""
+        if model in self._listed or model == self.upstream.name:
+            return self._listed.get(model, {})
+        listed = await self.models()
+        if model in listed:
+            return listed[model]
+        if self._unlisted and not has_no_list(self._unlisted):
+            raise refusal_of(self._unlisted)
+        why = f"there is no model {model!r} here; GET /v1/models lists those there are"
+        raise Refusal(404, why, "model_not_found", "model")

@@ -1,7 +1,7 @@
 """Passes a request to the model as it is, and the model's answer back as it comes.
 
-The body is not changed in either direction. Headers that belong to one connection, and every key, stay behind. Knows no
-method.
+The body is not changed in either direction, but for the upstream's key, should its server quote it. Headers that belong
+to one connection, and every key, stay behind. Knows no method.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ async def pass_on(
         async with upstream.as_it_comes(body, headers) as response:
             if 300 <= response.status < 400:
                 raise Refusal(502, "the model's server has moved; the gateway needs its new address")
-            kept = [(name.lower(), value) for name, value in response.raw_headers if _kept(name.lower())]
+            masked = upstream.masked(failed=response.status >= 400)
+            kept = [(name.lower(), masked.whole(value)) for name, value in response.raw_headers if _kept(name.lower())]
             if response.content_length is not None and "Content-Encoding" not in response.headers:
                 kept.append((b"content-length", str(response.content_length).encode()))
             kept += [(name.encode(), value.encode("latin-1")) for name, value in (beside or {}).items()]
@@ -58,9 +59,9 @@ async def pass_on(
             begun, account.status = True, response.status
             await send({"type": "http.response.start", "status": response.status, "headers": kept})
             async for piece in response.content.iter_any():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": masked.piece(piece), "more_body": True})
             account.upstream = time.perf_counter() - asked
-            await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": masked.rest()})
     except MatrixAlignError as error:
         if begun:
             account.status = 502

@@ -25,8 +25,11 @@ class Triage(FromModel):
     harm: Literal["none", "some", "grave"]
 
 
-async def harmless(question: Question, model: Model, seed: int) -> tuple[bool, Usage]:
-    """Whether the question is plainly harmless, and what it cost to ask. Raises ModelError but for a BadReply."""
+async def harmless(question: Question, model: Model, seed: int) -> tuple[bool, Usage | None]:
+    """Whether the question is plainly harmless, and what it cost to ask; None if the record had the reply.
+
+    Raises ModelError but for a BadReply.
+    """
     turns = [f"{turn.role}: {turn.content}" for turn in question.messages()]
     text = "\n".join(turns) if len(turns) > 1 else question.text
     asked = [
@@ -37,4 +40,4 @@ async def harmless(question: Question, model: Model, seed: int) -> tuple[bool, U
         reply = await model.ask(asked, Triage, Sampling(temperature=0, max_tokens=TOKENS, seed=seed % 2**31))
     except BadReply as error:
         return False, error.usage or Usage()
-    return reply.value.harm == "none", reply.usage
+    return reply.value.harm == "none", None if reply.recorded else reply.usage
