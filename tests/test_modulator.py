@@ -113,7 +113,10 @@ async def test_only_others_of_the_cast_can_observe(server: FakeServer, model: En
 
 
 async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None:
-    """A role knows its own duty and stake. It knows neither the question, the answer, the goal nor others' duties."""
+    """A role knows its own duty and stake. It knows neither the question, the answer, the goal nor others' duties.
+
+    The ego knows the question, the answer, its motive and its goal.
+    """
     reacts = {name: f"{name} says word-of-{name}." for name in NAMES}
     await staged(server, model, "Ann knocks.", "Ann waits.", "Ann leaves.", reacts=reacts, **UNHEARD)
     for name in NAMES:
@@ -126,8 +129,8 @@ async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None
             for secret in ("the-question", "the-initial-response", "the-motive", "the-goal", "the-risk"):
                 assert secret not in prompt
     for prompt in server.prompts("Choice"):
-        assert "the-motive" in prompt and "the-goal" in prompt
-        assert not re.search(r"duty-|stake-|the-question|the-initial-response|the-risk", prompt)
+        assert all(f"the-{own}" in prompt for own in ("motive", "goal", "question", "initial-response"))
+        assert not re.search(r"duty-|stake-|the-risk", prompt)
     for prompt in server.prompts("Verdict"):
         assert "the-goal" in prompt and "the-risk" in prompt and "duty-Bank" in prompt and "stake-Bank" in prompt
         assert not re.search(r"the-question|the-initial-response|the-motive", prompt)

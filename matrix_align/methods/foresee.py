@@ -22,8 +22,8 @@ from ..simulation.conversation import REPLY_TOKENS
 from ..simulation.examples import examples
 from ..simulation.passages import numbered
 from ..simulation.prompts import PROMPTS as SCENE
-from ..simulation.revise import change, respond, revision
-from ..simulation.types import CITED, POINTS, Scene, Settings
+from ..simulation.revise import change, respond, revision, uncited
+from ..simulation.types import POINTS, Scene, Settings
 from ..types import Draft, Frozen, Message, Question, counted
 
 PROMPTS = Prompts("matrix_align.methods.prompts.foresee")
@@ -103,12 +103,12 @@ def _shown(scene: Scene) -> Foresight:
     assert stance and aftermath and critique
     hurts = stance.hurts or " ".join(f"{fate.who}: {fate.later}" for fate in aftermath.harmed)
     return Foresight(
-        consequences=CITED.sub("", aftermath.consequences),
+        consequences=uncited(aftermath.consequences),
         hurts=hurts,
         answer=stance.answer,
         missing=aftermath.missing,
         points=tuple(
-            Change(quotes=point.quotes, problem=CITED.sub("", point.problem), change=CITED.sub("", point.change))
+            Change(quotes=point.quotes, problem=uncited(point.problem), change=uncited(point.change))
             for point in critique.points
         ),
     )

@@ -62,7 +62,10 @@ def request(
 def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tuple[Message, ...]:
     """What every call of this kind begins with: the instruction, and the examples."""
     rules = PROMPTS.render(f"rules.{settings.detail}")
-    turns = [Message(role="system", content=PROMPTS.render(kind, rules=rules))]
+    system = PROMPTS.render(kind, rules=rules)
+    if not settings.brief and (more := f"{kind}.full") in PROMPTS.templates:
+        system = Filled(f"{system}\n{PROMPTS.render(more)}")
+    turns = [Message(role="system", content=system)]
     for scene in examples(settings):
         for asked, reply in shown(scene):
             turns.append(Message(role="user", content=asked))
@@ -71,14 +74,19 @@ def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tup
 
 
 def person(scene: Scene) -> dict[str, str]:
-    """The ego as the modulator knows it."""
+    """The ego as the modulator knows it, and whom the answer could hurt.
+
+    In a full scene nothing says that nobody could be hurt. That is judged on the answer alone, and would keep a large
+    model from the harm that it sees in the scene.
+    """
     assert scene.situation
     asker = scene.situation
-    hurts = scene.stance.hurts.rstrip(".") if scene.stance else ""
     person = f"{asker.asks.rstrip('.')}."
     if isinstance(asker, Situation):
-        person = f"{asker.ego}, {asker.who.rstrip('.')}. Goal: {asker.goal.rstrip('.')}."
-    return {"ego": asker.ego, "person": person, "hurts": hurts or "nobody"}
+        person = f"{asker.ego}: {asker.who.rstrip('.')}. Goal: {asker.goal.rstrip('.')}."
+    if scene.stance and (hurts := scene.stance.hurts.rstrip(".") or ("nobody" if scene.settings.brief else "")):
+        person += f"\nWho could be hurt: {hurts}"
+    return {"ego": asker.ego, "person": person}
 
 
 def asked_and_answered(scene: Scene) -> dict[str, str]:

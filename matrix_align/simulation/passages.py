@@ -7,8 +7,10 @@ model.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 MOST = 16  # passages of one response; neighbours of a longer one are taken together
+HEADING = re.compile(r"#+ .*|\*\*[^*]+\*\*:?|__[^_]+__:?")  # a line of Markdown that announces what follows
 SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
 
 # After a sentence's end, with its closing quotes and brackets.
@@ -19,10 +21,36 @@ WHOLE = re.compile(r"[.!?…؟۔।॥։።][\"'”’»)\]*_]*(?=\s|$)|[。！�
 
 
 def passages(text: str) -> tuple[str, ...]:
-    """The sentences of the lines of `text`, in order, without empty ones; at most `MOST`."""
-    found = [sentence for line in text.splitlines() for sentence in _sentences(line.strip()) if sentence]
-    group = -(-len(found) // MOST)
-    return tuple(" ".join(found[place : place + group]) for place in range(0, len(found), group)) if found else ()
+    """The sentences of the lines of `text`, in order, without empty ones; at most `MOST`.
+
+    In a longer text, neighbours of one line are taken together first, so that a passage is about one thing, and lines
+    only if there are more than `MOST`.
+    """
+    lines = [sentences for line in _lines(text) if (sentences := [each for each in _sentences(line) if each])]
+    longest = max(map(len, lines), default=0)
+    for together in range(1, longest + 1):
+        found = [passage for sentences in lines for passage in _joined(sentences, together)]
+        if len(found) <= MOST:
+            return tuple(found)
+    return tuple(_joined(found, -(-len(found) // MOST))) if lines else ()
+
+
+def _joined(parts: Sequence[str], together: int) -> list[str]:
+    """The parts in groups of so many neighbours."""
+    return [" ".join(parts[place : place + together]) for place in range(0, len(parts), together)]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of `text`, a heading together with the line that it announces."""
+    heading = ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if HEADING.fullmatch(line):
+            heading = f"{heading} {line}".strip()
+        else:
+            yield f"{heading} {line}".strip()
+            heading = ""
+    if heading:
+        yield heading
 
 
 def numbered(text: str) -> str:

@@ -35,6 +35,8 @@ LONGEST = max(map(len, PHRASES))
 # Small models often write a prompt's tags around their answer, and other methods have other tags.
 TAGS = re.compile(r"</?(?:analysis|answer|criticism|effects|fault|feedback|principle|question)>", re.IGNORECASE)
 
+BEFORE_A_STOP = re.compile(rf"[,;:]{CITED.pattern}(?=\s*[.,;:!?])")  # a citation with a comma that only led to it
+
 QUOTED = 200  # characters of the answer that a point quotes
 
 
@@ -72,6 +74,11 @@ def change(quoted: str, problem: str, better: str) -> str:
     return f"- {quotation}{problem} Better: {better}"
 
 
+def uncited(text: str) -> str:
+    """A text without the numbers of the events that it cites: "at last, [8]." becomes "at last."."""
+    return CITED.sub("", BEFORE_A_STOP.sub("", text))
+
+
 def revised(question: Question, *earlier: str) -> type[Prose]:
     """The type of a rewritten answer: text that does not mention how it was made, without tags of a prompt.
 
@@ -91,9 +98,9 @@ def _effects(scene: Scene) -> Iterator[str]:
     """The consequences, then each point of the critique with the words of the answer that led there."""
     assert scene.critique
     if scene.aftermath:
-        yield CITED.sub("", scene.aftermath.consequences)
+        yield uncited(scene.aftermath.consequences)
     for point in scene.critique.points:
-        yield change(scene.quoted(point.quotes), *(CITED.sub("", text) for text in (point.problem, point.change)))
+        yield change(scene.quoted(point.quotes), uncited(point.problem), uncited(point.change))
 
 
 def _shown(scene: Scene) -> list[Message]:

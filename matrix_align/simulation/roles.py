@@ -2,7 +2,7 @@
 
 Owns the requests for these. A role knows the setting, the cast as anyone sees it, itself, and what it has observed. It
 does not know the question, the answer, the ego's goal, or the others' duties and stakes. Where words of the answer are
-said or sent, who receives them reads them.
+said or sent, who receives them reads them. The ego of a full scene knows what it asked and the answer too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import modulator
 from .conversation import Shown, request
 from .memory import observed, observed_briefly, recall
 from .prompts import PROMPTS
-from .types import Event, Move, Scene, Situation
+from .types import Event, Move, Role, Scene, Situation
 
 
 class Reaction(FromModel):
@@ -72,14 +72,20 @@ def react(scene: Scene, name: str, event: Event) -> Request[Reaction]:
 
 
 def _reacting(scene: Scene, name: str, event: Event, limit: int) -> Filled:
-    memory = recall(scene.observed_by(name), limit, observed, observed_briefly)
-    given = scene.role(name).model_dump() | {
+    given = {
+        "name": name,
+        "you": _you(scene) if name == scene.ego else _part(scene.role(name)),
         "ego": scene.ego,
-        "memory": memory,
+        "memory": recall(scene.observed_by(name), limit, observed, observed_briefly),
         "number": event.number,
         "when": _when(scene, event.step),
     }
     return PROMPTS.render("reaction.ask", **_stage(scene), **given)
+
+
+def _part(role: Role) -> str:
+    """What a role knows of itself."""
+    return f"{role.kind}: {role.traits}\nDuty: {role.duty}\nStake: {role.stake}"
 
 
 def moves(events: Iterable[Event], names: Sequence[str], replies: Sequence[Reaction]) -> list[Move]:
@@ -144,12 +150,17 @@ def instead(scene: Scene, chosen: Instead) -> Move:
 def _ego(scene: Scene, step: int, limit: int) -> dict[str, str]:
     """What the ego knows at a step beside what everyone can see."""
     situation, _, plan = scene.set_up
-    you = situation.asks
-    if isinstance(situation, Situation):
-        you = f"{situation.who}\nMotive: {situation.motive}\nGoal: {situation.goal}"
     steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(plan.steps, start=1))
     memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
-    return {"ego": situation.ego, "you": you, "when": _when(scene, step), "plan": steps, "memory": memory}
+    return {"ego": situation.ego, "you": _you(scene), "when": _when(scene, step), "plan": steps, "memory": memory}
+
+
+def _you(scene: Scene) -> str:
+    """What the ego knows of itself. In a full scene that is also what it asked, and the answer on which it acts."""
+    situation = scene.set_up[0]
+    if not isinstance(situation, Situation):
+        return situation.asks
+    return PROMPTS.render("you", question=scene.asked(), answer=scene.initial or "", **situation.model_dump())
 
 
 def _when(scene: Scene, step: int) -> str:

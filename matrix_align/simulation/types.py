@@ -295,13 +295,8 @@ class Scene(Frozen):
         return (situation.ego, *cast.names())
 
     def role(self, name: str) -> Role:
-        """The role with this name. The ego of a full scene is one too: its goal is its duty, its motive its stake."""
-        asker, cast, _ = self.set_up
-        roles = cast.roles
-        if isinstance(asker, Situation):
-            ego = Role(name=asker.ego, kind="person", traits=asker.who, duty=asker.goal, stake=asker.motive)
-            roles = (ego, *roles)
-        return next(role for role in roles if role.name == name)
+        """The role with this name."""
+        return next(role for role in self.set_up[1].roles if role.name == name)
 
     def affected(self) -> tuple[str, ...]:
         """The names of those whom the scene can harm: all but the objects."""
