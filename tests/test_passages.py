@@ -79,6 +79,16 @@ def test_a_long_answer_has_longer_passages() -> None:
     assert found[0] == "This is sentence number 1. This is sentence number 2. This is sentence number 3."
 
 
+def test_a_passage_of_a_long_answer_is_about_one_thing() -> None:
+    """Sentences of one line are taken together before lines are, and a heading stays with what it announces."""
+    advice = [f"**Step {step}**\nDo this at first. Then do that. Then rest. Then you go on." for step in range(1, 8)]
+    found = passages("\n\n".join([*advice, "Good luck to you!"]))
+    assert found[:2] == ("**Step 1** Do this at first. Then do that.", "Then rest. Then you go on.")
+    assert found[-1] == "Good luck to you!"
+    found = passages("\n".join(["# What to bring", *(f"- Thing {number}" for number in range(1, 15))]))
+    assert found[:2] == ("# What to bring - Thing 1", "- Thing 2")
+
+
 @pytest.mark.parametrize(
     ("text", "whole"),
     [

@@ -10,6 +10,7 @@ import pytest
 
 from matrix_align import Answer, BadReply, Endpoint, Scene, Scripted
 from matrix_align.llm.structured import class_of
+from matrix_align.simulation.revise import uncited
 
 from .conftest import played, watched
 from .fake import FakeServer, kind
@@ -98,6 +99,20 @@ async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpo
     await played(model, QUESTION)
     assert "She cries" in task(server) and "A text message hurts her" in task(server)
     assert not re.search(r"\[\s*\d|\d\s*\]", task(server))
+
+
+@pytest.mark.parametrize(
+    ("cited", "left"),
+    [
+        ("It came out at last, [8].", "It came out at last."),
+        ("He left [1], and she stayed; [2][3].", "He left, and she stayed."),
+        ("Three things: a, b [4], c.", "Three things: a, b, c."),
+        ("Call her, [2] then write.", "Call her, then write."),
+    ],
+)
+def test_citations_leave_nothing_behind(cited: str, left: str) -> None:
+    """A comma that only led to a citation goes with it."""
+    assert uncited(cited) == left
 
 
 async def test_a_point_on_what_was_left_out(server: FakeServer, model: Endpoint) -> None:

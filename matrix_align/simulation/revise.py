@@ -35,7 +35,7 @@ LONGEST = max(map(len, PHRASES))
 # Small models often write a prompt's tags around their answer, and other methods have other tags.
 TAGS = re.compile(r"</?(?:analysis|answer|criticism|effects|fault|feedback|principle|question)>", re.IGNORECASE)
 
-BEFORE_A_STOP = re.compile(rf"[,;:]{CITED.pattern}(?=\s*[.,;:!?])")  # a citation with a comma that only led to it
+BEFORE_A_STOP = re.compile(rf"[,;:](?:{CITED.pattern})+(?=\s*[.,;:!?])")  # a citation with a comma that only led to it
 
 QUOTED = 200  # characters of the answer that a point quotes
 
