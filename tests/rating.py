@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from matrix_align.methods import Setup
 from matrix_align.methods.vanilla import NoSettings
 from matrix_align.web.app import app
 from matrix_align.web.guard import Access
-from matrix_align.web.server import listen, server_of
+
+from .pages import served_at
 
 Rule = Callable[[Item, Showing], str]  # the level that a scripted rater gives
 
@@ -93,16 +92,6 @@ def likes_a(item: Item, showing: Showing) -> str:
     return "A>B"
 
 
-@contextmanager
-def rating_page(*folders: Path) -> Iterator[str]:
-    """The pages of these ratings over real HTTP, as `serve` has them. Yields the address of the app."""
-    listener = listen("127.0.0.1", 0)
-    server = server_of(app(None, Access(), folders), drain=1)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(60)
-        listener.close()
+def rating_page(*folders: Path) -> AbstractContextManager[str]:
+    """The address of the app with the pages of these ratings, as `serve` has them."""
+    return served_at(app(None, Access(), folders))

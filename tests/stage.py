@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ from starlette.applications import Starlette
 from matrix_align import Answer, Endpoint, Store
 from matrix_align.llm.recorded import Recorded
 from matrix_align.web.pages import static
-from matrix_align.web.server import listen, server_of
 from matrix_align.web.stage import Player, routes
 
 from .fake import FakeServer
+from .pages import served_at
 from .staged import staged
 
 HOSTILE = """<img src=x onerror="alert(1)"><script>alert(2)</script>'"&{{7*7}}"""
@@ -31,19 +28,9 @@ POINTS = (
 )
 
 
-@contextmanager
-def stage_at(record: Path, player: Player | None = None) -> Iterator[str]:
-    """The address of a stage that shows this record, until the block ends."""
-    listener = listen("127.0.0.1", 0)
-    server = server_of(Starlette(routes=[*routes(record, player), static()]), drain=1)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(60)
-        listener.close()
+def stage_at(record: Path, player: Player | None = None) -> AbstractContextManager[str]:
+    """The address of a stage that shows this record."""
+    return served_at(Starlette(routes=[*routes(record, player), static()]))
 
 
 async def scene_of_ann(server: FakeServer, store: Store, **changes: Any) -> Answer:
