@@ -57,7 +57,7 @@ METHODS = {
         Method(
             "context_distillation",
             context_distillation.context_distillation,
-            context_distillation.ContextDistillationSettings,
+            principles.PrinciplesSettings,
             (context_distillation.PROMPTS,),
         ),
         Method("rlcd", rlcd.rlcd, NoSettings, (rlcd.PROMPTS,)),

@@ -15,20 +15,15 @@ from collections.abc import AsyncIterator
 
 from ..llm.caller import Caller, Request
 from ..llm.prompts import Prompts
-from ..types import Draft, Frozen, Question
+from ..types import Draft, Question
 from .chat import chat
+from .principles import PrinciplesSettings
 
 PROMPTS = Prompts("matrix_align.methods.prompts.context_distillation")
 
 
-class ContextDistillationSettings(Frozen):
-    """`principles` are put into the context. If there are none, ours are."""
-
-    principles: tuple[str, ...] = ()
-
-
 async def context_distillation(
-    question: Question, caller: Caller, settings: ContextDistillationSettings
+    question: Question, caller: Caller, settings: PrinciplesSettings
 ) -> AsyncIterator[Draft]:
     principles = "\n".join(f"- {principle}" for principle in settings.principles) or PROMPTS.render("principles")
     turns = chat(question, question.text, system=PROMPTS.render("context", principles=principles))

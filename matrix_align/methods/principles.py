@@ -23,7 +23,7 @@ PROMPTS = Prompts("matrix_align.methods.prompts.principles")
 
 
 class PrinciplesSettings(Frozen):
-    """`principles` are what the model thinks with; if there are none, ours, in the prompt `ours`."""
+    """`principles` are what the model is to heed. If there are none, the method's own in its prompts hold."""
 
     principles: tuple[str, ...] = ()
 
