@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .options import FOLDER, THERE, AsJson, print_json
+from .options import FOLDER, THERE, AsJson, print_report
 
 LISTED = 20  # faults of rating files that are told one by one
 
@@ -51,8 +51,6 @@ def compare(
     reads what comes back. The same command resumes, and asks only for verdicts that are missing. Exit status 1: the
     judge failed before the end.
     """
-    from rich.console import Console
-
     from ..evals.pairwise.folder import KEY, Compared, compare_by_judge, compare_by_ratings, send_out
     from ..evals.pairwise.report import markdown, show
     from ..types import counted
@@ -84,12 +82,6 @@ def compare(
             typer.echo(f"… and {len(faults) - LISTED:,} more", err=True)
     else:
         found, trouble = compare_by_judge(out, compared, judge, judge_model, judge_digest)
-    console = Console()
-    if as_json:
-        print_json(found.model_dump_json())
-    elif console.is_terminal:
-        show(found, console)
-    else:
-        typer.echo(markdown(found))
+    print_report(found, as_json, show, markdown)
     if trouble:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
-"""Shared by several commands: options, the setup they describe, and JSON on standard output."""
+"""Shared by several commands: options, the setup they describe, and reports on standard output."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,14 @@ from ..llm.builtin import DEFAULT, suited_to
 from .mistakes import number
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+    from rich.console import Console
 
     from ..methods import Setup
 
 T = TypeVar("T")
+R = TypeVar("R", bound="BaseModel")
 
 
 class Detail(StrEnum):
@@ -188,6 +191,19 @@ def _wanted(field: "FieldInfo") -> str:
         bounds |= {name: getattr(constraint, name) for name in ("ge", "le", "lt") if hasattr(constraint, name)}
     high = bounds["lt"] - 1 if "lt" in bounds else bounds.get("le")
     return number(int if field.annotation is int else float, bounds.get("ge"), high)
+
+
+def print_report(report: R, as_json: bool, show: "Callable[[R, Console], None]", markdown: Callable[[R], str]) -> None:
+    """Prints a report: as JSON, as `show` draws it on a terminal, or as Markdown."""
+    from rich.console import Console
+
+    console = Console()
+    if as_json:
+        print_json(report.model_dump_json())
+    elif console.is_terminal:
+        show(report, console)
+    else:
+        typer.echo(markdown(report))
 
 
 def print_json(text: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from ..errors import InputError
-from .options import FOLDER, THERE, AsJson, print_json
+from .options import FOLDER, THERE, AsJson, print_report
 
 rate = typer.Typer(help="Let people rate which of two answers is better, blind.", no_args_is_help=True)
 
@@ -98,19 +98,11 @@ def report(
 
     The same is written to report.md and report.json in DIR.
     """
-    from rich.console import Console
-
     from ..evals.rating.report import markdown, show
     from ..evals.rating.report import report as made
 
     found = made(folder, judge, without or (), seed)
-    console = Console()
-    if as_json:
-        print_json(found.model_dump_json())
-    elif console.is_terminal:
-        show(found, console)
-    else:
-        typer.echo(markdown(found))
+    print_report(found, as_json, show, markdown)
 
 
 @rate.command()
