@@ -110,19 +110,22 @@ def test_answers_scores_pairs_and_report(
 def test_pairs_go_out_blind_and_ratings_come_back(
     cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path
 ) -> None:
-    """A method that is added later sends out its own pairs alone, and the ratings of both batches are read."""
+    """A method that is added later sends out its own pairs alone, and the ratings of both batches are read.
+
+    The first batch shows each pair in both orders, the second in one.
+    """
     assert cli(*command).returncode == 0
     sums(made(tmp_path))
     assert made(tmp_path).versus == () and "The pairs are in pairs, blind" in (tmp_path / "out/report.html").read_text()
     more = (*command, "--method", "safe_prompt")
     before = len(server.requests)
-    assert cli(*more).returncode == 0
+    assert cli(*more, "--once").returncode == 0
     assert len(server.requests) == before + 4
     assert cli(*more).returncode == 0 and not (tmp_path / "out/pairs-3").exists()
     ratings = []
     for number, batch in enumerate(("pairs", "pairs-2")):
         lines = [json.loads(line) for line in (tmp_path / f"out/{batch}/pairs.jsonl").read_text().splitlines()]
-        assert len(lines) == 8 and not {"method", "candidate", "think_first"} & set(str(lines).split())
+        assert len(lines) == (8, 4)[number] and not {"method", "candidate", "think_first"} & set(str(lines).split())
         rated = lines if number == 0 else lines[:-1]
         ratings.append(tmp_path / f"ratings-{number}.jsonl")
         said = [{"id": line["id"], "rating": "A>B" if line["A"] == BETTER else "B>A"} for line in rated]
@@ -133,7 +136,8 @@ def test_pairs_go_out_blind_and_ratings_come_back(
     sums(report)
     found = {each.comparison.candidate: each for each in report.versus}
     assert (found["think_first"].comparison.wins.wins, found["think_first"].comparison.wins.n) == (4, 4)
-    assert found["safe_prompt"].comparison.counts.missing == 1, "a pair of which one order was not rated"
+    assert found["safe_prompt"].comparison.counts.missing == 1, "a pair that was not rated"
+    assert [found[name].comparison.orders.agreement.n for name in ("think_first", "safe_prompt")] == [4, 0]
     assert found["think_first"].p_corrected == 2 * found["think_first"].comparison.wins.p
     assert sum("ratings-" in warning for warning in report.warnings) == 2
     assert len(server.requests) == before + 4
@@ -165,6 +169,7 @@ def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server:
         (("--against", "matrix"), "--against matrix is none of the methods"),
         (("--judge-model", "m"), "--judge-model names a model on the judge's server"),
         (("--method", "nonsense"), "--method is one of"),
+        (("--once", "--judge", "http://localhost:1/v1"), "--once is for pairs that go out"),
         (("xstest",), "xstest is given twice"),
         (("nonsense",), "'nonsense' is no benchmark; there are"),
     ):

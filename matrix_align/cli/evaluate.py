@@ -66,6 +66,10 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="File of ratings of the pairs in OUT/pairs, by people or any model.", **THERE),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Show each pair in one order, drawn at random. Halves the work of OUT/pairs."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each BENCHMARK.")] = None,
     endpoint: Annotated[
         list[str] | None,
@@ -110,6 +114,8 @@ def evaluate(
         raise InputError("--judge-model names a model on the judge's server; give its URL with --judge too")
     if judge_digest is not None and not judge:
         raise InputError("--judge-digest names the weights on the judge's server; give its URL with --judge too")
+    if once and (judge or ratings):
+        raise InputError("--once is for pairs that go out to be rated; leave it out with --judge and with --ratings")
     methods = list(dict.fromkeys(method))
     if against not in methods:
         raise InputError(f"--against {against} is none of the methods; give --method {against} too, or name another")
@@ -133,6 +139,7 @@ def evaluate(
         setups=setups,
         against=against,
         ratings=ratings or (),
+        once=once,
     )
     asking, judging = Tally(), Tally()
 

@@ -44,7 +44,8 @@ SCORES = "scores.jsonl"
 class Evaluation:
     """What to evaluate. `read` has what was read of each benchmark, `questions` those of its items that are asked.
 
-    `sources` are as they were named. `ratings` are files that came back; `began` is a day.
+    `sources` are as they were named. `ratings` are files that came back. `once`: pairs that go out show one order.
+    `began` is a day.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class Evaluation:
     setups: Sequence[Setup]
     against: str
     ratings: Sequence[Path]
+    once: bool = False
     began: str = ""
 
     @property
@@ -137,7 +139,7 @@ async def _decided(evaluation: Evaluation, pairs: Pairs, judge: Model | None, pr
         return by_ratings(pairs, evaluation.out, evaluation.ratings)
     if judge:
         return await by_judge(pairs, judge, progress)
-    lines, folder = send_out(pairs, evaluation.out, evaluation.setups[0].sampling.seed)
+    lines, folder = send_out(pairs, evaluation.out, evaluation.setups[0].sampling.seed, evaluation.once)
     if lines:
         progress.say(f"{counted(lines, 'blind pair')} to rate: {folder}; read the ratings back with --ratings FILE")
     return Decided([[Judged(pair=pair) for pair in pairing.pairs] for _, pairing in pairs], sent=sent(evaluation.out))

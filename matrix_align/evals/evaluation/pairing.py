@@ -73,8 +73,11 @@ def by_ratings(pairs: Pairs, out: Path, files: Sequence[Path]) -> Decided:
     return Decided(judged, tuple(ratings.raters), tuple(ratings.faults))
 
 
-def send_out(pairs: Pairs, out: Path, seed: int) -> tuple[int, Path]:
-    """Writes the pairs that did not go out before into a folder of their own. Returns its lines and the folder."""
+def send_out(pairs: Pairs, out: Path, seed: int, once: bool) -> tuple[int, Path]:
+    """Writes the pairs that did not go out before into a folder of their own. Returns its lines and the folder.
+
+    A pair comes in both orders, or with `once` in one that is drawn.
+    """
     batches = _batches(out)
     known = {_identity(entry) for batch in batches for entry in read_key(batch).values()}
     left = [
@@ -95,7 +98,7 @@ def send_out(pairs: Pairs, out: Path, seed: int) -> tuple[int, Path]:
         return 0, _folder(out, max(1, len(batches)))
     key = _key(out, number)
     key.unlink(missing_ok=True)  # its writing was broken off, so no pair of it went out
-    return write_pairs(left, folder, key, seed=seed + number), folder  # ids are drawn: no two batches share any
+    return write_pairs(left, folder, key, once, seed + number), folder  # ids are drawn: no two batches share any
 
 
 def sent(out: Path) -> tuple[str, ...]:
