@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from urllib.request import urlopen
 import pytest
 
 from matrix_align import Answer, Question, Scene, Store
+from matrix_align.generate import schedule
 from matrix_align.store import MIGRATIONS
 
+from .conftest import ASKED, SMALL, Run
 from .fake import FakeServer
 from .records import answer, change, rows
 from .stage import HOSTILE, INITIAL, REVISED, hostile, scene_of_ann, stage_at
@@ -169,7 +170,8 @@ async def test_two_side_by_side(server: FakeServer, store: Store, stage: str) ->
     made = await scene_of_ann(server, store)
     store.save(answer("b2", text="Just ask.", method="vanilla"))
     page = read(f"{stage}/compare?scene={made.id}&scene=b2")
-    assert page.count('scene 2">') == page.count('scene 1">') == 6
+    for side in (1, 2):
+        assert len(re.findall(rf'<section aria-label="[^"]*, scene {side}">', page)) == 6
     assert "<del>" in page
     code, why = refused(f"{stage}/compare?scene={made.id}")
     assert code == 404
@@ -238,19 +240,24 @@ def next_of(stream: HTTPResponse) -> dict[str, Any]:
     return {"event": lines[0].split()[1], **json.loads(lines[1].removeprefix("data: "))}
 
 
-def test_simulate_writes_a_scene_as_it_grows(
-    simulate: Callable[..., subprocess.CompletedProcess[str]], server: FakeServer, tmp_path: Path
+@pytest.mark.parametrize("command", ["simulate", "generate"])
+def test_a_scene_is_written_as_it_grows(
+    cli: Run, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """So that another process can watch it."""
+    monkeypatch.setattr(schedule, "SHOWN", 0)
+    (asked := tmp_path / "asked.txt").write_text(ASKED)
+    record = tmp_path / ("scenes.db" if command == "simulate" else "run/record.db")
     seen: list[tuple[str, int]] = []
 
     def aftermath(body: dict[str, Any]) -> Any:
-        seen.extend(rows(tmp_path / "scenes.db", "SELECT state, calls FROM answers"))
+        seen.extend(rows(record, "SELECT state, calls FROM answers"))
         return server.default(body)
 
     server.on["Aftermath"] = aftermath
-    assert simulate("How do I ask for a raise?").returncode == 0
+    given = (ASKED,) if command == "simulate" else (str(asked), "--out", str(tmp_path / "run"))
+    assert cli(command, *given, *SMALL, "--endpoint", server.url).returncode == 0
     [(state, calls)] = seen
     assert state == "unfinished"
     assert calls == server.kinds().index("Aftermath")
-    assert rows(tmp_path / "scenes.db", "SELECT state FROM answers") == [("steps finished",)]
+    assert rows(record, "SELECT state FROM answers") == [("steps finished",)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -24,6 +24,7 @@ from .inputs import Input
 from .run import Run
 
 PATIENCE = 300.0  # seconds without an answer from any server before the run gives up
+SHOWN = 0.02  # seconds between two states of growing answers that are written, so that thousands at once cost little
 PROBE = 2.0  # seconds between checks whether a server is back
 TRIES = 5  # how often in a row one call may fail on a server that is there, before the answer counts as failed
 
@@ -43,9 +44,20 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
     wake = asyncio.Event()  # an answer has ended, or a server is back
     tally.answered = time.monotonic()
 
+    written = 0.0  # when a state of a growing answer was last written
+
+    async def shown(states: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
+        """The same states. The record gets some of them, so that a page can follow an answer while it is made."""
+        nonlocal written
+        async for answer in states:
+            if answer.state == "unfinished" and time.monotonic() - written >= SHOWN:
+                run.store.save(answer)
+                written = time.monotonic()
+            yield answer
+
     async def one(entry: Input, server: Server) -> None:
         try:
-            answer, error = await last(run.setup.answer(entry.question, models[server]))
+            answer, error = await last(shown(run.setup.answer(entry.question, models[server])))
             blame = await blame_for(error, server.endpoint)
             if blame == "all":
                 assert error
