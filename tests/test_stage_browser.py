@@ -18,7 +18,8 @@ from matrix_align.web.stage import Player
 from .browser import HANG, Seen, chromium, needs_chromium, watch
 from .conftest import matrix
 from .fake import fake_server
-from .stage import hostile, scene_of_ann, stage_at
+from .records import change
+from .stage import HOSTILE, hostile, scene_of_ann, stage_at
 
 pytestmark = needs_chromium
 
@@ -51,6 +52,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     with Store(path) as store:
         answer = asyncio.run(play(store))
         store.save(hostile(answer))
+        change(path, "UPDATE calls SET text = ?, reasoning = ?", HOSTILE, HOSTILE)
         with stage_at(path) as url, chromium() as browser:
             yield Opened(browser, url, answer, store)
 
@@ -149,7 +151,7 @@ def test_list_by_keyboard(opened: Opened) -> None:
 
 
 def test_hostile_texts_run_nothing(opened: Opened, tmp_path: Path) -> None:
-    """On every page, with every event shown, every call opened, and in the file."""
+    """On every page, with every event shown and every call opened."""
     bad = "f" * 16
     pages = ["", f"/scenes/{bad}", f"/scenes/{bad}/calls/2", f"/compare?scene={bad}&scene={opened.answer.id}"]
     with watched(opened.browser, opened.url) as page:
@@ -159,7 +161,14 @@ def test_hostile_texts_run_nothing(opened: Opened, tmp_path: Path) -> None:
             assert page.locator("script:not([src])").count() == 0
         page.goto(f"{opened.url}/scenes/{bad}")
         page.get_by_label("all events").check()
+        page.locator("#plan summary").click()
+        page.locator("details.call").evaluate_all("calls => calls.forEach((call) => (call.open = true))")
+        spoken = page.locator(".call .spoken")
+        spoken.nth(len(opened.answer.calls) - 1).wait_for()
+        assert all(HOSTILE in text for text in spoken.all_inner_texts()), "each with its hostile reply, as text"
         assert page.locator("img, [onclick], [onerror]").count() == 0
+        ids = page.locator("[id]").evaluate_all("all => all.map((one) => one.id)")
+        assert len(ids) == len(set(ids)), "with every call opened too"
 
 
 @pytest.mark.parametrize("which", ["ann", "hostile"])
