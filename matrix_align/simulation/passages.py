@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 MOST = 16  # passages of one response; neighbours of a longer one are taken together
-HEADING = re.compile(r"#+ .*|\*\*[^*]+\*\*:?|__[^_]+__:?")  # a line of Markdown that announces what follows
+HEADING = re.compile(r"#+ .*|[-*_]{3,}|\*\*[^*]+\*\*:?|__[^_]+__:?")  # a line of Markdown that announces what follows
 SHORT = 10  # characters; "1." and "Dear Ms." are no sentences of their own
 
 # After a sentence's end, with its closing quotes and brackets.
