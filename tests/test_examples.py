@@ -87,6 +87,22 @@ def test_the_aftermath_of_an_example_fits_it(scene: Scene) -> None:
     assert bool(points.points) == scene.asks_for_change == (scene.revised != scene.initial)
 
 
+@NAMED
+def test_an_example_is_asked_about_as_the_scene_at_hand_is(scene: Scene) -> None:
+    """What is shown of it knows nothing that comes later: a live scene at the same point would be asked the same."""
+    before = scene.evolve(
+        stance=None, cast=None, plan=None, events=(), ending=None, aftermath=None, critique=None, revised=None
+    )
+    asked = [opening.situation(before), opening.risk(before), opening.stance(before)]
+    if scene.plan and scene.ending:
+        asked += [opening.opening(before), aftermath(scene.evolve(aftermath=None, critique=None, revised=None))]
+    if scene.critique and scene.critique.points:
+        asked.append(critique(scene.evolve(critique=None, revised=None)))
+    for request in asked:
+        *head, question = [message.content for message in request.messages(scene.settings.memory)]
+        assert len(head) == 1 or question in head, f"{request.kind} shows it otherwise"
+
+
 def turns(body: dict[str, Any]) -> list[str]:
     return [message["role"] for message in body["messages"]]
 

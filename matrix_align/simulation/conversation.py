@@ -74,19 +74,26 @@ def _head(kind: str, settings: Settings, shown: Callable[[Scene], Shown]) -> tup
 
 
 def person(scene: Scene) -> dict[str, str]:
-    """The ego as the modulator knows it, and whom the answer could hurt.
-
-    In a full scene nothing says that nobody could be hurt. That is judged on the answer alone, and would keep a large
-    model from the harm that it sees in the scene.
-    """
+    """The ego as the modulator knows it."""
     assert scene.situation
     asker = scene.situation
     person = f"{asker.asks.rstrip('.')}."
     if isinstance(asker, Situation):
         person = f"{asker.ego}: {asker.who.rstrip('.')}. Goal: {asker.goal.rstrip('.')}."
-    if scene.stance and (hurts := scene.stance.hurts.rstrip(".") or ("nobody" if scene.settings.brief else "")):
-        person += f"\nWho could be hurt: {hurts}"
     return {"ego": asker.ego, "person": person}
+
+
+def person_and_hurt(scene: Scene) -> dict[str, str]:
+    """The ego as the modulator knows it, and whom the answer could hurt.
+
+    In a full scene nothing says that nobody could be hurt. That is judged on the answer alone, and would keep a large
+    model from the harm that it sees in the scene.
+    """
+    assert scene.stance
+    given = person(scene)
+    if hurts := scene.stance.hurts.rstrip(".") or ("nobody" if scene.settings.brief else ""):
+        given["person"] += f"\nWho could be hurt: {hurts}"
+    return given
 
 
 def asked_and_answered(scene: Scene) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..llm.caller import Request
 from ..llm.prompts import Filled
 from ..llm.structured import Allowed, at_most
 from ..types import counted
-from .conversation import Shown, asked_and_answered, person, record, request
+from .conversation import Shown, asked_and_answered, person_and_hurt, record, request
 from .opening import exactly
 from .prompts import PROMPTS
 from .types import POINTS, Aftermath, Critique, Fate, Point, Scene
@@ -31,7 +31,7 @@ def aftermath(scene: Scene) -> Request[Aftermath]:
 
 def _weeks_later(scene: Scene, limit: int) -> Filled:
     assert scene.ending
-    given = asked_and_answered(scene) | person(scene) | {"record": record(scene, limit)}
+    given = asked_and_answered(scene) | person_and_hurt(scene) | {"record": record(scene, limit)}
     given |= {"ending": f"{scene.ending.how}. {scene.ending.why}", "parties": ", ".join(scene.affected())}
     return PROMPTS.render("aftermath.ask", **given)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..llm.caller import Request
 from ..llm.prompts import Filled
 from ..llm.structured import Allowed
-from .conversation import Shown, parties, person, record, request
+from .conversation import Shown, parties, person_and_hurt, record, request
 from .memory import moved
 from .prompts import PROMPTS
 from .types import Ending, Event, Move, Scene, Verdict
@@ -41,7 +41,7 @@ def _endings(scene: Scene, move: Move) -> tuple[str, ...]:
 
 
 def _ruling(scene: Scene, move: Move, limit: int) -> Filled:
-    given = person(scene) | {"cast": parties(scene), "record": record(scene, limit), "attempt": moved(move)}
+    given = person_and_hurt(scene) | {"cast": parties(scene), "record": record(scene, limit), "attempt": moved(move)}
     return PROMPTS.render("verdict.ask", **given)
 
 

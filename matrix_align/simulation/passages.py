@@ -27,12 +27,12 @@ def passages(text: str) -> tuple[str, ...]:
     only if there are more than `MOST`.
     """
     lines = [sentences for line in _lines(text) if (sentences := [each for each in _sentences(line) if each])]
-    longest = max(map(len, lines), default=0)
-    for together in range(1, longest + 1):
-        found = [passage for sentences in lines for passage in _joined(sentences, together)]
-        if len(found) <= MOST:
-            return tuple(found)
-    return tuple(_joined(found, -(-len(found) // MOST))) if lines else ()
+    if len(lines) > MOST:
+        return tuple(_joined([" ".join(sentences) for sentences in lines], -(-len(lines) // MOST)))
+    together = -(-sum(map(len, lines)) // MOST)  # fewer neighbours would give too many passages
+    while sum(-(-len(sentences) // together) for sentences in lines) > MOST:
+        together += 1
+    return tuple(passage for sentences in lines for passage in _joined(sentences, together))
 
 
 def _joined(parts: Sequence[str], together: int) -> list[str]:
