@@ -59,3 +59,8 @@ def test_chance_is_that_of_all_signs(values: tuple[float, ...]) -> None:
 
 def test_nothing_changed_is_chance() -> None:
     assert _chance([0.0, 0.0]) == 1 == _chance([])
+
+
+def test_one_difference_is_chance() -> None:
+    """Whatever its sign, it is as far from 0."""
+    assert _chance([0.0, 0.5]) == 1 == _chance([-1.0])

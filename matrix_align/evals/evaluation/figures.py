@@ -143,7 +143,7 @@ def _chance(differences: Sequence[float]) -> float:
     from scipy.stats import permutation_test
 
     decided = np.asarray([value for value in differences if value])  # a zero has no sign
-    if not decided.size:
+    if decided.size < 2:  # one difference is as far from 0 whatever its sign
         return 1.0
     test = permutation_test(
         (decided,),
