@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -73,15 +74,20 @@ async def test_bodies_have_room_together(served: Served, monkeypatch: pytest.Mon
 
 
 async def test_slow_clients_are_cut_off(path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that never ends its head, and one that never ends its body. Others are answered meanwhile."""
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
-    with serving(server, path, Limits(body_seconds=0.5)) as served:
+    """One that never ends its head, and one that never ends its body. Others are answered."""
+    with serving(server, path) as served:
         async with connected(served) as (head, head_writer), connected(served) as (body, body_writer):
             head_writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nX-A: ")
             body_writer.write(HEAD + b"{")
             assert (await post(served.url, ASKED))[0] == 200
-            assert await head.read() == b""
+        served.gateway.limits = Limits(body_seconds=0.5)
+        async with connected(served) as (body, body_writer):
+            body_writer.write(HEAD + b"{")
             assert b" 408 " in await body.readline()
+        monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+        async with connected(served) as (head, head_writer):
+            head_writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nX-A: ")
+            assert await head.read() == b""
 
 
 async def test_head_that_is_too_long(served: Served) -> None:
@@ -95,6 +101,26 @@ async def test_head_that_is_too_long(served: Served) -> None:
             head, _, said = (await reading).partition(b"\r\n\r\n")
             assert b" 400 " in head.split(b"\r\n")[0]
             assert complaint(said)["message"] == "the request's head is too large"
+
+
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"0\r\nX-A: ", b"1;"], ids=["trailer", "chunk"])
+@pytest.mark.parametrize("keys", [(), ("mine",)], ids=["unanswered", "refused"])
+async def test_what_is_around_chunks_is_limited(path: Path, server: FakeServer, begun: bytes, keys: Any) -> None:
+    """It ends no head and no body, so nothing else would. Without a key the request is answered by then."""
+    with serving(server, path, keys=keys) as served:
+        async with connected(served) as (reader, writer):
+            writer.write(CHUNKED + begun)
+            reading = asyncio.create_task(reader.read())
+            with suppress(ConnectionError):
+                while not reading.done():
+                    writer.write(b"a" * 10_000)
+                    await asyncio.sleep(0.01)
+                await reading
+        await until(lambda: served.gateway.in_flight == 0)
+        assert not server.requests
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """One connection of a client's, with the limits that uvicorn does not have.
 
-Uvicorn waits for ever for a request's head and takes heads of any length. It waits for ever for a client that reads
-nothing. It stops reading once a second request has come before the first was answered, and then sees no hang-up.
+Uvicorn waits for ever for a request's head. It takes heads of any length, and chunks with notes and trailers of any. It
+waits for ever for a client that reads nothing. It stops reading once a second request has come before the first was
+answered, and then sees no hang-up.
 Knows no route.
 """
 
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .replies import Refusal
 
 HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
-HEAD_BYTES = 64 * 1024
+HEAD_BYTES = 64 * 1024  # that come in a row and are no part of a body: a head, or what is around chunks
 READ_SECONDS = 60.0  # in which a client takes what was written (64 KiB, and what the system holds)
 
 
@@ -24,7 +25,8 @@ class _Early(Exception):
 
 
 class Limited(HttpToolsProtocol):
-    """Closes a connection whose head is slow or too long, whose client reads nothing, or that sends requests ahead.
+    """Closes a connection whose head is slow, whose head or trailer is too long, whose client reads nothing, or that
+    sends requests ahead.
 
     Requests ahead (pipelining) are not served: what comes before the answer is complete is thrown away, and the
     connection is closed after it. Clients then ask again, as HTTP wants it.
@@ -32,8 +34,9 @@ class Limited(HttpToolsProtocol):
 
     _head: asyncio.TimerHandle | None = None  # runs until the next head is complete
     _reading: asyncio.TimerHandle | None = None  # runs while the client has to read
-    _in_head = False
-    _length = 0  # bytes of the head so far
+    _in_body = False  # from the end of a head to that of its request
+    _moved = False  # the latest bytes have brought a piece of a body, or the end of a request
+    _length = 0  # bytes since then
     _ahead = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,23 +53,33 @@ class Limited(HttpToolsProtocol):
             return
         if self._head is None and not self._running():
             self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
-        begun_before = self._in_head
+        self._moved = False
         super().data_received(data)
-        if begun_before and self._in_head:
-            self._length += len(data)
-            if self._length > HEAD_BYTES:
-                self.send_400_response("the request's head is too large")
+        self._length = 0 if self._moved else self._length + len(data)
+        if self._length <= HEAD_BYTES or self._ahead or self.transport.is_closing():
+            return
+        if self._in_body:  # its request is being answered, or was
+            self._give_up()
+        else:
+            self.send_400_response("the request's head is too large")
 
     def on_message_begin(self) -> None:
         if self._running():
             raise _Early
-        self._in_head, self._length = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_body = True
         self._stop_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body, self._moved = False, True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
