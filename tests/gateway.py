@@ -41,7 +41,6 @@ class Served:
         server = self.server
         server.faults, server.on, server.requests, server.headers = [], {}, [], []
         server.refuses, server.listed, server.latency, server.busiest = (), None, 0.0, 0
-        self.gateway.relist()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,16 @@ async def test_stream_passes_as_it_comes(served: Served) -> None:
         assert await response.content.read() == b"data: [DONE]\n\n"
 
 
-async def test_models_are_the_upstreams_and_the_methods(served: Served) -> None:
-    served.server.listed = {"data": [{"id": "fake-model", "owned_by": "me"}, {"id": "tuned", "max_model_len": 4096}]}
-    async with aiohttp.ClientSession() as session, session.get(f"{served.url}/v1/models") as response:
+@pytest.fixture
+def fresh(path: Path, server: FakeServer) -> Iterator[Served]:
+    """A gateway that has not asked for the list of models yet."""
+    with serving(server, path) as gateway:
+        yield gateway
+
+
+async def test_models_are_the_upstreams_and_the_methods(fresh: Served) -> None:
+    fresh.server.listed = {"data": [{"id": "fake-model", "owned_by": "me"}, {"id": "tuned", "max_model_len": 4096}]}
+    async with aiohttp.ClientSession() as session, session.get(f"{fresh.url}/v1/models") as response:
         listed = await response.json()
     models = {model["id"]: model for model in listed["data"]}
     assert listed["object"] == "list"
@@ -72,26 +80,26 @@ async def test_models_are_the_upstreams_and_the_methods(served: Served) -> None:
     assert models["fake-model"]["owned_by"] == "me" and models["tuned"]["max_model_len"] == 4096
 
 
-async def test_another_model_of_the_upstreams_is_passed_on(served: Served) -> None:
-    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
-    assert (await post(served.url, {**ASKED, "model": "tuned"}))[0] == 200
-    assert served.server.requests[-1]["model"] == "tuned"
+async def test_another_model_of_the_upstreams_is_passed_on(fresh: Served) -> None:
+    fresh.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
+    assert (await post(fresh.url, {**ASKED, "model": "tuned"}))[0] == 200
+    assert fresh.server.requests[-1]["model"] == "tuned"
 
 
-async def test_tuned_model_is_known_to_all_who_ask_at_once(served: Served) -> None:
+async def test_tuned_model_is_known_to_all_who_ask_at_once(fresh: Served) -> None:
     """Those who come while the list of models is being fetched wait for it."""
-    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
-    served.server.latency = 0.2
-    done = await asyncio.gather(*(post(served.url, {**ASKED, "model": "tuned"}) for _ in range(5)))
+    fresh.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}
+    fresh.server.latency = 0.2
+    done = await asyncio.gather(*(post(fresh.url, {**ASKED, "model": "tuned"}) for _ in range(5)))
     assert [status for status, _, _ in done] == [200] * 5
 
 
-async def test_name_is_not_called_wrong_while_nobody_can_say(served: Served) -> None:
+async def test_name_is_not_called_wrong_while_nobody_can_say(fresh: Served) -> None:
     """The upstream's list can't be had: a name that may be right gets that error."""
-    served.server.listed = lambda: error(503, "loading")
-    status, body, _ = await post(served.url, {**ASKED, "model": "tuned"})
+    fresh.server.listed = lambda: error(503, "loading")
+    status, body, _ = await post(fresh.url, {**ASKED, "model": "tuned"})
     assert status == 503 and "loading" in complaint(body)["message"]
-    assert (await post(served.url, ASKED))[0] == 200, "the name that it was started with needs no list"
+    assert (await post(fresh.url, ASKED))[0] == 200, "the name that it was started with needs no list"
 
 
 async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
@@ -99,14 +107,14 @@ async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes
         return response.status, await response.read()
 
 
-async def test_one_model_by_its_name(served: Served) -> None:
-    served.server.listed = {"data": [{"id": "fake-model"}, {"id": "org/tuned-7b", "max_model_len": 4096}]}
+async def test_one_model_by_its_name(fresh: Served) -> None:
+    fresh.server.listed = {"data": [{"id": "fake-model"}, {"id": "org/tuned-7b", "max_model_len": 4096}]}
     tuned = {"object": "model", "created": 0, "owned_by": "upstream", "id": "org/tuned-7b", "max_model_len": 4096}
     for name in ("org/tuned-7b", "org%2Ftuned-7b"):
-        status, body = await get(f"{served.url}/v1/models/{name}")
+        status, body = await get(f"{fresh.url}/v1/models/{name}")
         assert (status, json.loads(body)) == (200, tuned)
-    assert json.loads((await get(f"{served.url}/v1/models/matrix"))[1])["owned_by"] == "matrix-align"
-    status, body = await get(f"{served.url}/v1/models/nope")
+    assert json.loads((await get(f"{fresh.url}/v1/models/matrix"))[1])["owned_by"] == "matrix-align"
+    status, body = await get(f"{fresh.url}/v1/models/nope")
     assert (status, complaint(body)["code"]) == (404, "model_not_found")
 
 

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -87,7 +86,7 @@ async def test_two_hundred_clients_and_a_server_with_every_fault(served: Served)
         "garbage": (200, "\x00<html>"),
     }
     assert got == [expected[name] for name in names]
-    assert served.gateway.in_flight == 0 and served.server._busy == 0
+    await until(lambda: served.gateway.in_flight == 0 and served.server._busy == 0)
 
 
 def shown(body: bytes) -> str:
@@ -103,28 +102,28 @@ def shown(body: bytes) -> str:
 
 @pytest.mark.parametrize("body", [ASKED, SCENE, {**SCENE, "stream": True}], ids=["passed", "scene", "streamed"])
 async def test_client_that_hangs_up_cancels_its_calls(served: Served, body: Any) -> None:
-    """The model's server sees it within a second where the machine is idle; here the limit is one for hangs."""
+    """The model's server sees it. How soon is measured, not tested."""
     served.server.faults = [hung_up] * 2
     async with aiohttp.ClientSession() as session:
         task = asyncio.create_task(session.post(f"{served.url}/v1/chat/completions", json={**body, "seed": 9}))
         await until(lambda: len(served.server.requests) == (1 if body is ASKED else 2))
-        began = time.monotonic()
         task.cancel()
         with suppress(asyncio.CancelledError):
             (await task).close()
     await until(lambda: served.gateway.in_flight == 0 and served.server._busy == 0)
-    assert time.monotonic() - began < 10
     assert served.gateway.playing == 0
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("simulate", ["always", "auto"])
-async def test_beyond_what_it_can_take_is_429(path: Path, server: FakeServer, simulate: str) -> None:
+async def test_beyond_what_it_can_take_is_429(path: Path, server: FakeServer, simulate: str, stream: bool) -> None:
     """One answer is made and one waits, from its first call on, which may be that of `simulate: auto`."""
     held = threading.Event()
     server.on = dict.fromkeys(["Situation", "text", "Triage"], lambda body: partial(holds, held, server))
     own = {**OWN, "simulate": simulate}
     with serving(server, path, Limits(scenes=1, waiting=1)) as served:
-        tasks = [asyncio.create_task(post(served.url, {**SCENE, "seed": n, "matrix_align": own})) for n in range(8)]
+        asked = {**SCENE, "stream": stream, "matrix_align": own}
+        tasks = [asyncio.create_task(post(served.url, {**asked, "seed": n})) for n in range(8)]
         await until(lambda: sum(task.done() for task in tasks) == 6)
         assert len(server.requests) <= 2 and server.busiest <= 2
         held.set()

@@ -170,6 +170,13 @@ async def test_every_method_streams_its_answer(served: Served, asked: dict[str, 
     assert said(await events(served.url, {**body, "seed": 1})) == whole == "It depends. Ask first."
 
 
+async def test_null_options_are_not_given(served: Served, asked: dict[str, Any]) -> None:
+    body = {**asked, "matrix_align": None}
+    assert (await post(served.url, {**body, "model": "fake-model"}))[0] == 200
+    assert served.server.requests == [{"model": "fake-model", "messages": asked["messages"]}]
+    assert "X-Matrix-Align-Scene" in (await post(served.url, {**body, "model": "vanilla"}))[2]
+
+
 async def test_method_by_option(served: Served, asked: dict[str, Any]) -> None:
     body = {**asked, "model": "fake-model", "matrix_align": {"method": "vanilla"}}
     status, said, headers = await post(served.url, body)
@@ -190,6 +197,8 @@ async def test_method_by_option(served: Served, asked: dict[str, Any]) -> None:
         ({"matrix_align": {"seed": -1}}, "matrix_align.seed"),
         ({"matrix_align": []}, "matrix_align"),
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": ["Why?", {"type": "text", "text": "Say."}]}]}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Why?"}, None]}]}, "messages"),
         ({"messages": "Hi"}, "messages"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages.text"),
         ({"messages": [{"role": "system", "content": "Be kind."}]}, "messages"),
@@ -323,7 +332,9 @@ async def test_silent_stream_is_kept_alive(
     assert data.count(b": keep-alive\n\n") >= 2
 
 
-@pytest.mark.parametrize(("status", "expected"), [(400, 400), (401, 401), (429, 429), (503, 503)])
+@pytest.mark.parametrize(
+    ("status", "expected"), [(400, 400), (401, 401), (429, 429), (503, 503), (201, 502), (999, 502)]
+)
 async def test_errors_have_the_upstreams_status(
     served: Served, asked: dict[str, Any], status: int, expected: int
 ) -> None:
@@ -331,6 +342,6 @@ async def test_errors_have_the_upstreams_status(
     got, body, headers = await post(served.url, asked)
     assert got == expected
     assert "no more today" in complaint(body)["message"]
-    assert ("Retry-After" in headers) == (status in (429, 503))
+    assert ("Retry-After" in headers) == (status in (429, 503, 999))
     found = await events(served.url, asked)
     assert "no more today" in found[-1]["error"]["message"]

@@ -30,7 +30,10 @@ FINISH = {"": "stop", "length": "length", "filter": "content_filter"}
 
 
 class Answering:
-    """One answer that is being made. `answer` is what there is of it so far. It waits for its turn if it has none."""
+    """One answer that is being made, in its place. `answer` is what there is of it so far.
+
+    It waits for its turn if it has none.
+    """
 
     def __init__(self, gateway: Gateway, asked: Asked, beside: Mapping[str, str], has_turn: bool = False) -> None:
         self.asked = asked
@@ -83,6 +86,8 @@ class Answering:
         finally:
             making.cancel()
             await asyncio.wait([making])
+            if not making.cancelled():
+                making.exception()  # the record has it; asyncio complains of one that nobody has looked at
         await send({"type": "http.response.body", "body": b""})
 
     async def _events(self, making: asyncio.Task[None]) -> AsyncIterator[bytes]:

@@ -178,7 +178,8 @@ def _text(content: Any, place: int) -> str:
         return ""
     if isinstance(content, str):
         return clean(content)
-    parts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else [None]
+    given = content if isinstance(content, list) else [None]
+    parts = [part.get("text") if isinstance(part, dict) else None for part in given]
     if not all(isinstance(part, str) for part in parts):
         raise Refusal(400, f"messages[{place}].content is neither a text nor a list of parts", param="messages")
     return clean("\n".join(part for part in parts if part))

@@ -27,7 +27,6 @@ from .passing import BrokenOff, pass_on
 from .triage import harmless
 
 GONE = 499  # what logs and figures call a request whose client hung up
-WAIT = 10  # seconds after which a client may ask again, when too many answers wait
 
 
 class Completions:
@@ -64,6 +63,9 @@ class Completions:
             async with while_connected(receive):
                 asked = _object(body)
                 model = asked.get("model")
+                if "matrix_align" in asked and asked["matrix_align"] is None:  # as if it were not given
+                    del asked["matrix_align"]
+                    body = json.dumps(asked).encode()
                 if not isinstance(model, str):
                     raise Refusal(404, f"model is {model!r}, wanted a name", "model_not_found", "model")
                 if model not in METHODS:
@@ -91,8 +93,8 @@ class Completions:
                 raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
             headers = {"X-Matrix-Align-Simulate": wanted.simulate}
             if wanted.simulate == "always":
-                self._refuse_if_full()
-                await self._answer(Answering(gateway, wanted, headers), send, account)
+                with gateway.place():
+                    await self._answer(Answering(gateway, wanted, headers), send, account)
                 return
             if wanted.simulate == "auto" and await self._answered(wanted, headers, send, account):
                 return
@@ -114,20 +116,16 @@ class Completions:
         Returns whether it has answered.
         """
         gateway = self._gateway
-        self._refuse_if_full()
-        async with gateway.turn():
-            try:
-                seed = asked.setup.sampling.seed
-                passes, account.triage = await harmless(asked.question, gateway.recorded, seed)
-            except MatrixAlignError as error:
-                raise refusal_of(error) from error
-            if not passes:
-                await self._answer(Answering(gateway, asked, headers, has_turn=True), send, account)
+        with gateway.place():
+            async with gateway.turn():
+                try:
+                    seed = asked.setup.sampling.seed
+                    passes, account.triage = await harmless(asked.question, gateway.recorded, seed)
+                except MatrixAlignError as error:
+                    raise refusal_of(error) from error
+                if not passes:
+                    await self._answer(Answering(gateway, asked, headers, has_turn=True), send, account)
         return not passes
-
-    def _refuse_if_full(self) -> None:
-        if self._gateway.full:
-            raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": str(WAIT)})
 
 
 def _method(own: Own, model: str) -> str:

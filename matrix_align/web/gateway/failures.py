@@ -23,15 +23,17 @@ from ..replies import Refusal
 def refusal_of(error: MatrixAlignError) -> Refusal:
     """What the client is told of `error`."""
     words = str(error)
+    status = getattr(error, "status", 0)
+    status = status if 400 <= status < 600 else 502  # a server's 201 without an answer is no success of ours
     match error:
         case ContextOverflow():
-            return Refusal(error.status, words, "context_length_exceeded", "messages")
+            return Refusal(status, words, "context_length_exceeded", "messages")
         case QuotaExceeded():
-            return Refusal(error.status, words, "insufficient_quota")
+            return Refusal(status, words, "insufficient_quota")
         case Refused():
-            return Refusal(error.status, words)
+            return Refusal(status, words)
         case Overloaded():
-            return Refusal(error.status, words, headers={"Retry-After": str(max(1, math.ceil(error.wait)))})
+            return Refusal(status, words, headers={"Retry-After": str(max(1, math.ceil(error.wait)))})
         case Unreachable():
             return Refusal(504 if error.how == "silent" else 502, words, "upstream_unreachable")
         case BadReply():

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InputError, ModelError
+from ...errors import InputError, MatrixAlignError, ModelError
 from ...llm.endpoint import Endpoint, has_no_list
 from ...llm.recorded import Recorded
 from ...methods import METHODS
@@ -21,6 +21,7 @@ from ..replies import Refusal
 from .failures import refusal_of
 from .figures import Figures
 
+WAIT = 10  # seconds after which a client may ask again, when too many answers wait
 FRESH = 5.0  # seconds for which the upstream's list of models is not asked for again
 
 
@@ -63,32 +64,39 @@ class Gateway:
         self.figures.playing.set_function(lambda: self.playing)
         self.figures.waiting.set_function(lambda: self.waiting)
         self.in_flight = 0
-        self.playing = self.waiting = 0
+        self.playing = 0
+        self._places = 0  # that are taken
         self._turns = asyncio.Semaphore(self.limits.scenes)
         self._listed: dict[str, dict[str, Any]] = {}
-        self._unlisted: ModelError | None = None  # why the list could not be had when it was last asked for
+        self._unlisted: MatrixAlignError | None = None  # why the list could not be had when it was last asked for
         self._asked_at = -FRESH
         self._asking = asyncio.Lock()
 
     @property
-    def full(self) -> bool:
-        """Whether no further answer of a method can wait for its turn."""
-        return self.waiting >= self.limits.waiting and self._turns.locked()
+    def waiting(self) -> int:
+        """How many answers wait for their turn."""
+        return self._places - self.playing
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """A block in which one answer of a method is made, once fewer than the limit are being made."""
-        self.waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self.waiting -= 1
-        self.playing += 1
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A block in which one answer of a method waits for its turn and is made. Raises Refusal if too many wait."""
+        if self._places >= self.limits.scenes + self.limits.waiting:
+            raise Refusal(429, "too many answers wait for their turn", headers={"Retry-After": str(WAIT)})
+        self._places += 1
         try:
             yield
         finally:
-            self.playing -= 1
-            self._turns.release()
+            self._places -= 1
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The part of a place's block in which the answer is made, once fewer than the limit are being made."""
+        async with self._turns:
+            self.playing += 1
+            try:
+                yield
+            finally:
+                self.playing -= 1
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """What the upstream says of its models, by name. If it has no list or is away: what is known."""
@@ -97,15 +105,10 @@ class Gateway:
                 self._unlisted = None
                 try:
                     self._listed = await self.upstream.listed()
-                except ModelError as error:
+                except MatrixAlignError as error:
                     self._unlisted = error
                 self._asked_at = time.monotonic()
         return {self.upstream.name: {}, **self._listed}
-
-    def relist(self) -> None:
-        """Forgets the list of models, so that the next use asks for it again."""
-        self._listed = {}
-        self._asked_at = -FRESH
 
     async def find(self, model: str) -> dict[str, Any]:
         """What the upstream says of one of its models. Raises Refusal if there is none, or if it can't be asked."""
@@ -114,7 +117,9 @@ class Gateway:
         listed = await self.models()
         if model in listed:
             return listed[model]
-        if self._unlisted and not has_no_list(self._unlisted):
-            raise refusal_of(self._unlisted)
-        why = f"there is no model {model!r} here; GET /v1/models lists those there are"
-        raise Refusal(404, why, "model_not_found", "model")
+        why = self._unlisted
+        if why and not (isinstance(why, ModelError) and has_no_list(why)):
+            raise refusal_of(why)
+        raise Refusal(
+            404, f"there is no model {model!r} here; GET /v1/models lists those there are", "model_not_found", "model"
+        )

@@ -50,6 +50,8 @@ async def pass_on(
         async with upstream.as_it_comes(body, headers) as response:
             if 300 <= response.status < 400:
                 raise Refusal(502, "the model's server has moved; the gateway needs its new address")
+            if response.status >= 600:
+                raise Refusal(502, f"the model's server answered {response.status}, which is no status of HTTP's")
             masked = upstream.masked(failed=response.status >= 400)
             kept = [(name.lower(), masked.whole(value)) for name, value in response.raw_headers if _kept(name.lower())]
             if response.content_length is not None and "Content-Encoding" not in response.headers:
