@@ -172,7 +172,10 @@ class Store(Database):
             self._db.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save(self, answer: Answer) -> None:
-        """Writes the answer in place of its earlier state. An incomplete one never replaces a complete one."""
+        """Writes the answer in place of its earlier state.
+
+        An incomplete one never replaces a complete one, and of two unfinished ones that with more calls stays.
+        """
         with self.transaction():
             self.put(answer)
 
@@ -182,7 +185,8 @@ class Store(Database):
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "at = CASE state WHEN excluded.state THEN at ELSE excluded.at END, "
             "state = excluded.state, calls = excluded.calls, answer = excluded.answer "
-            "WHERE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished')",
+            "WHERE CASE WHEN state = 'unfinished' AND excluded.state = 'unfinished' THEN excluded.calls >= calls "
+            "ELSE state IN ('failed', 'unfinished') OR excluded.state NOT IN ('failed', 'unfinished') END",
             (
                 *(answer.id, now(), answer.method, answer.model, answer.question.text, answer.state),
                 *(len(answer.calls), answer.model_dump_json()),

@@ -18,6 +18,7 @@ import pytest
 from matrix_align import Answer, Question, Scene, Store
 from matrix_align.generate import schedule
 from matrix_align.store import MIGRATIONS
+from matrix_align.web.stage import live
 
 from .conftest import ASKED, SMALL, Run
 from .fake import FakeServer
@@ -233,6 +234,16 @@ def test_a_scene_is_followed_while_it_grows(store: Store, stage: str) -> None:
         {"event": "grown", "state": "unfinished", "calls": 2},
         {"event": "end", "state": "done", "calls": 0},
     ]
+
+
+def test_pages_that_are_followed_are_limited(store: Store, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST", 1)
+    store.save(answer("a1"))
+    with urlopen(f"{stage}/scenes/a1/live") as stream:
+        next_of(stream)
+        assert refused(f"{stage}/scenes/a1/live")[0] == 503
+        store.save(answer("a1", text="Done."))
+        assert next_of(stream)["event"] == "end"
 
 
 def next_of(stream: HTTPResponse) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from matrix_align.web.stage import player
 from .browser import HANG, Seen, chromium, needs_chromium, opened
 from .conftest import HANG as SECONDS
 from .fake import FakeServer, completion, error
-from .gateway import post, serving
+from .gateway import hung_up, post, serving, until
 from .records import rows
 from .test_gateway_faults import serve
 
@@ -121,8 +122,25 @@ def test_a_failure_of_any_kind_is_in_the_record(
         assert '"state":"steps finished"' in followed(served.url, id)
 
 
+async def test_what_the_record_has_stays_while_it_is_played_again(server: FakeServer, path: Path) -> None:
+    """A scene that was left unfinished, and is begun on a page."""
+    asked = {"model": "matrix", "messages": [{"role": "user", "content": ASKED}]}
+    server.on["Aftermath"] = lambda _: hung_up
+    with serving(server, path) as served:
+        left = asyncio.create_task(post(served.url, asked | {"matrix_align": {"roles": 2, "steps": 1}}))
+        await until(lambda: "Aftermath" in server.kinds())
+        left.cancel()
+        await until(lambda: served.gateway.in_flight == 0)
+        [before] = rows(path, "SELECT id, state, calls FROM answers")
+        assert before[1] == "unfinished" and before[2] > 0
+        assert await asyncio.to_thread(begun, served.url) == before[0]
+        assert rows(path, "SELECT id, state, calls FROM answers") == [before]
+        await until(lambda: server.kinds().count("Aftermath") == 2)
+        assert rows(path, "SELECT id, state, calls FROM answers") == [before]
+
+
 def test_sigterm_lets_scenes_end_and_pages_go(tmp_path: Path, server: FakeServer) -> None:
-    """The page that follows the scene is let go at once; the scene is played to its end."""
+    """The page that follows the scene is let go at once; the scene is played to its end. No other is begun."""
     let_go = threading.Event()
 
     async def late(_: web.Request) -> Any:
@@ -132,10 +150,20 @@ def test_sigterm_lets_scenes_end_and_pages_go(tmp_path: Path, server: FakeServer
     with serve(tmp_path, server) as (process, url):
         server.on["text"] = lambda _: late
         id = begun(url)
-        with urlopen(f"{url}/scenes/{id}/live") as stream:
+        other = urlencode(FORM | {"seed": "1"}).encode()
+        host, port = url.removeprefix("http://").split(":")
+        with (
+            urlopen(f"{url}/scenes/{id}/live") as stream,
+            socket.create_connection((host, int(port)), SECONDS) as late_,
+        ):
+            head = f"POST /scenes HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(other)}"
+            late_.sendall(f"{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert b" 100 " in late_.recv(1000)
             stream.readline()
             process.send_signal(signal.SIGTERM)
             rest = stream.read().decode()
+            late_.sendall(other)
+            assert b" 503 " in late_.recv(1000)
         assert "event: end" not in rest
         let_go.set()
         assert process.wait(SECONDS) == 0

@@ -112,6 +112,11 @@ def test_later_state_takes_the_place_of_the_earlier(store: Store) -> None:
     assert states == ["unfinished", "failed", "stopped"]
     store.save(begun)  # played again: what was whole stays so until it is whole again
     assert store.answer(begun.id) == ended
+    one = Call(kind="text", who="", step=0, depth=1, usage=Usage())
+    more = answer("b" * 16, calls=(one, one))
+    for each in (more, answer("b" * 16, calls=(one,))):  # two processes play it
+        store.save(each)
+    assert store.answer(more.id) == more
 
 
 def test_newest_answers_come_first(path: Path, store: Store) -> None:

@@ -14,21 +14,40 @@ from pathlib import Path
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ...errors import StoreError
 from ...store import Store
+from ..replies import Refusal, send_refusal
 
 EVERY = 0.25  # seconds between two looks
 ALIVE = 15.0  # seconds after which a silent stream says that it is still there
+MOST = 100  # streams that are open; each looks by itself
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def follow(record: Path, id: str, ends: asyncio.Event) -> StreamingResponse:
-    """The stream. It ends with an event `end` once the answer is no longer unfinished, or can't be read.
+class Live:
+    """The streams of the record at this path, as an ASGI app. The answer's id is in the address.
 
-    It breaks off at once when the server `ends`. A browser then tries again for as long as the page is open.
+    One ends with an event `end` once the answer is no longer unfinished, or can't be read. All break off at once when
+    the server `ends`. A browser then tries again for as long as the page is open.
     """
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(record, id, ends), media_type="text/event-stream", headers=headers)
+
+    def __init__(self, record: Path, ends: asyncio.Event) -> None:
+        self._record = record
+        self._ends = ends
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._open >= MOST:
+            await send_refusal(send, Refusal(503, f"{MOST} pages are followed already; reload this one later"))
+            return
+        events = _events(self._record, scope["path_params"]["id"], self._ends)
+        self._open += 1
+        try:
+            await StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)(scope, receive, send)
+        finally:
+            self._open -= 1
 
 
 async def _events(record: Path, id: str, ends: asyncio.Event) -> AsyncIterator[str]:

@@ -44,7 +44,7 @@ class Player:
     def start(self, given: Mapping[str, str]) -> str:
         """Begins a scene around the `question` of a form, with its `roles`, `steps` and `seed`; returns the scene's id.
 
-        Raises InputError for what can't be used, and Refusal if too many answers wait.
+        Raises InputError for what can't be used, and Refusal if too many answers wait or the server ends.
         """
         settings = {**self.setup.settings.model_dump(), **{name: given.get(name) for name in ("roles", "steps")}}
         sampling = {**self.setup.sampling.model_dump(), "seed": given.get("seed")}
@@ -62,24 +62,29 @@ class Player:
     def fork(self, answer: Answer, place: int, reply: str) -> str:
         """Begins the fork of `answer` with another reply to its call at `place`, and returns the fork's id.
 
-        Raises InputError if it can't be played on, and Refusal if too many answers wait.
+        Raises InputError if it can't be played on, and Refusal if too many answers wait or the server ends.
         """
         return self._begin(*fork_of(answer, place, reply, self._model))
 
     def _begin(self, begun: Answer, setup: Setup) -> str:
-        """Plays the answer, unless that is under way or the record has it whole."""
-        if begun.id in self._playing or self._is_whole(begun.id):
+        """Plays the answer, unless that is under way or the record has it whole. What the record has of it stays."""
+        state = self._state(begun.id)
+        if begun.id in self._playing or state not in ("", "failed", "unfinished"):
             return begun.id
+        if self._beside.ends.is_set():
+            raise Refusal(503, "the server is about to stop; begin this scene again once it is back")
         if len(self._playing) >= MOST:
             raise Refusal(429, f"{MOST} scenes are being played or wait for their turn; try again later")
-        self._store.save(begun)
+        if state != "unfinished":
+            self._store.save(begun)
         self._playing[begun.id] = task = self._beside.begin(self._play(begun, setup))
         task.add_done_callback(lambda _: self._playing.pop(begun.id))
         return begun.id
 
-    def _is_whole(self, id: str) -> bool:
+    def _state(self, id: str) -> str:
+        """The answer's state in the record; empty if it is not there."""
         rows = self._store.select("SELECT state FROM answers WHERE id = ?", id)
-        return bool(rows) and rows[0][0] not in ("failed", "unfinished")
+        return str(rows[0][0]) if rows else ""
 
     async def _play(self, begun: Answer, setup: Setup) -> None:
         """Plays it to its end. If anything fails, the record says so, and why."""

@@ -22,7 +22,7 @@ from ..forms import fields
 from ..pages import page
 from ..replies import Gone, Refusal
 from .listing import HARMS, MOST, Wanted, choices, find
-from .live import follow
+from .live import Live
 from .picture import actor, observers
 from .player import Player
 from .share import file_of
@@ -41,7 +41,6 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
     `player` plays scenes and forks that are begun on a page. Without one the pages only show. Pages that follow a scene
     are let go when `beside` says that the server ends.
     """
-    ends = (beside or Beside()).ends
 
     @contextmanager
     def opened() -> Iterator[Store]:
@@ -90,9 +89,6 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             sides = [shown(_answer(store, id)) for id in ids]
         return page("stage/compare.html", sides=sides)
 
-    async def live(request: Request) -> Response:
-        return follow(record, request.path_params["id"], ends)
-
     def read(id: str) -> Answer:
         with opened() as store:
             return _answer(store, id)
@@ -116,7 +112,7 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
         Route("/scenes/{id}", _mended(scene)),
         Route("/scenes/{id}/calls/{place:int}", _mended(call)),
         Route("/scenes/{id}/file", _mended(file)),
-        Route("/scenes/{id}/live", live),
+        Route("/scenes/{id}/live", Live(record, (beside or Beside()).ends), methods=["GET"]),
     ]
 
 
