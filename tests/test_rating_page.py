@@ -15,10 +15,11 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from matrix_align.evals.rating.folder import RATINGS
+from matrix_align.evals.rating.folder import DESCRIBED, RATINGS
 from matrix_align.evals.rating.report import report
 from matrix_align.evals.rating.store import Ratings
 from matrix_align.evals.rating.types import Rater
+from matrix_align.web import bodies
 
 from .conftest import Run as Cli
 from .conftest import complaint, started
@@ -150,10 +151,17 @@ def test_whoever_gives_a_name(runs: list[Path], tmp_path: Path) -> None:
         assert one.send("/rate/r", {"name": " "}).status == 400
         assert "Your name" not in one.send("/rate/closed").text
         assert one.send("/rate/closed", {"name": "Ben"}).status == 400
+        described = (folder / DESCRIBED).read_text()
+        assert "repeats = 0" in described
+        (folder / DESCRIBED).write_text(
+            described.replace("repeats = 0", "repeats = 7")
+        )  # as earlier versions let it be
+        more = one.send("/rate/r", {"name": "Cy"})
+        assert more.status == 400 and "of which 6 can come again and 7 should" in more.text
     assert count(folder) == {"Zo\u00eb <b>": 2}
 
 
-def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path) -> None:
+def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong levels, other people's pairs, forms that are too large, sites that send forms here: nothing is written."""
     folder = tmp_path / "r"
     ann, ben = a_rating(folder, runs, "Ann", "Ben")
@@ -169,7 +177,10 @@ def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path) -> None:
             {},
         )
         assert [one.send(one.path, each).status for each in wrong] == [400] * 5
-        assert one.send(one.path, form, **{"Content-Length": str(2 << 20)}).status == 413, "refused before it is sent"
+        large = {"Content-Length": str(2 << 20)}
+        assert one.send(one.path, form, **large).status == 413, "refused before it is sent"
+        assert [one.send(f"/rate/r/nobody{end}", form, **large).status for end in ("", "/undo")] == [404] * 2
+        assert one.send("/rate/r", form, **large).status == 400, "it is not open to a name, so none is read"
         assert client(url, ann).send(one.path, form, Origin="https://example.org").status == 403
         paths = ("/rate/r/nobody", "/rate/nowhere", "/rate/nowhere/x", "/rate/r/" + ann.link + "/more")
         assert [one.send(path).status for path in paths] == [404] * 4
@@ -178,6 +189,7 @@ def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path) -> None:
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert page.headers["cache-control"] == "no-store" and page.headers["referrer-policy"] == "same-origin"
+        monkeypatch.setattr(bodies.ROOM, "free", 0)  # the gateway's
         long = one.send(one.path, {**form, "reason": "y" * 5000, "harm": "no such harm"})
         assert long.status == 303
     with Ratings(folder / RATINGS) as ratings:

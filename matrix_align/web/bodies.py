@@ -1,4 +1,4 @@
-"""Reads the bodies of requests, with a limit for each on size and time, and one for all together. Knows no route."""
+"""Reads the bodies of requests, with a limit for each on size and time, and one for all of a kind. Knows no route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .replies import Gone, Refusal, header
 
 @dataclass
 class Room:
-    """How many bytes the bodies of this process may still take, all together."""
+    """How many bytes the bodies of one kind may still take, all together."""
 
     free: int
 
@@ -23,8 +23,10 @@ ROOM = Room(256 * 2**20)
 
 
 @asynccontextmanager
-async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) -> AsyncIterator[bytes]:
-    """The whole body, in a block in which it takes room.
+async def body_of(
+    scope: Scope, receive: Receive, limit: int, seconds: float, room: Room = ROOM
+) -> AsyncIterator[bytes]:
+    """The whole body, in a block in which it takes `room`.
 
     Raises Gone, and Refusal if it has more than `limit` bytes, takes longer than `seconds`, or if other bodies have
     left no room for it. The server throws away what still comes of a body that is refused.
@@ -45,10 +47,10 @@ async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) ->
                     parts.append(message.get("body", b""))
                     more = message.get("more_body", False)
                     size += len(parts[-1])
-                    ROOM.free -= len(parts[-1])
+                    room.free -= len(parts[-1])
                     if size > limit:
                         raise _too_large(limit)
-                    if ROOM.free < 0:
+                    if room.free < 0:
                         raise Refusal(429, "too many large requests; try again soon", headers={"Retry-After": "1"})
         except TimeoutError:
             close = {"Connection": "close"}
@@ -56,7 +58,7 @@ async def body_of(scope: Scope, receive: Receive, limit: int, seconds: float) ->
         parts[:] = [b"".join(parts)]
         yield parts[0]
     finally:
-        ROOM.free += size
+        room.free += size
 
 
 def _too_large(limit: int) -> Refusal:

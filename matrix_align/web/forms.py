@@ -7,16 +7,17 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from ..errors import InputError
-from .bodies import body_of
+from .bodies import Room, body_of
 
 LIMIT = 1 << 20  # bytes of a form
 SECONDS = 30.0  # in which it has to arrive
 FIELDS = 10
+ROOM = Room(32 * 2**20)  # of their own: whoever sends a form may have no key
 
 
 async def fields(request: Request) -> dict[str, str]:
     """The form's fields. Raises Refusal if it is too long or too slow, Gone, and InputError if it is none."""
-    async with body_of(request.scope, request.receive, LIMIT, SECONDS) as body:
+    async with body_of(request.scope, request.receive, LIMIT, SECONDS, ROOM) as body:
         try:
             return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict"))
         except ValueError:

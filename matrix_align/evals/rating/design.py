@@ -83,7 +83,7 @@ def showings(
 
     Of the pairs at most `per_rater` are taken, first those that the fewest raters have (`seen`), so that all pairs get
     about as many ratings. In half of the pairs the candidate stands as A. `repeats` pairs of the first half come again
-    in the second half, with their sides exchanged; see `repeatable`.
+    in the second half, with their sides exchanged; see `repeatable`. Raises InputError if so many can't.
     """
     drawn = random.Random(f"rater {seed} {name}")
     pairs = [item.id for item in all_items if item.kind == "pair"]
@@ -96,6 +96,11 @@ def showings(
     order = [(id, side, False) for id, side in zip(shown, sides, strict=True)]
     places = [place for place, (id, _, _) in enumerate(order) if not id.startswith("gold.")]
     half = repeatable(len(places))
+    if repeats > half:  # in a folder of an earlier version
+        raise InputError(
+            f"a rater here gets {len(places)} pairs, of which {half} can come again and {repeats} should; "
+            "make a new rating with `matrix-align rate new`"
+        )
     for id, side, _ in drawn.sample([order[place] for place in places[:half]], repeats):
         order.insert(drawn.randint(places[half] + 1, len(order)), (id, SIDES[SIDES.index(side) - 1], True))
     return [

@@ -86,7 +86,8 @@ class _Pages:
         return _page("begin", by_name=by_name, limit=NAME_LIMIT)
 
     async def join(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await fields(request)
+        folder = self._folder(request)
+        sent = await fields(request) if described(folder)["by_name"] else {}
         try:
             rater = await run_in_threadpool(joined, folder, sent.get("name", ""))
         except InputError as error:
@@ -99,8 +100,19 @@ class _Pages:
         link = request.path_params["link"]
         return await run_in_threadpool(_next_pair, self._folder(request), link, note)
 
+    async def _sent(self, request: Request) -> tuple[Path, dict[str, str]]:
+        """The folder and the form of a rater. Nothing is read from anybody else, who may have no key."""
+        folder = self._folder(request)
+
+        def check() -> None:
+            with Ratings(folder / RATINGS) as ratings:
+                _rater(ratings, request.path_params["link"])
+
+        await run_in_threadpool(check)
+        return folder, await fields(request)
+
     async def rate(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await fields(request)
+        folder, sent = await self._sent(request)
         said = form.given(sent)
 
         def commit() -> Response:
@@ -112,7 +124,7 @@ class _Pages:
         return await run_in_threadpool(commit)
 
     async def undo(self, request: Request) -> Response:
-        folder, sent = self._folder(request), await fields(request)
+        folder, sent = await self._sent(request)
         number = sent.get("rating", "")
 
         def commit() -> Response:
