@@ -70,7 +70,7 @@ def serve(
     answer_tokens: AnswerTokens = None,
     memory: Memory = None,
     scenes: Annotated[int, typer.Option(help="Answers of methods that are made at once; others wait.", min=1)] = 8,
-    drain: Annotated[float, typer.Option(help="Seconds that what is in flight has after SIGTERM.", min=0)] = 60,
+    drain: Annotated[int, typer.Option(help="Seconds that what is in flight has after SIGTERM.", min=0)] = 60,
     store: StorePath = None,
 ) -> None:
     """Serve an OpenAI-compatible gateway in front of a model. Model `matrix` plays a scene before it answers.
@@ -103,7 +103,7 @@ async def _serve(
     keys: tuple[str, ...],
     defaults: dict[str, Any],
     scenes: int,
-    drain: float,
+    drain: int,
     store: Path | None,
     ratings: list[Path],
 ) -> None:
@@ -134,7 +134,7 @@ async def _serve(
             await server_of(app(gateway, access, ratings, beside), drain, beside).serve(sockets=[listener])
 
 
-async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[str, ...], drain: float) -> None:
+async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[str, ...], drain: int) -> None:
     """The pages alone. They need no key, since each rater has a secret link; with one, a proxy can have any name."""
     try:
         from ..web.app import app

@@ -25,7 +25,7 @@ class JsonLines(logging.Handler):
 
 
 def log_as_json() -> None:
-    for name in ("matrix_align", "uvicorn"):
+    for name in ("matrix_align", "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "matrix_align" else logging.WARNING)
         logger.handlers[:] = [JsonLines()]

@@ -72,7 +72,7 @@ def _is_ours(family: socket.AddressFamily, found: tuple[Any, ...]) -> bool:
     return True
 
 
-def server_of(app: ASGIApp, drain: float, beside: Beside | None = None) -> uvicorn.Server:
+def server_of(app: ASGIApp, drain: int, beside: Beside | None = None) -> uvicorn.Server:
     """A server for `app`, to be started with `serve(sockets=[…])`. It ends on SIGTERM, Ctrl-C or `should_exit`.
 
     Requests in flight and the app's tasks `beside` them then have `drain` seconds to end. What still runs is cancelled.
@@ -86,7 +86,7 @@ def server_of(app: ASGIApp, drain: float, beside: Beside | None = None) -> uvico
         access_log=False,
         server_header=False,
         timeout_keep_alive=IDLE,
-        timeout_graceful_shutdown=int(drain),
+        timeout_graceful_shutdown=drain,
     )
     return _Server(config, beside or Beside())
 
