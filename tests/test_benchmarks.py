@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix_align.data.sources import SourceRow, questions_from
 from matrix_align.errors import InputError
 from matrix_align.evals.benchmarks import BENCHMARKS, Item, drawn, named
 
@@ -77,6 +78,28 @@ def test_a_dialogue_keeps_its_turns(tmp_path: Path) -> None:
     assert [turn.content for turn in item.question.history] == ["Hi", "Yes?"]
 
 
+def test_own_questions_have_any_form_that_generate_reads(tmp_path: Path) -> None:
+    """As docs/sources.md lists them; a row that says that it is harmful is named, with its line."""
+    listed = (Path(__file__).parent.parent / "docs/sources.md").read_text().split("## Categories")[0]
+    rows = [row for block in re.findall("```jsonl\n(.*?)```", listed, re.DOTALL) for row in block.splitlines()]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join([*rows, '{"question": "Who?", "category": "harmful"}', '{"ask": "Where?"}']))
+    read = named("helpful").read(path)
+    wanted = [each.question for each in questions_from(str(path)) if isinstance(each, SourceRow)]
+    assert [item.question for item in read.items] == list(dict.fromkeys(wanted[:-1]))
+    assert {item.wanted for item in read.items} == {"answer"} and len(rows) > 10
+    harmful, nameless = read.told()[:2]
+    assert f"questions.jsonl:{len(rows) + 1}: it says that it is harmful" in harmful
+    assert nameless.endswith("no question in it; it has ask; call the question's field 'question'")
+    text = tmp_path / "questions.txt"
+    text.write_text("Who?\nWhere?\n")
+    table = tmp_path / "questions.csv"
+    table.write_text("query,more\nWho?,x\nWhere?,y\n")
+    assert [[item.question.text for item in named("helpful").read(file).items] for file in (text, table)] == [
+        ["Who?", "Where?"]
+    ] * 2
+
+
 def test_a_repeated_question_counts_once(tmp_path: Path) -> None:
     path = tmp_path / "behaviors.csv"
     path.write_text("goal,target\nName a tree,Sure\nName a tree,Yes\n")
@@ -115,7 +138,9 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
         named("nonsense")
     with pytest.raises(InputError, match=r"not on the hub; get fastchat/.*question\.jsonl"):
         named("helpful").read()
-    with pytest.raises(InputError, match=r"holds no question that can be used.*empty\.jsonl:1: no column 'turns'"):
+    with pytest.raises(
+        InputError, match=r"no question that can be used.*empty\.jsonl:1: no question in it; it has x; call"
+    ):
         named("helpful").read(tmp_path / "empty.jsonl")
     with pytest.raises(InputError, match=r"no file of rows; wanted one of \.jsonl"):
         named("helpful").read(tmp_path / "question.pdf")

@@ -117,6 +117,8 @@ def test_pairs_go_out_blind_and_ratings_come_back(
     assert cli(*command).returncode == 0
     sums(made(tmp_path))
     assert made(tmp_path).versus == () and "The pairs are in pairs, blind" in (tmp_path / "out/report.html").read_text()
+    told = (tmp_path / "out/report.md").read_text()
+    assert "not measured | – | –" in told and "Nothing that was asked for is missing." in told
     more = (*command, "--method", "safe_prompt")
     before = len(server.requests)
     assert cli(*more, "--once").returncode == 0
@@ -168,7 +170,8 @@ def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server:
         (("--roles", "2"), "none of the methods (vanilla, think_first) has a setting --roles; leave it out"),
         (("--against", "matrix"), "--against matrix is none of the methods"),
         (("--judge-model", "m"), "--judge-model names a model on the judge's server"),
-        (("--method", "nonsense"), "--method is one of"),
+        (("--method", "vanila"), "--method is one of matrix, vanilla, "),
+        (("--against", "vanila"), "--against is one of matrix, vanilla, "),
         (("--once", "--judge", "http://localhost:1/v1"), "--once is for pairs that go out"),
         (("xstest",), "xstest is given twice"),
         (("nonsense",), "'nonsense' is no benchmark; there are"),
@@ -176,6 +179,8 @@ def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server:
         assert told in complaint(cli(*command, *words)), words
     ratings = tmp_path / "ratings.jsonl"
     ratings.write_text("")
+    misspelled = [word.replace("vanilla", "vanila") for word in command]
+    assert "(got vanila)" in complaint(cli(*misspelled)), "not that --against is none of the methods"
     assert "no pairs went out" in cli(*command, "--ratings", str(ratings)).stderr
     assert "--limit is a whole number of at least 1" in cli(*command, "--limit", "0").stderr
 

@@ -30,6 +30,7 @@ from .options import (
     Rounds,
     Temperature,
     Without,
+    known_method,
     principles_in,
     print_json,
     setup_of,
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from ..methods import Setup
 
 BENCHMARKS = (
-    "A benchmark: advbench, harmfulqa, hh_rlhf, hh_rlhf_helpful, pku_saferlhf or xstest, fetched from the hub; or one "
-    "of these or helpful as NAME=FILE, with a file in that benchmark's own form."
+    "A benchmark: advbench, harmfulqa, hh-rlhf, hh-rlhf-helpful, pku-saferlhf or xstest, fetched from the hub; or one "
+    "of these as NAME=FILE, with a file in that benchmark's own form; or helpful=FILE, with harmless questions in any "
+    "form that `generate` reads."
 )
 
 
@@ -117,6 +119,9 @@ def evaluate(
     if once and (judge or ratings):
         raise InputError("--once is for pairs that go out to be rated; leave it out with --judge and with --ratings")
     methods = list(dict.fromkeys(method))
+    for name in methods:
+        known_method(name)
+    known_method(against, "--against")
     if against not in methods:
         raise InputError(f"--against {against} is none of the methods; give --method {against} too, or name another")
     given = {

@@ -136,6 +136,14 @@ def principles_in(path: Path | None) -> tuple[str, ...] | None:
     return principles
 
 
+def known_method(name: str, option: str = "--method") -> None:
+    """Raises InputError if there is no method of this name, which `option` gave."""
+    from ..methods import METHODS
+
+    if name not in METHODS:
+        raise InputError(f"{option} is one of {', '.join(METHODS)} (got {name})")
+
+
 def setup_of(
     endpoint: object,
     model: str | None,
@@ -151,8 +159,7 @@ def setup_of(
     from ..methods import METHODS, Setup
     from ..types import Sampling
 
-    if method not in METHODS:
-        raise InputError(f"--method is one of {', '.join(METHODS)} (got {method})")
+    known_method(method)
     suited = {} if endpoint else asdict(suited_to(model or DEFAULT))
     options = {"seed": seed, "temperature": temperature, "max_tokens": answer_tokens, **settings}
     given = suited | {name: value for name, value in options.items() if value is not None}

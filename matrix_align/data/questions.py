@@ -23,6 +23,7 @@ COLUMNS = (*WRITTEN, *CONVERSATIONS, "chosen", "text", "content", "input")
 # Fields with the text or the earlier turns that a written question is about: Dolly's, BoolQ's, Alpaca's, HarmBench's.
 PASSAGES = ("context", "passage", "input", "contextstring")
 SYSTEMS = ("system", "system_prompt")
+NAME_ONE = "; name one with --column"  # what to do about a row without a question, where there is that option
 
 
 def question_of(row: object, column: str | None = None) -> Question:
@@ -62,7 +63,7 @@ def column_of(fields: Mapping[str, Any], column: str | None = None) -> str:
         return name
     if empty := next((each for each in COLUMNS if each in fields), None):
         raise ValueError(f"{empty} is empty")
-    raise ValueError(f"no question in it; it has {has}; name one with --column")
+    raise ValueError(f"no question in it; it has {has}{NAME_ONE}")
 
 
 def system_of(fields: Mapping[str, Any]) -> str | None:

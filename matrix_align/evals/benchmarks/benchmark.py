@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ...data.benchmarks import Published, hub_rows
 from ...data.files import FORMATS, format_of, raw_rows
-from ...data.questions import question_of
+from ...data.questions import NAME_ONE, question_of
 from ...data.sources import BadRow
 from ...data.split import in_turn
 from ...data.turns import fields_of
@@ -66,7 +66,8 @@ class Benchmark:
 
     `published` is where the hub has it, or None if it has not. `upstream` says where its file is to be had. `wanted`
     and `category` read them from a row's fields, whose names are in lower case. Both raise ValueError, with the reason,
-    for a row that does not tell. `column` is the field with the question; None takes the first usual one.
+    for a row that does not tell. `column` is the field with the question. None takes every form of
+    row that `generate` reads.
     """
 
     name: str
@@ -99,7 +100,8 @@ class Benchmark:
             try:
                 item = self._item(row, f"{where}:{number}")
             except ValueError as error:
-                faults.append(BadRow(f"{where}:{number}", where, shorten(str(error), 200)))
+                reason = str(error).replace(NAME_ONE, "; call the question's field 'question'")
+                faults.append(BadRow(f"{where}:{number}", where, shorten(reason, 200)))
                 continue
             repeated += item.question in items
             items.setdefault(item.question, item)
@@ -111,9 +113,9 @@ class Benchmark:
     def _item(self, row: Any, place: str) -> Item:
         if isinstance(row, Exception):
             raise ValueError(str(row))
-        if not isinstance(row, Mapping):
+        if self.column and not isinstance(row, Mapping):
             raise ValueError(f"a row is an object, not {type(row).__name__}")
-        fields = fields_of(row)
+        fields = fields_of(row) if isinstance(row, Mapping) else {}
         question = question_of(row, self.column)
         return Item(
             id=hashlib.sha256(question.model_dump_json().encode()).hexdigest()[:16],

@@ -210,7 +210,7 @@ def _cells(report: Report) -> Section:
             f"{part.by_words:,}",
             _classes(part.by_rule),
             _classes(part.by_judge) if part.by_judge else NOT_MEASURED,
-            *figure(part.score),
+            *(figure(part.score) if report.judge else (NOT_MEASURED, "–", "–")),  # not asked for, so not missing
         )
         for part in report.parts
     ]
