@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -19,7 +20,7 @@ from .browser import HANG, Seen, chromium, needs_chromium, opened
 from .fake import FakeServer
 from .gateway import serving
 from .records import change
-from .stage import HOSTILE, scene_of_ann
+from .stage import HOSTILE, scene_of_ann, stage_at
 from .staged import staged
 
 RULING = {"feasible": False, "outcome": "Nobody hears it.", "observers": [], "harm": "", "ending": "goes on"}
@@ -139,8 +140,45 @@ def test_what_can_t_be_played_on_is_said(server: FakeServer, path: Path, played:
         change(path, "UPDATE answers SET answer = ?", others.evolve(settings={"roles": 7}).model_dump_json())
         assert "serve that model" in refusal(3)[1]
         change(path, "UPDATE answers SET answer = ?", played.model_dump_json())
-        fork = forked(served.url, path, played, place_of(played, "verdict"), HOSTILE)
-    assert "does not have the form" in str(fork.error)
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        ('{"feasible": 3}', "feasible should be true or false; outcome is missing"),
+        (json.dumps(RULING | {"observers": ["Nobody's Aunt"]}), "is none of"),
+        (HOSTILE, "the reply holds no whole JSON object"),
+    ],
+)
+def test_reply_of_the_wrong_form_begins_nothing(
+    server: FakeServer, path: Path, played: Answer, reply: str, fault: str
+) -> None:
+    """The form comes back with what was typed and what is wrong with it; the list has no failed scene."""
+    place = place_of(played, "verdict")
+    with serving(server, path) as served:
+        server.requests.clear()
+        data = urlencode({"reply": reply}).encode()
+        with pytest.raises(HTTPError) as error:
+            urlopen(f"{served.url}/scenes/{played.id}/calls/{place}/fork", data)
+        with error.value as answer:
+            page = unescape(answer.read().decode())
+        listed = read(served.url)
+    assert error.value.code == 422
+    assert fault in page
+    assert f">\n{reply}</textarea>" in page
+    assert "InputError" not in page
+    assert listed.count('name="scene"') == 1
+    assert server.requests == []
+
+
+def test_failed_scene_says_why_without_the_name_of_a_class(path: Path, played: Answer) -> None:
+    for error, told in {
+        "Refused: no such model": ">no such model<",
+        "KeyError: 'x'": ">matrix-align itself failed",
+    }.items():
+        change(path, "UPDATE answers SET answer = ?", played.evolve(error=error).model_dump_json())
+        with stage_at(path) as url:
+            assert told in read(f"{url}/scenes/{played.id}")
 
 
 @needs_chromium
@@ -154,6 +192,11 @@ def test_fork_on_the_page(server: FakeServer, path: Path, played: Answer) -> Non
         page.get_by_role("button", name="Play on from here").press("Enter")
         page.get_by_text("was changed by hand").wait_for(timeout=HANG)
         page.get_by_text("Nobody hears it.").first.wait_for(state="attached", timeout=HANG)
+        refused = str(page.locator('[data-feasible="false"]').get_attribute("data-event"))
+        page.get_by_role("slider", name="Event").fill(refused)
+        picture = page.get_by_role("img", name="tries what is not feasible")
+        assert picture.locator(".refused .cross").is_visible()
+        assert page.locator("figcaption").get_by_text("tries what is not feasible").is_visible()
         page.get_by_role("link", name="Beside the scene as it was played").press("Enter")
         page.get_by_role("heading", name="Two scenes side by side").wait_for()
     assert seen == Seen()

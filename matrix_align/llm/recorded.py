@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ..errors import ContextOverflow, InputError, ModelError
+from ..errors import BadReply, ContextOverflow, InputError, ModelError
 from ..store import Store
 from ..types import Message, Sampling, Usage, clean
 from .asker import REPLIES
@@ -70,6 +70,10 @@ class Recorded:
         other = Recorded(self._model, self._store, changed)
         other._requests = self._requests
         return other
+
+    def replaying(self, changed: Mapping[str, str]) -> Recorded:
+        """The record alone, with other replies to these calls. A call that it does not have is a BadReply."""
+        return _Replayed(self._model, self._store, changed)
 
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         request = _request(messages, reply, sampling)
@@ -135,6 +139,13 @@ class Recorded:
         if not new and (theirs := self._recall(key, reply)):
             return theirs
         return replace(fresh, key=key)
+
+
+class _Replayed(Recorded):
+    """A record that asks nobody."""
+
+    async def _ask(self, *_: Any) -> Reply[Any]:
+        raise BadReply("the record does not have this call")
 
 
 def _request(messages: Sequence[Message], reply: Wanted[Any], sampling: Sampling) -> str:

@@ -8,15 +8,29 @@ record has it; only what follows from the change is asked. The fork is an answer
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import to_json
 
-from ...errors import InputError
+from ...errors import InputError, ModelError
 from ...llm.model import Model
+from ...llm.recorded import Recorded
 from ...methods import METHODS, Setup
 from ...types import Answer, clean
+
+PLAIN = (  # a validator's words about a fault, and what a person is told
+    (r": Field required", " is missing"),
+    (r": Input should be ", " should be "),
+    (r"a valid boolean(, unable to interpret input)?", "true or false"),
+    (r"a valid string", "a text"),
+    (r"a valid integer(, unable to parse string as an integer)?", "a whole number"),
+    (r"a valid (tuple|list)", "a list"),
+    (r"a valid dictionary or instance of \w+", "an object in braces"),
+    (r"Value error, ", ""),
+)
 
 
 def changed_in(answer: Answer) -> Mapping[str, str]:
@@ -48,3 +62,19 @@ def fork_of(answer: Answer, place: int, reply: str, model: Model) -> tuple[Answe
     note: Any = {"of": before["of"], "changed": {**changed_in(answer), key: clean(reply)}}
     id = hashlib.sha256(to_json(note)).hexdigest()[:16]
     return setup.begun(answer.question, model).evolve(id=id, settings={**settings, "fork": note}), setup
+
+
+async def check(fork: Answer, setup: Setup, model: Recorded) -> None:
+    """Raises InputError, in plain words, if a changed reply does not have the form of its call's replies.
+
+    The record is played as far as it goes, so the reply meets what the scene allows at this call. Nothing is asked.
+    """
+    try:
+        with suppress(ModelError):
+            async for _ in setup.answer(fork.question, model.replaying(changed_in(fork))):
+                pass
+    except InputError as error:
+        message = str(error)
+        for words, plain in PLAIN:
+            message = re.sub(words, plain, message)
+        raise InputError(message) from None

@@ -19,7 +19,7 @@ from ...store import Store
 from ...types import Answer, Question, Sampling
 from ..beside import Beside
 from ..replies import Refusal
-from .fork import changed_in, fork_of
+from .fork import changed_in, check, fork_of
 
 AT_ONCE = 2  # answers that are played; more wait
 MOST = 32  # answers that are played or wait
@@ -59,12 +59,15 @@ class Player:
             raise InputError(what + first["msg"].removeprefix("Value error, ")) from None
         return self._begin(setup.begun(question, self._model), setup)
 
-    def fork(self, answer: Answer, place: int, reply: str) -> str:
+    async def fork(self, answer: Answer, place: int, reply: str) -> str:
         """Begins the fork of `answer` with another reply to its call at `place`, and returns the fork's id.
 
-        Raises InputError if it can't be played on, and Refusal if too many answers wait or the server ends.
+        Raises InputError if it can't be played on or the reply has another form than the call's, and Refusal if too
+        many answers wait or the server ends.
         """
-        return self._begin(*fork_of(answer, place, reply, self._model))
+        begun, setup = fork_of(answer, place, reply, self._model)
+        await check(begun, setup, self._model)
+        return self._begin(begun, setup)
 
     def _begin(self, begun: Answer, setup: Setup) -> str:
         """Plays the answer, unless that is under way or the record has it whole. What the record has of it stays."""

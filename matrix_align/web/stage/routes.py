@@ -26,7 +26,7 @@ from .live import Live
 from .picture import actor, observers
 from .player import Player
 from .share import file_of
-from .shown import shown, spoken
+from .shown import Spoken, shown, spoken
 
 Page = Callable[[Request], Response]
 
@@ -71,7 +71,7 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             found = spoken(store, answer, request.path_params["place"])
         if not found:
             raise _Missing(f"this answer has {len(answer.calls)} calls")
-        return page("stage/call.html", answer=answer, spoken=found, forks=player is not None)
+        return page("stage/call.html", answer=answer, spoken=found, forks=player is not None, typed=None, fault="")
 
     def file(request: Request) -> Response:
         with opened() as store:
@@ -93,13 +93,25 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
         with opened() as store:
             return _answer(store, id)
 
-    async def start(request: Request, player: Player) -> str:
-        return player.start(await _sent(request))
+    def call_of(answer: Answer, place: int) -> Spoken | None:
+        with opened() as store:
+            return spoken(store, answer, place)
 
-    async def fork(request: Request, player: Player) -> str:
-        reply = (await _sent(request)).get("reply", "")
+    async def start(request: Request, player: Player) -> Response:
+        return _at(player.start(await _sent(request)))
+
+    async def fork(request: Request, player: Player) -> Response:
+        reply, place = (await _sent(request)).get("reply", ""), request.path_params["place"]
         answer = await run_in_threadpool(read, request.path_params["id"])
-        return player.fork(answer, request.path_params["place"], reply)
+        try:
+            return _at(await player.fork(answer, place, reply))
+        except (InputError, Refusal) as why:  # the form again, with what was typed
+            found = await run_in_threadpool(call_of, answer, place)
+            if not found or found.prompt is None:
+                raise
+            status = why.status if isinstance(why, Refusal) else 422
+            given: Any = {"spoken": found, "forks": True, "typed": reply, "fault": str(why)}
+            return page("stage/call.html", status, answer=answer, **given)
 
     begins = [
         Route("/scenes", _begun(start, player), methods=["POST"]),
@@ -128,13 +140,18 @@ async def _sent(request: Request) -> dict[str, str]:
     return {name: text.replace("\r\n", "\n") for name, text in (await fields(request)).items()}
 
 
-def _begun(begin: Callable[[Request, Player], Awaitable[str]], player: Player | None) -> Any:
-    """Leads to the page of what `begin` has begun, or to one that says why it was not."""
+def _at(id: str) -> Response:
+    """Leads to the page of this answer."""
+    return RedirectResponse(f"/scenes/{id}", 303)
+
+
+def _begun(begin: Callable[[Request, Player], Awaitable[Response]], player: Player | None) -> Any:
+    """`begin`, with a page that says why nothing was begun."""
 
     async def begins(request: Request) -> Response:
         assert player, "without a player there is no such route"
         try:
-            return RedirectResponse(f"/scenes/{await begin(request, player)}", 303)
+            return await begin(request, player)
         except _Missing as why:
             status, message = 404, str(why)
         except InputError as why:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
+from ... import errors
 from ...errors import InputError
 from ...simulation.types import Scene
 from ...store import Store
@@ -44,6 +45,16 @@ class Shown:
     answer: Answer
     scene: Scene | None
     trouble: str
+
+    @property
+    def fault(self) -> str:
+        """Why the answer failed, without the name of the error's class; empty if it did not."""
+        error = self.answer.error or ""
+        kind, colon, message = error.partition(": ")
+        if not colon or not kind.isidentifier():
+            return error
+        ours = isinstance(vars(errors).get(kind), type)
+        return message if ours else "matrix-align itself failed here; the log of the process that played it says how"
 
     @cached_property
     def parties(self) -> list[Party]:

@@ -45,13 +45,13 @@ function draw(root, event) {
     return line;
   });
   root.querySelector(".sight").replaceChildren(...lines);
-  root.querySelector(".picture").setAttribute("aria-label", described(root, actor, saw));
+  root.querySelector(".picture").setAttribute("aria-label", described(root, actor, saw, feasible === "true"));
 }
 
-function described(root, actor, saw) {
+function described(root, actor, saw, feasible) {
   const name = (place) => root.querySelector(`[data-memory="${place}"]`).getAttribute("aria-label").slice(5, -6);
   if (!actor) return "Who is there: " + [...root.querySelectorAll("[data-party]")].map((p) => name(p.dataset.party)).join(", ");
-  return `${name(actor)} acts. Seen by: ${saw.map(name).join(", ") || "nobody else"}`;
+  return `${name(actor)} ${feasible ? "acts" : "tries what is not feasible"}. Seen by: ${saw.map(name).join(", ") || "nobody else"}`;
 }
 
 function linked(root, node) {
