@@ -21,7 +21,8 @@ def asked(question: str) -> dict[str, Any]:
 async def test_harmless_question_goes_to_the_model_alone(served: Served) -> None:
     served.server.on["Triage"] = lambda _: {"reason": "Nobody is hurt.", "harm": "none"}
     status, body, headers = await post(served.url, asked("What is the capital of Portugal?"))
-    assert (status, headers["X-Matrix-Align-Simulate"]) == (200, "auto")
+    assert (status, headers["X-Matrix-Align-Simulate"]) == (200, "auto; let through")
+    assert "X-Matrix-Align-Scene" not in headers
     assert json.loads(body)["model"] == "fake-model"
     assert served.server.kinds() == ["Triage", "text"]
 

@@ -96,8 +96,10 @@ class Completions:
                 with gateway.place():
                     await self._answer(Answering(gateway, wanted, headers), send, account)
                 return
-            if wanted.simulate == "auto" and await self._answered(wanted, headers, send, account):
-                return
+            if wanted.simulate == "auto":
+                if await self._answered(wanted, headers, send, account):
+                    return
+                headers = {"X-Matrix-Align-Simulate": "auto; let through"}
         rest = {name: value for name, value in body.items() if name != "matrix_align"}
         alone_asked = json.dumps(rest | {"model": target}).encode()
         await pass_on(gateway.upstream, scope, alone_asked, send, account, headers)
