@@ -98,6 +98,13 @@ def test_server_that_does_not_tell(cli: Cli, server: FakeServer) -> None:
     assert "does not tell which weights these are; name them with --digest" in told.stderr
 
 
+def test_name_that_the_server_does_not_list_is_told(cli: Cli, server: FakeServer) -> None:
+    told = cli("simulate", "Why?", *SMALL, "--endpoint", server.url, "--model", "wrongname")
+    assert told.returncode == 0, told.stderr
+    assert f"the server lists {server.name} and not wrongname; if the name is right" in told.stderr
+    assert told.stderr.count("wrongname at") == 1
+
+
 def test_what_a_server_does_not_take_is_said_once(cli: Cli, server: FakeServer) -> None:
     """Standard error has one line for each. Standard output holds only the JSON."""
     server.refuses = ("seed",)

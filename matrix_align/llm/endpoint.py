@@ -17,7 +17,7 @@ from .asker import Asker
 from .completion import Completion, completion_of
 from .dialect import Chat, log
 from .http import Connection, Hear
-from .identity import digest_of, entries, known_by
+from .identity import digest_of, entries, is_listed, known_by
 from .masked import Masked
 from .stream import STREAMED
 from .structured import Wanted
@@ -60,6 +60,7 @@ class Endpoint(Asker):
         super().__init__(model or "", digest or "", self._http.url)
         self.source = ""  # where weights that are served here were fetched
         self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
+        self.others: tuple[str, ...] = ()  # what the server lists, if it does not list this model
         self._told_digest = digest is not None
         self._checked_at = 0  # the connection's count of breaks when the weights were last checked
         self._reasons = False  # its texts begin with their reasoning
@@ -183,6 +184,7 @@ class Endpoint(Asker):
                 names = shorten(", ".join(models), 300) or "none"
                 raise InputError(f"{self.url} serves {len(models)} models; name one with --model (it has: {names})")
             self.name = next(iter(models))
+        self.others = () if is_listed(models, self.name) else tuple(models)
         if not self._told_digest:
             fields = known_by(models, self.name, self._http.date)
             self.digest, self.identified_by = digest_of(fields), tuple(fields)

@@ -7,6 +7,7 @@ and no reply type.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import random
 import re
@@ -35,6 +36,11 @@ NO_API = "wanted the API, not a web page; its address often ends in /v1"
 BODY_LIMIT = 16 * 2**20  # bytes; a longer body is rejected
 STREAM_LIMIT = 16 * BODY_LIMIT  # of one that comes in pieces: an event says a few hundred bytes about each token
 VIA = "X-Matrix-Align-Via"  # the header that names the connections which a request has come through
+WORDS = {  # asyncio's own words for these name a socket
+    errno.ECONNREFUSED: "connection refused",
+    errno.EHOSTUNREACH: "no route to this host",
+    errno.ENETUNREACH: "no network leads there",
+}
 SECRET = re.compile(r"key|token|secret|sig|auth|password|code", re.I)  # query fields that may hold a key
 
 Hear: TypeAlias = Callable[[str], None]
@@ -169,7 +175,7 @@ class Connection:
         except (aiohttp.ClientError, OSError) as error:
             if "WRONG_VERSION_NUMBER" in str(error):
                 raise InputError(f"{self.url} does not speak https; try http://") from None
-            why = self._shown(str(error) or type(error).__name__, 200)
+            why = self._shown(_why(error), 200)
             raise Unreachable(f"{self.url} can't be reached: {why}; is a server running there?") from None
 
     async def status(self, method: str, address: str, body: dict[str, Any], seconds: float) -> int | None:
@@ -293,6 +299,18 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 def _payload(data: bytes) -> bytes | io.BytesIO:
     """The data as aiohttp should get it. A large body goes as a file, so that sending it does not block."""
     return io.BytesIO(data) if len(data) > 2**16 else data
+
+
+def _why(error: Exception) -> str:
+    """What came in the way of a request, in plain words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate can't be trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        why = WORDS.get(cause.errno or 0) or cause.strerror or str(cause)
+        proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
+        return f"the proxy {error.host}:{error.port}: {why}" if proxied else why
+    return str(error) or type(error).__name__
 
 
 def _retry_after(header: str | None) -> float:

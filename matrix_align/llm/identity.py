@@ -40,6 +40,10 @@ def entries(body: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
+def is_listed(models: dict[str, dict[str, Any]], name: str) -> bool:
+    return name in models or f"{name}:latest" in models  # Ollama's tag
+
+
 def known_by(models: dict[str, dict[str, Any]], name: str, date: str | None) -> dict[str, Any]:
     """The fields that identify the model `name`. Empty if there are none. `date` is the same answer's Date header."""
     entry = models.get(name) or models.get(f"{name}:latest") or {}  # Ollama's tag

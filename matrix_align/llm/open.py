@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from ..types import shorten
 from . import speeds
 from .builtin import BUILTIN, DEFAULT
 from .dialect import log
@@ -66,6 +67,12 @@ def identity(model: Endpoint, given: bool, digest_by: str = "--digest") -> str:
     if model.identified_by:
         fields = ", ".join(model.identified_by)
         return f"{model.name} at {model.url}: its weights are known by what the server lists ({fields}): {model.digest}"
+    if model.others:
+        listed = shorten(", ".join(model.others), 200)
+        return (
+            f"{model.name} at {model.url}: the server lists {listed} and not {model.name}; if the name is right, name "
+            f"the weights with {digest_by}"
+        )
     return f"{model.name} at {model.url}: the server does not tell which weights these are; name them with {digest_by}"
 
 
