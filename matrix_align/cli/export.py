@@ -111,9 +111,11 @@ def _report(counts: "dict[str, Count]", as_json: bool) -> None:
     if as_json:
         print_json(json.dumps({split: _summary(count) for split, count in sorted(counts.items(), reverse=True)}))
         return
+    from ..types import counted
+
     for split, count in sorted(counts.items(), reverse=True):
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in count.kinds.items())
-        typer.echo(f"{split}: {count.rows:,} rows{f', {kinds}' if kinds else ''}", err=True)
+        typer.echo(f"{split}: {counted(count.rows, 'row')}{f', {kinds}' if kinds else ''}", err=True)
         for why, number in count.left_out.items():
             typer.echo(f"{split}: left out {number:,}: {why}", err=True)
 

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from ..generate.run import Run
+from ..types import counted
 from .benchmarks import licence
 
 TAG = "matrix-align"  # marks a card as ours
@@ -79,7 +80,7 @@ def data_card(
     if cut := sum(count.cut for count in counts.values()):
         lines += [f"{cut:,} answers had reached the longest length. They now end with their last whole sentence.", ""]
     if left_out := sum((count.left_out for count in counts.values()), Counter[str]()):
-        lines += ["Left out:", "", *(f"- {number:,} rows: {why}" for why, number in left_out.items()), ""]
+        lines += ["Left out:", "", *(f"- {counted(number, 'row')}: {why}" for why, number in left_out.items()), ""]
     lines += ["## Sources", ""]
     lines += ["| source | rows | licence of the questions |", "|---|---|---|"]
     for source in sources:

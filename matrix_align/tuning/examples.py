@@ -74,9 +74,12 @@ class Examples:
         if len(self.faults) > SHOWN:
             yield f"… and {counted(len(self.faults) - SHOWN, 'more row')} that can't be used"
         if self.dropped:
-            yield f"{self.dropped:,} rows are too long and left out; --too-long cut, or a larger max_length, keeps them"
+            are = "row is" if self.dropped == 1 else "rows are"
+            keeps = "--too-long cut, or a larger max_length, keeps"
+            yield f"{self.dropped:,} {are} too long and left out; {keeps} {'it' if self.dropped == 1 else 'them'}"
         if self.cut:
-            yield f"{self.cut:,} rows are too long and lose their ends"
+            does = "row is too long and loses its end" if self.cut == 1 else "rows are too long and lose their ends"
+            yield f"{self.cut:,} {does}"
 
 
 def examples(path: Path, method: Method, tokenizer: Any, limit: int, too_long: Literal["cut", "drop"]) -> Examples:
