@@ -165,6 +165,38 @@ def test_other_settings_are_refused(cli: Cli, command: tuple[str, ...], server: 
     assert len(server.requests) == before
 
 
+def test_what_is_left_out_is_the_evaluations_own(
+    cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path
+) -> None:
+    """Ratings of a whole evaluation come back without its options and without its server."""
+    asked = command[: command.index("--endpoint")]
+    digest = ("--digest", "these-weights")
+    assert cli(*command, *digest, "--limit", "3", "--seed", "4", "--temperature", "0").returncode == 0
+    report = made(tmp_path)
+    lines = (tmp_path / "out/pairs/pairs.jsonl").read_text().splitlines()
+    ratings = tmp_path / "ratings.jsonl"
+    ratings.write_text("".join(json.dumps({"id": json.loads(line)["id"], "rating": "A>B"}) + "\n" for line in lines))
+    before = len(server.requests)
+    added = cli(*asked, "--method", "safe_prompt")
+    assert "was made with fake-model on a server; give its --endpoint URL" in added.stderr and added.returncode == 2
+    assert cli(*command, *digest, "--method", "safe_prompt").returncode == 0
+    assert len(server.requests) == before + 3
+    cell = (tmp_path / "out/answers/xstest/safe_prompt/run.toml").read_text()
+    assert "seed = 4" in cell and "temperature = 0.0" in cell, "a new method takes the others' sampling"
+    server.faults = [drop] * 1000
+    before = len(server.requests)
+    done = cli(*asked, "--ratings", str(ratings))
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == before
+    rated = made(tmp_path)
+    assert rated.versus and (rated.model, rated.digest) == (report.model, "these-weights") == (
+        "fake-model",
+        report.digest,
+    )
+    assert rated.settings == report.settings
+    assert "sampling.seed was 4, is 5" in cli(*asked, "--seed", "5").stderr
+
+
 def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path) -> None:
     for words, told in (
         (("--roles", "2"), "none of the methods (vanilla, think_first) has a setting --roles; leave it out"),

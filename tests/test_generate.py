@@ -86,6 +86,10 @@ def test_other_settings_are_refused_with_the_difference(
     assert 'settings.detail was "full", is "brief"' in told.stderr
     told = cli(*command, *SMALL, "--model", "another")
     assert 'model.name was "fake-model", is "another"' in told.stderr
+    drawn = ("--out", str(tmp_path / "drawn"))
+    assert cli(*command, *drawn, "--method", "vanilla", "--temperature", "0").returncode == 0
+    told = cli(*command, *drawn, "--method", "guided")
+    assert 'other settings: method.name was "vanilla", is "guided"; give' in told.stderr, "and nothing else"
 
 
 def test_goes_on_without_a_source(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:

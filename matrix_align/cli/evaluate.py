@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .generate import heed_interrupts, opened
+from .generate import continued, heed_interrupts, opened, own_model
 from .options import (
     FOLDER,
     ROLES,
@@ -40,6 +40,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..evals.benchmarks import Items
     from ..evals.evaluation.report import Report
+    from ..llm.endpoint import Endpoint
     from ..methods import Setup
 
 BENCHMARKS = (
@@ -89,7 +90,7 @@ def evaluate(
     candidates: Candidates = None,
     principles: Principles = None,
     budget: Budget = None,
-    seed: Annotated[int, typer.Option(help=SEED)] = 0,
+    seed: Annotated[int, typer.Option(help=SEED, show_default="the evaluation's own, or 0 for a new one")] = 0,
     temperature: Temperature = None,
     answer_tokens: AnswerTokens = None,
     concurrency: Annotated[
@@ -99,16 +100,19 @@ def evaluate(
 ) -> None:
     """Answer every BENCHMARK by every method, score the answers, compare the methods in pairs, and write one report.
 
-    The same command resumes. Methods, benchmarks and judges may be added later: name all that the report is to show;
-    what was done is not done again. The report is OUT/report.html, and OUT/report.md. Without a judge the pairs go out
-    blind into OUT/pairs. Exit status 1: no question was answered.
+    The same command resumes. A setting that is left out is the evaluation's own; the defaults are for a new one. Where
+    every answer is there, leave out --endpoint and --model: no server of answers is asked. Methods, benchmarks and
+    judges may be added later: name all that the report is to show; what was done is not done again. The report is
+    OUT/report.html, and OUT/report.md. Without a judge the pairs go out blind into OUT/pairs. Exit status 1: no
+    question was answered.
     """
     from rich.console import Console
 
     from .. import provenance
+    from ..errors import Unreachable
     from ..evals.benchmarks import drawn
     from ..evals.evaluation.evaluate import Evaluation, answers, report
-    from ..evals.evaluation.folder import settle
+    from ..evals.evaluation.folder import described, settle, setups_in
     from ..llm.open import open_model
     from ..llm.pool import Server, Stopped, Tally
 
@@ -128,8 +132,20 @@ def evaluate(
         **{"roles": roles, "steps": steps, "memory": memory, "detail": detail, "without": without, "rounds": rounds},
         **{"candidates": candidates, "principles": principles_in(principles), "budget": budget},
     }
-    setups = [setup_of(endpoint, model, seed, temperature, answer_tokens, name, **given) for name in methods]
+    made, before = described(out), setups_in(out)
+    tested = made.get("model", {})
+    another = next(iter(before.values()), None)  # a method that is new takes the others' sampling
+    setups = [
+        continued(
+            context,
+            before.get(name, another),
+            setup_of(endpoint, model or tested.get("name"), seed, temperature, answer_tokens, name, **given),
+        )
+        for name in methods
+    ]
     _none_is_strange(context, setups)
+    if limit is None:
+        limit = made.get("evaluation", {}).get("limit")
     sources = _sources(benchmarks)
     read = {name: _read(name, source) for name, source in sources.items()}
     console = Console(stderr=True, highlight=False)
@@ -146,6 +162,10 @@ def evaluate(
         ratings=ratings or (),
         once=once,
     )
+    there = bool(tested) and not any(cell.left() for cell in evaluation.cells())
+    finished = there and not (endpoint or model or adapter or digest is not None)
+    if not finished:
+        model = own_model(out, tested, endpoint, model)
     asking, judging = Tally(), Tally()
 
     async def all_of_it() -> "Report":
@@ -157,14 +177,24 @@ def evaluate(
                 asked = open_model(judge, judge_model, digest=judge_digest, digest_by="--judge-digest")
                 judges = await for_judge.enter_async_context(asked)
             async with AsyncExitStack() as stack:
-                endpoints = await opened(stack, endpoint or [], model, adapter, digest)
-                first = endpoints[0]
-                identity = first.name, first.digest
+                endpoints: Sequence[Endpoint] = ()
+                try:
+                    if not finished:
+                        endpoints = await opened(stack, endpoint or [], model, adapter, digest)
+                except Unreachable as error:
+                    if not there:
+                        raise
+                    raise InputError(f"{error}; every answer is there: leave out --endpoint and --model") from None
+                identity = tested.get("name", ""), tested.get("digest", "")
+                source = tested.get("source", "")
+                if endpoints:
+                    identity, source = (endpoints[0].name, endpoints[0].digest), endpoints[0].source
                 named = (judges.name, judges.digest) if judges else None
-                began = settle(out, (*identity, first.source), limit, evaluation.questions, setups, named)
+                began = settle(out, (*identity, source), limit, evaluation.questions, setups, named)
                 heed_interrupts(asking, console)
-                servers = [Server(each, asking, fixed=concurrency) for each in endpoints]
-                await answers(evaluation, servers, asking, console)
+                if endpoints:
+                    servers = [Server(each, asking, fixed=concurrency) for each in endpoints]
+                    await answers(evaluation, servers, asking, console)
             if asking.stop:
                 raise KeyboardInterrupt
             heed_interrupts(judging, console)

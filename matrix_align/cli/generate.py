@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -129,7 +129,6 @@ def generate(
     from ..generate.progress import INTERRUPT, showing, summarise
     from ..generate.run import Run
     from ..generate.schedule import generate
-    from ..llm.identity import made_on_a_server
     from ..llm.pool import Server
     from ..types import counted
 
@@ -145,8 +144,7 @@ def generate(
     tables = Run.described(out)
     if not (sources or tables):
         raise InputError(f"{out} holds no run yet; give a SOURCE of questions")
-    if tables and made_on_a_server(tables["model"].get("digest", "")) and not endpoint:
-        raise InputError(f"{out} was made with {tables['model'].get('name')} on a server; give its --endpoint URL")
+    model = own_model(out, tables.get("model", {}), endpoint, model)
     setup = _setup(
         context, Run.setup_in(out) if tables else None, endpoint, model, method, seed, temperature, answer_tokens,
         roles=roles, steps=steps, memory=memory, detail=detail, without=without, rounds=rounds, candidates=candidates,
@@ -214,15 +212,42 @@ def _setup(
     own = type(setup.settings).model_fields
     if strange := [name for name in SETTINGS if typed(context, name) and name not in own]:
         raise InputError(f"--method {method} has no setting --{strange[0]}; leave it out")
-    if not made or made.method is not setup.method:
-        return setup
+    return continued(context, made, setup)
+
+
+def continued(context: typer.Context, made: "Setup | None", setup: "Setup") -> "Setup":
+    """The setup `made` before with the options that were given. `setup` is what all options make, with their defaults.
+
+    Of a setup of another method only the sampling is kept.
+    """
 
     def changed(before: "T", now: "T") -> "T":
         return before.model_copy(update={name: value for name, value in now if typed(context, name)})
 
-    return replace(
-        made, settings=changed(made.settings, setup.settings), sampling=changed(made.sampling, setup.sampling)
-    )
+    if not made:
+        return setup
+    sampling = changed(made.sampling, setup.sampling)
+    if made.method is not setup.method:
+        return replace(setup, sampling=sampling)
+    return replace(made, settings=changed(made.settings, setup.settings), sampling=sampling)
+
+
+def own_model(folder: Path, made: Mapping[str, str], endpoint: Sequence[str] | None, model: str | None) -> str | None:
+    """The name of the model that goes on with `folder`, which was `made` by a model (name and digest) or is new.
+
+    Raises InputError if no option gives the model and it is none of the built-in ones. Nothing is fetched before.
+    """
+    from ..llm.builtin import BUILTIN
+    from ..llm.identity import made_on_a_server
+
+    name = made.get("name", "")
+    if endpoint or not made:
+        return model
+    if made_on_a_server(made.get("digest", "")):
+        raise InputError(f"{folder} was made with {name} on a server; give its --endpoint URL")
+    if not model and name.lower() not in BUILTIN:
+        raise InputError(f"{folder} was made with {name}; name it with --model")
+    return model or name
 
 
 async def opened(

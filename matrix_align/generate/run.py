@@ -7,18 +7,29 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from .. import provenance
 from ..errors import InputError
-from ..methods import METHODS, Setup
+from ..methods import METHODS, Method, Setup
 from ..store import Store, holds_calls
 from ..types import Sampling, clean
 from .inputs import Inputs
 
 DESCRIBED = "run.toml"
 NOTE = "How the answers of this run are made. `matrix-align generate --out` with this folder resumes it."
+
+
+def setup_from(path: Path, method: Method, settings: dict[str, Any], sampling: dict[str, Any]) -> Setup:
+    """The setup of `method` with what the file at `path` says. Raises InputError if it can't be used."""
+    try:
+        return Setup(method, method.settings.model_validate(settings), Sampling.model_validate(sampling))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = f"{'.'.join(map(str, first['loc']))} = {first['input']}"
+        raise InputError(f"{path}: {field} can't be used: {first['msg']}; give it back its value") from None
 
 
 class Run:
@@ -34,8 +45,10 @@ class Run:
         self._closing = ExitStack()
         self._closing.enter_context(provenance.locked(folder))  # before anything is changed
         try:
-            self.described(folder)  # refuses a run of another version
+            before = self.described(folder)  # refuses a run of another version
             empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change
+            if before and not empty and before["method"].get("name") != setup.method.name:
+                mine["method"], mine["settings"] = {"name": setup.method.name}, {}  # the rest differs because of it
             beside: provenance.Tables = {"model": {"source": source or None}}
             provenance.settle(folder / DESCRIBED, mine, NOTE, "run", empty, beside)
             self.store = self._closing.enter_context(Store(folder / "record.db"))
@@ -74,15 +87,7 @@ class Run:
         name = str(tables["method"].get("name"))
         if not (method := METHODS.get(name)):
             raise InputError(f"{folder / DESCRIBED}: there is no method {name!r}; there are {', '.join(METHODS)}")
-        try:
-            settings = method.settings.model_validate(tables.get("settings", {}))
-            return Setup(method, settings, Sampling.model_validate(tables.get("sampling", {})))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = f"{'.'.join(map(str, first['loc']))} = {first['input']}"
-            raise InputError(
-                f"{folder / DESCRIBED}: {field} can't be used: {first['msg']}; give it back its value"
-            ) from None
+        return setup_from(folder / DESCRIBED, method, tables.get("settings", {}), tables.get("sampling", {}))
 
     def __enter__(self) -> Run:
         return self

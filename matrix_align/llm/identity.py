@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -62,8 +63,8 @@ def digest_of(fields: dict[str, Any]) -> str:
 
 
 def made_on_a_server(digest: str) -> bool:
-    """Whether a digest is from a server's list, as opposed to weights that we read ourselves."""
-    return not digest or digest.startswith("listed:")
+    """Whether a digest is a server's or the user's, as opposed to that of weights, and of a LoRA, that we read."""
+    return not re.fullmatch("[0-9a-f]{64}([+][0-9a-f]{64})?", digest)
 
 
 def _is_now(when: Any, date: str | None) -> bool:

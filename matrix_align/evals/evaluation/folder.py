@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from ... import provenance
 from ...data.split import digest_of
-from ...methods import Setup
+from ...generate.run import setup_from
+from ...methods import METHODS, Setup
 from ...store import holds_calls
 from ..benchmarks import Item
 from .grid import ANSWERS
@@ -19,6 +21,21 @@ from .grid import ANSWERS
 DESCRIBED = "evaluation.toml"
 NOTE = "How this evaluation is made. `matrix-align evaluate --out` with this folder continues it."
 GROWING = ("benchmarks", "judges")  # tables to which names may be added
+
+
+def described(out: Path) -> provenance.Tables:
+    """The tables of evaluation.toml; none if `out` holds no evaluation. Raises InputError if it can't be read."""
+    return provenance.tables_in(out / DESCRIBED)
+
+
+def setups_in(out: Path) -> dict[str, Setup]:
+    """The setups of the evaluation in `out`, by the names of their methods. Raises InputError if one can't be used."""
+    tables = described(out)
+    return {
+        name: setup_from(out / DESCRIBED, method, _settings(tables[name]), tables.get("sampling", {}))
+        for name, method in METHODS.items()
+        if name in tables
+    }
 
 
 def settle(
@@ -64,3 +81,8 @@ def _shared(mine: provenance.Tables, before: provenance.Tables) -> provenance.Ta
         for part, fields in mine.items()
         if part in before
     }
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's settings in its table, which also has the digest of its prompts."""
+    return {name: value for name, value in table.items() if name != "prompts"}
