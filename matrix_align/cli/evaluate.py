@@ -184,7 +184,8 @@ def evaluate(
                 except Unreachable as error:
                     if not there:
                         raise
-                    raise InputError(f"{error}; every answer is there: leave out --endpoint and --model") from None
+                    advice = "every answer is there, so leave out --endpoint, --model and --digest"
+                    raise InputError(f"{advice} ({error})") from None
                 identity = tested.get("name", ""), tested.get("digest", "")
                 source = tested.get("source", "")
                 if endpoints:
