@@ -221,7 +221,7 @@ def test_rows_that_can_not_be_used(cli: Cli, base: Path, quick: Path, tmp_path: 
     assert json.loads(done.stdout)["rows"] == 6
     for words in ("sft.jsonl:7: not JSON", "sft.jsonl:8: messages holds an empty turn", "sft.jsonl:10: no messages"):
         assert words in done.stderr.replace("\n", " ")
-    assert "1 rows are too long and left out" in done.stderr
+    assert "1 row is too long and left out" in done.stderr
     told = cli(*command, "--out", str(tmp_path / "out"), "--seed", "5")
     assert told.returncode == 2 and "tune.seed was 0, is 5" in told.stderr
 
