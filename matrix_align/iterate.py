@@ -45,6 +45,7 @@ from .tuning.quiet import quiet
 from .types import Question
 
 NOTE = "How these rounds are made. `matrix-align iterate` with the same options continues them."
+DESCRIBED = "iterate.toml"
 HELD_OUT, PLAYED, DATA = "held-out.jsonl", "questions.jsonl", "data/sft.jsonl"
 MEASURED_AS = {"helpful": "benign", "harmful": "harmful", "": "uncategorised"}
 
@@ -77,7 +78,7 @@ def iterate(loop: Loop) -> dict[str, Measurement]:
     """
     base = bases.named(loop.base)
     _check(loop, base)
-    with provenance.locked(loop.out):
+    with provenance.locked(loop.out, DESCRIBED):
         return _rounds(loop, base)
 
 
@@ -169,7 +170,7 @@ def _settle(loop: Loop, base: bases.Base) -> dict[str, list[Question]]:
     }
     nothing_asked = not any(loop.out.glob("*/record.db"))
     beside: provenance.Tables = {"base": {"source": base.source or None}}
-    provenance.settle(loop.out / "iterate.toml", mine, NOTE, "loop", nothing_asked, beside)
+    provenance.settle(loop.out / DESCRIBED, mine, NOTE, "loop", nothing_asked, beside)
     if nothing_asked:
         write_source(loop.out / HELD_OUT, held)
         write_source(loop.out / PLAYED, played)

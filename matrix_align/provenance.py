@@ -20,6 +20,16 @@ from .errors import InputError
 
 Tables = dict[str, dict[str, Any]]
 
+MADE_BY = {  # the file, and the command that writes it into its folder
+    "run.toml": "generate",
+    "compare.toml": "compare",
+    "rating.toml": "rate new",
+    "evaluation.toml": "evaluate",
+    "measure.toml": "measure",
+    "tune.toml": "tune",
+    "iterate.toml": "iterate",
+}
+
 
 def tables_in(path: Path) -> Tables:
     """The tables of the file, or none if there is no file. Raises InputError for a file that is not ours."""
@@ -71,10 +81,11 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, described: str) -> Iterator[None]:
     """Keeps the folder to this process: two at work on it would pay for everything twice, or mix their files.
 
-    Raises InputError if another process has it, and if it can't be made.
+    `described` is the name of the file that says what the folder was made with. Raises InputError if another process
+    has the folder, if another command made it, and if it can't be made.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -87,6 +98,19 @@ def locked(folder: Path) -> Iterator[None]:
     except NotImplementedError:
         raise InputError(f"the disk of {folder} has no locks; give an --out on another disk") from None
     try:
+        refuse_others(folder, described)
         yield
     finally:
         lock.release()
+
+
+def refuse_others(folder: Path, described: str = "") -> None:
+    """Raises InputError if another command made the folder: their files can have the same names.
+
+    A folder that has the file `described` is this command's own.
+    """
+    if described and (folder / described).exists():
+        return
+    if others := [name for name in MADE_BY if (folder / name).exists()]:
+        made_by = MADE_BY[others[0]]
+        raise InputError(f"`{made_by}` made {folder}, which has its {others[0]}; give a folder that is new or empty")

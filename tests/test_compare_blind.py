@@ -18,6 +18,7 @@ from .conftest import Run as Cli
 from .conftest import complaint
 from .fake import FakeServer
 from .pairs import two
+from .rating import two_runs
 from .test_compare import Made, compared, made  # noqa: F401
 
 COUNT = 200
@@ -157,5 +158,17 @@ def test_out_and_back_on_the_command_line(cli: Cli, server: FakeServer, made: Ma
     assert only["raters"]["names"] == ["Ann", "fake-model"] and compared(out)["judges"] == ["Ann", "fake-model"]
     assert "fake-model has the name of the model of new:" in done.stdout
     assert len(server.requests) == before
+    nothing = write_lines(tmp_path / "nothing.jsonl", [{"id": "?", "rating": "A>B"}])
+    assert cli(*command, "--ratings", str(nothing)).returncode == 1
     assert "no key" in complaint(cli(*command, "--ratings", str(path), "--key", str(path)))
     assert "judge.by was" in complaint(cli(*command, "--judge", server.url))
+
+
+def test_what_no_rating_decides_is_not_measured(cli: Cli, tmp_path: Path) -> None:
+    """No p-value, no length: a table that has figures is a table of what was measured."""
+    command = ("compare", *map(str, two_runs(tmp_path, 4)), "--out", str(tmp_path / "out"))
+    assert cli(*command, "--pairs-out", str(tmp_path / "for-raters")).returncode == 0
+    done = cli(*command, "--ratings", str(write_lines(tmp_path / "r.jsonl", [{"id": "?", "rating": "A>B"}])))
+    assert done.returncode == 1 and "the key knows no line '?'" in done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| new against old |")]
+    assert [set(row.split(" | ")[1:-1]) for row in rows[:2]] == [{"not measured"}] * 2 and "0%" not in done.stdout

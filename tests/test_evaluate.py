@@ -146,11 +146,12 @@ def test_pairs_go_out_blind_and_ratings_come_back(
 
     ratings[0].write_text("nonsense\n" * 30)
     late = cli(*more, "--method", "principles", "--ratings", str(ratings[0]))
-    assert late.returncode == 0 and "4 pairs did not go out for rating and are missing" in late.stderr
+    assert late.returncode == 1 and "4 pairs did not go out for rating and are missing" in late.stderr
     assert late.stderr.count("ratings-0.jsonl:") == 5 and "25 more lines can't be used" in late.stderr
     report = made(tmp_path)
     sums(report)
     assert report.changes and "not in the key" in (tmp_path / "out/report.md").read_text()
+    assert "no rating that can be used. The pairs are in pairs, pairs-2" in (tmp_path / "out/report.md").read_text()
 
 
 def test_other_settings_are_refused(cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path) -> None:
@@ -214,6 +215,9 @@ def test_mistakes_are_told_in_a_line(cli: Cli, command: tuple[str, ...], server:
     misspelled = [word.replace("vanilla", "vanila") for word in command]
     assert "(got vanila)" in complaint(cli(*misspelled)), "not that --against is none of the methods"
     assert "no pairs went out" in cli(*command, "--ratings", str(ratings)).stderr
+    (tmp_path / "compared").mkdir()
+    (tmp_path / "compared" / "compare.toml").write_text("")
+    assert "`compare` made" in cli(*command, "--out", str(tmp_path / "compared")).stderr
     assert "--limit is a whole number of at least 1" in cli(*command, "--limit", "0").stderr
 
 

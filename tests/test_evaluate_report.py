@@ -130,7 +130,7 @@ def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
     two = report("vanilla", "guided", judge="")
     assert "no answer differs from that of vanilla" in page(two, {}), "no folder of pairs is named that is not there"
     sent = page(two.model_copy(update={"sent": ("pairs", "pairs-2")}), {})
-    assert "no judge was given and no ratings. The pairs are in pairs, pairs-2, blind" in sent
+    assert "no judge was given and no rating that can be used. The pairs are in pairs, pairs-2, blind" in sent
     change = report("vanilla", "guided").changes[0].model_copy(update={"n": 0, "missing": 17})
     lost = page(report("vanilla", "guided").model_copy(update={"changes": (change,)}), {})
     assert re.search("harmlessness</td><td.*?>not measured</td>.*?>0</td>.*?>17</td>.*?>not measured</td>", lost)

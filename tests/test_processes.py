@@ -134,7 +134,7 @@ def test_every_folder_of_ours_is_one_process_s(
         "iterate": (str(questions), "--base", str(base), "--endpoint", server.url, "--serve", "true"),
         "tune": (str(training_rows(tmp_path / "rows.jsonl")), "--base", str(base)),
     }
-    with locked(out):
+    with locked(out, "run.toml"):
         done = cli(command, *words[command], "--out", str(out))
     assert done.returncode == 2 and f"another process is at work on {out}; wait for it, or stop it" in done.stderr
     assert server.requests == [] and [path.name for path in out.iterdir()] == [".lock"]

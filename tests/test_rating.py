@@ -259,3 +259,32 @@ def test_mistakes(runs: list[Path], tmp_path: Path, cli: Cli) -> None:
     assert "holds no rating" in complaint(cli("rate", "report", str(tmp_path / "none")))
     alike = [a_run(tmp_path / name, {"Why?": "So."}) for name in ("x", "y")]
     assert "no two different answers" in complaint(cli("rate", "new", folder, *map(str, alike), "--rater", "A"))
+
+
+def test_no_command_writes_into_the_folder_of_another(runs: list[Path], tmp_path: Path, cli: Cli) -> None:
+    """Their files can have the same names: key.jsonl and judged.jsonl are of a comparison, and of a rating too."""
+    one, other, new = str(tmp_path / "c"), str(tmp_path / "r"), list(map(str, runs))
+    assert cli("compare", *new, "--out", one, "--pairs-out", str(tmp_path / "for-r")).returncode == 0
+    a_rating(tmp_path / "r", runs, "Ann")
+    rate_all(tmp_path / "r", {"Ann": fair})
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "evaluation.toml").write_text("")
+    key = (tmp_path / "c" / "key.jsonl").read_text()
+    for made_by, folder in (("rate new", other), ("evaluate", str(tmp_path / "e"))):
+        for out, pairs in ((folder, str(tmp_path / "more")), (str(tmp_path / "d"), folder)):
+            assert f"`{made_by}` made {folder}" in complaint(cli("compare", *new, "--out", out, "--pairs-out", pairs))
+    assert f"`compare` made {one}" in complaint(cli("rate", "new", one, *new, "--rater", "Ann"))
+    assert not (tmp_path / "c" / "rating.db").exists() and not (tmp_path / "more").exists()
+    assert "other pairs" in complaint(
+        cli("compare", *new, "--out", str(tmp_path / "d"), "--pairs-out", str(tmp_path / "for-r"), "--once")
+    )
+    inside = ("compare", *new, "--out", str(tmp_path / "f"), "--pairs-out", str(tmp_path / "e" / "pairs"))
+    (tmp_path / "e" / "pairs").mkdir()
+    (tmp_path / "e" / "pairs" / "README.md").write_text("Mine.")
+    assert "would be overwritten" in complaint(cli(*inside))
+    (tmp_path / "r" / "key.jsonl").write_text(key)
+    export = ("rate", "export", other, "--out")
+    assert "is the key of other pairs" in complaint(cli(*export, str(tmp_path / "o.jsonl")))
+    assert (tmp_path / "r" / "key.jsonl").read_text() == key
+    (tmp_path / "r" / "key.jsonl").unlink()
+    assert "the place of the key" in complaint(cli(*export, str(tmp_path / "r" / "key.jsonl")))

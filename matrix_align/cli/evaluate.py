@@ -104,7 +104,7 @@ def evaluate(
     every answer is there, leave out --endpoint and --model: no server of answers is asked. Methods, benchmarks and
     judges may be added later: name all that the report is to show; what was done is not done again. The report is
     OUT/report.html, and OUT/report.md. Without a judge the pairs go out blind into OUT/pairs. Exit status 1: no
-    question was answered.
+    question was answered, or no line of --ratings can be used.
     """
     from rich.console import Console
 
@@ -112,7 +112,7 @@ def evaluate(
     from ..errors import Unreachable
     from ..evals.benchmarks import drawn
     from ..evals.evaluation.evaluate import Evaluation, answers, report
-    from ..evals.evaluation.folder import described, settle, setups_in
+    from ..evals.evaluation.folder import DESCRIBED, described, settle, setups_in
     from ..llm.open import open_model
     from ..llm.pool import Server, Stopped, Tally
 
@@ -204,13 +204,13 @@ def evaluate(
             except Stopped:
                 raise KeyboardInterrupt from None
 
-    with provenance.locked(out):
+    with provenance.locked(out, DESCRIBED):
         done = asyncio.run(all_of_it())
     for warning in done.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
     if as_json:
         print_json(done.model_dump_json(exclude={"samples"}))
-    if not any(part.answered for part in done.parts):
+    if not any(part.answered for part in done.parts) or (ratings and not done.raters):
         raise typer.Exit(1)
 
 

@@ -57,6 +57,7 @@ def tune(
     if "WORLD_SIZE" not in os.environ:  # without a launcher, one GPU: on several, the Trainer would multiply the batch
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     from .. import provenance
+    from ..tuning.base import PROVENANCE
     from ..tuning.train import Tuning, tune
     from ..types import counted
 
@@ -64,7 +65,7 @@ def tune(
     if os.environ.get("RANK", "0") != "0":
         tune(asked)
         return  # of several processes only the first one has the folder, and prints
-    with provenance.locked(out):
+    with provenance.locked(out, PROVENANCE):
         figures = tune(asked)
     if as_json:
         print_json(json.dumps(figures))

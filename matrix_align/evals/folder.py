@@ -23,7 +23,7 @@ from .answers import measure
 from .measurement import FILE, Measurement, write_measurement
 from .preference import Pairs, preferred, weights_of
 
-MARGINS = "margins.jsonl"
+DESCRIBED, MARGINS = "measure.toml", "margins.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def measure_in(out: Path, asked: Asked) -> Measurement:
 
     Raises InputError if the folder holds another measurement, and ModelError if a server is at fault.
     """
-    with provenance.locked(out):
+    with provenance.locked(out, DESCRIBED):
         return _measure_in(out, asked)
 
 
@@ -96,4 +96,4 @@ def _settle(out: Path, asked: Asked, name: str = "", digest: str = "", source: s
     }
     beside: provenance.Tables = {"model": {"source": source or None}, "measure": {"weights_source": fetched or None}}
     begun = holds_calls(out / "record.db") or any((out / name).exists() for name in (FILE, MARGINS))
-    provenance.settle(out / "measure.toml", mine, "What is measured here.", "measurement", not begun, beside)
+    provenance.settle(out / DESCRIBED, mine, "What is measured here.", "measurement", not begun, beside)

@@ -43,7 +43,7 @@ class Run:
         self.setup = setup
         mine = {"model": {"name": clean(model), "digest": digest}, **setup.tables()}
         self._closing = ExitStack()
-        self._closing.enter_context(provenance.locked(folder))  # before anything is changed
+        self._closing.enter_context(provenance.locked(folder, DESCRIBED))  # before anything is changed
         try:
             before = self.described(folder)  # refuses a run of another version
             empty = not holds_calls(folder / "record.db")  # without paid calls the settings may still change

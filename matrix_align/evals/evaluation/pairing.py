@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...llm.model import Model
-from ..pairwise.blind import README, UNSENT, Entry, rated, read_key, read_ratings, write_pairs
+from ..pairwise.blind import PAIRS, README, UNSENT, Entry, rated, read_key, read_ratings, write_pairs
 from ..pairwise.judge import Judging
 from ..pairwise.pairs import contestant, pairing
 from ..pairwise.types import Judged, Pairing
@@ -70,7 +70,7 @@ def by_ratings(pairs: Pairs, out: Path, files: Sequence[Path]) -> Decided:
         raise InputError(f"--ratings: no pairs went out from {out}; the same command without --ratings writes them")
     ratings = read_ratings(files, key)
     judged = rated([pairing for _, pairing in pairs], key, ratings)
-    return Decided(judged, tuple(ratings.raters), tuple(ratings.faults))
+    return Decided(judged, tuple(ratings.raters), tuple(ratings.faults), () if ratings.raters else sent(out))
 
 
 def send_out(pairs: Pairs, out: Path, seed: int, once: bool) -> tuple[int, Path]:
@@ -97,7 +97,9 @@ def send_out(pairs: Pairs, out: Path, seed: int, once: bool) -> tuple[int, Path]
     if not any(not pair.identical for pairing in left for pair in pairing.pairs):
         return 0, _folder(out, max(1, len(batches)))
     key = _key(out, number)
-    key.unlink(missing_ok=True)  # its writing was broken off, so no pair of it went out
+    if folder.exists():  # its writing was broken off, so no pair of it went out
+        for place in (key, folder / PAIRS):
+            place.unlink(missing_ok=True)
     return write_pairs(left, folder, key, once, seed + number), folder  # ids are drawn: no two batches share any
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...types import counted
+from ..pairwise.results import Comparison
 from .report import Report, Versus
 from .tables import NOT_MEASURED, Row, Section, Table, elo, p_value
 
@@ -36,8 +37,8 @@ def _why_not(report: Report) -> str:
         return f"Not measured: there is no method to compare with {report.against}."
     if report.sent:
         return (
-            f"Not measured: no judge was given and no ratings. The pairs are in {', '.join(report.sent)}, blind, for "
-            "people or any model to rate; --ratings FILE reads the ratings back."
+            "Not measured: no judge was given and no rating that can be used. The pairs are in "
+            f"{', '.join(report.sent)}, blind, for people or any model to rate; --ratings FILE reads the ratings back."
         )
     return f"Not measured: no answer differs from that of {report.against}, so there is no pair to rate."
 
@@ -79,8 +80,7 @@ def _misleading(report: Report) -> Table:
             versus.comparison.candidate,
             versus.comparison.orders.position.signed(),
             str(versus.comparison.orders.agreement),
-            f"{versus.comparison.length.longer:.0%}",
-            ", ".join(f"{words:,.0f}" for words in versus.comparison.length.words),
+            *_lengths(versus.comparison),
             f"{versus.comparison.counts.identical:,}",
         )
         for versus in report.versus
@@ -91,6 +91,12 @@ def _misleading(report: Report) -> Table:
     )
     caption = f"What may mislead: the order of showing, and the lengths ({report.against}'s second)"
     return Table(caption, columns, rows, 2)
+
+
+def _lengths(comparison: Comparison) -> tuple[str, str]:
+    if not comparison.wins.n:
+        return NOT_MEASURED, NOT_MEASURED
+    return f"{comparison.length.longer:.0%}", ", ".join(f"{words:,.0f}" for words in comparison.length.words)
 
 
 def _ratings(report: Report) -> list[Table]:

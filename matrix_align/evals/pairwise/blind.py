@@ -82,7 +82,7 @@ def write_pairs(pairings: Sequence[Pairing], folder: Path, key: Path, once: bool
 
     Every pair comes in both orders, or with `once` in one that is drawn. Identical pairs are left out. The same pairs
     and seed give the same files. Raises InputError if the key would lie in the folder, or if ratings may exist already:
-    a key is never overwritten by another one.
+    neither a key nor a blind file is ever overwritten by another one, nor is any other README.
     """
     if folder.resolve() in key.resolve().parents:
         raise InputError(f"the key {key} would lie in {folder}, which the rater gets; give an --out outside it")
@@ -101,10 +101,17 @@ def write_pairs(pairings: Sequence[Pairing], folder: Path, key: Path, once: bool
     )
     if key.exists() and key.read_text(encoding="utf-8") != keys:
         raise InputError(f"{key} is the key of other pairs, which may be out for rating; give another --out")
+    blind = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line, _ in lines)
+    if (folder / PAIRS).exists():
+        if (folder / PAIRS).read_text(encoding="utf-8") != blind:
+            raise InputError(f"{folder / PAIRS} has other pairs, which may be out for rating; give another folder")
+    elif (folder / README).exists():
+        raise InputError(f"{folder / README} would be overwritten; give a folder for the pairs that is new or empty")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for place, text in (
             (key, keys),  # first, so that no blind file is without one
-            (folder / PAIRS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line, _ in lines)),
+            (folder / PAIRS, blind),
             (folder / README, _readme(once)),
         ):
             place.parent.mkdir(parents=True, exist_ok=True)

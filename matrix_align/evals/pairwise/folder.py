@@ -33,6 +33,7 @@ from .report import markdown
 from .results import Results
 from .types import Contestant, Judged, Pairing
 
+DESCRIBED = "compare.toml"
 KEY, JUDGE, RESULT = "key.jsonl", "judge.db", "comparison.json"
 
 
@@ -53,7 +54,7 @@ def compare_by_judge(
     `llm.open.open_model` takes the fields that name the judge. Verdicts that are in the folder already are not asked
     for again. Raises InputError, and ModelError if the judge can't be reached at all.
     """
-    with provenance.locked(out):
+    with provenance.locked(out, DESCRIBED):
         runs = contestants(compared.runs)
         return asyncio.run(_ask(out, compared, runs, endpoint, model, digest))
 
@@ -92,7 +93,8 @@ def send_out(out: Path, compared: Compared, folder: Path, once: bool) -> tuple[i
     """Writes the blind file to `folder` and its key to `out`. Returns the number of lines, and the pairings."""
     if folder.resolve() in (out.resolve(), *out.resolve().parents):
         raise InputError(f"--out {out} would lie in {folder}, which the rater gets; it keeps the key, so give another")
-    with provenance.locked(out):
+    provenance.refuse_others(folder)
+    with provenance.locked(out, DESCRIBED):
         runs = contestants(compared.runs)
         _settle(out, compared, runs, {"by": "ratings"})
         couples = pairings(runs, compared.all_pairs)
@@ -103,7 +105,7 @@ def compare_by_ratings(
     out: Path, compared: Compared, files: Sequence[Path], key: Path | None
 ) -> tuple[Results, list[str]]:
     """The results by rating files, and what in these could not be used, by file and line."""
-    with provenance.locked(out):
+    with provenance.locked(out, DESCRIBED):
         runs = contestants(compared.runs)
         entries = read_key(key or out / KEY)
         _settle(out, compared, runs, {"by": "ratings"})
@@ -121,7 +123,7 @@ def _settle(out: Path, compared: Compared, runs: Sequence[Contestant], by: dict[
     made = [hashlib.sha256(made_with(folder).encode()).hexdigest()[:16] for folder in compared.runs]
     mine: provenance.Tables = {"compare": {"runs": [run.name for run in runs], "made": made}, "judge": dict(by)}
     begun = holds_calls(out / JUDGE) or any((out / name).exists() for name in (KEY, RESULT))
-    provenance.settle(out / "compare.toml", mine, "What is compared here.", "comparison", not begun)
+    provenance.settle(out / DESCRIBED, mine, "What is compared here.", "comparison", not begun)
 
 
 def made_with(folder: Path) -> str:

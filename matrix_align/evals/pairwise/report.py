@@ -10,6 +10,7 @@ from rich.table import Table as Shown
 
 from .results import Comparison, Results, Wins
 
+NOT_MEASURED = "not measured"
 LISTED = 20  # questions without a pair that are named one by one
 
 
@@ -43,8 +44,8 @@ def _won(results: Results) -> Table:
     many = len(results.comparisons) > 1
     header = ("", "win", "tie", "lose", "net win rate", "at equal lengths", "sign test p")
     rows = tuple(
-        (named(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p))
-        + ((_p(one.p_corrected),) if many else ())
+        (named(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p, one.wins.n))
+        + ((_p(one.p_corrected, one.wins.n),) if many else ())
         for one in results.comparisons
     )
     judges = ", ".join(results.judges) or "nobody"
@@ -54,7 +55,7 @@ def _won(results: Results) -> Table:
 
 def shares(wins: Wins) -> tuple[str, ...]:
     if not wins.n:
-        return ("not measured",) * 4
+        return (NOT_MEASURED,) * 4
     alike = f", {wins.identical} identical" if wins.identical else ""
     return (
         f"{wins.wins} of {wins.n}: {wins.win}",
@@ -64,7 +65,10 @@ def shares(wins: Wins) -> tuple[str, ...]:
     )
 
 
-def _p(p: float) -> str:
+def _p(p: float, n: int) -> str:
+    """The p-value over `n` pairs."""
+    if not n:
+        return NOT_MEASURED
     return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
 
 
@@ -78,15 +82,28 @@ def _trust(results: Results) -> Table:
             named(one),
             one.orders.position.signed(),
             str(one.orders.agreement),
-            f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" if kappa.n else "not measured",
-            f"{effect.value:+.2f} ({effect.low:+.2f} to {effect.high:+.2f})" if effect.n else "not measured",
-            f"{one.length.words[0]:g} against {one.length.words[1]:g}",
-            f"{one.length.longer:.0%}" + (f"; {one.length.warning}" if one.length.warning else ""),
+            f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" if kappa.n else NOT_MEASURED,
+            f"{effect.value:+.2f} ({effect.low:+.2f} to {effect.high:+.2f})" if effect.n else NOT_MEASURED,
+            f"{one.length.words[0]:g} against {one.length.words[1]:g}" if one.wins.n else NOT_MEASURED,
+            _longer(one),
         )
         if raters:
-            row += (f"{one.raters.agreement}, kappa {one.raters.kappa.value:.2f}" if one.raters else "one rater",)
+            row += (_agree(one),)
         rows.append(row)
     return Table("How far to trust it", header + (("raters agree",) if raters else ()), tuple(rows))
+
+
+def _longer(one: Comparison) -> str:
+    if not one.wins.n:
+        return NOT_MEASURED
+    return f"{one.length.longer:.0%}" + (f"; {one.length.warning}" if one.length.warning else "")
+
+
+def _agree(one: Comparison) -> str:
+    if not one.raters:
+        return "one rater" if one.wins.n else NOT_MEASURED
+    kappa = one.raters.kappa
+    return f"{one.raters.agreement}, kappa {f'{kappa.value:.2f}' if kappa.n else NOT_MEASURED}"
 
 
 def _counted(results: Results) -> Table:
@@ -112,7 +129,7 @@ def _counted(results: Results) -> Table:
 
 
 def _categories(one: Comparison) -> Table:
-    rows = tuple((category, *shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
+    rows = tuple((category, *shares(wins), _p(wins.p, wins.n)) for category, wins in one.by_category.items())
     header = ("", "win", "tie", "lose", "net win rate", "sign test p")
     return Table(f"{named(one)}, by category", header, rows)
 

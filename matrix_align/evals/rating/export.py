@@ -12,7 +12,7 @@ from typing import Any
 from ...data.writers import writer
 from ...errors import InputError
 from ..inspect.precomputed import export_ratings
-from ..pairwise.blind import Entry
+from ..pairwise.blind import Entry, read_key
 from ..pairwise.outcomes import outcome
 from .figures import Read, read
 from .judge import JUDGED
@@ -25,7 +25,8 @@ Json = dict[str, Any]
 def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) -> int:
     """Writes the ratings in `folder` to the file `out`, and for `ratings` the key that `compare` needs to the folder.
 
-    Returns the number of rows. Raises InputError if nothing is there to write, or `out` is there already.
+    Returns the number of rows. Raises InputError if nothing is there to write, if `out` is there already, or if the
+    folder has the key of anything else.
     """
     if out.suffix not in FORMATS[format]:
         raise InputError(
@@ -33,6 +34,8 @@ def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) ->
         )
     if out.exists():
         raise InputError(f"{out} is there already; give another --out")
+    if out.resolve() == (folder / KEY).resolve():
+        raise InputError(f"--out {out} is the place of the key; give another --out")
     there = read(folder, without)
     if format == "inspect":
         write_judged(there, folder)
@@ -41,8 +44,8 @@ def export(folder: Path, out: Path, format: str, without: Sequence[str] = ()) ->
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if format == "ratings":
-            _write(folder / KEY, list(_key(there)))
+        if format == "ratings" and there.rated:
+            _write_key(there, folder / KEY)
         with writer(out) as write:
             for row in rows(there):
                 write(row)
@@ -72,6 +75,14 @@ def _write(path: Path, rows: Sequence[Json]) -> None:
     with writer(path) as write:
         for row in rows:
             write(row)
+
+
+def _write_key(there: Read, path: Path) -> None:
+    """Writes the key. Raises InputError if another one is there: without it, nobody can read what was rated by it."""
+    entries = list(_key(there))
+    if path.exists() and not read_key(path).keys() <= {entry["id"] for entry in entries}:
+        raise InputError(f"{path} is the key of other pairs, and would be overwritten; move it elsewhere")
+    _write(path, entries)
 
 
 def _key(there: Read) -> Iterator[Json]:

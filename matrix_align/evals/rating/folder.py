@@ -49,7 +49,7 @@ def new(folder: Path, plan: Plan, raters: Sequence[str]) -> tuple[list[Item], li
     its raters new links; afterwards it raises InputError.
     """
     names = [usable(name) for name in raters]
-    with provenance.locked(folder):
+    with provenance.locked(folder, DESCRIBED):
         runs = contestants(plan.runs)
         golden = design.gold(plan.gold) if plan.gold else []
         what: dict[str, Any] = {
