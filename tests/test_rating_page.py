@@ -161,6 +161,21 @@ def test_whoever_gives_a_name(runs: list[Path], tmp_path: Path) -> None:
     assert count(folder) == {"Zo\u00eb <b>": 2}
 
 
+def test_the_ratings_are_listed(runs: list[Path], tmp_path: Path) -> None:
+    """By name, and never with a link, which is a rater's secret. No model is served, so nothing speaks of an API."""
+    folders = [tmp_path / "r", tmp_path / "a b"]
+    raters = [a_rating(folder, runs, "Ann")[0] for folder in folders]
+    with rating_page(*folders) as url:
+        one = Client(url, "/")
+        for path in ("/", "/rate"):
+            page = one.send(path)
+            assert page.status == 200 and 'href="/rate/a%20b"' in page.text and ">r</a>" in page.text
+            assert not any(rater.link in page.text for rater in raters)
+        for accept in ("*/*", "text/html"):
+            missing = one.send("/v1/models", Accept=accept)
+            assert missing.status == 404 and "the ratings are at /rate" in missing.text and "scenes" not in missing.text
+
+
 def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong levels, other people's pairs, forms that are too large, sites that send forms here: nothing is written."""
     folder = tmp_path / "r"
@@ -227,7 +242,9 @@ def test_a_killed_server_loses_no_rating(runs: list[Path], tmp_path: Path) -> No
     for most in (3, 2):
         process = started(tmp_path, "serve", "--rating", str(folder), "--port", "0")
         assert process.stderr
+        assert process.stdout
         url = re.findall(r"at (http://\S+)/rate/r$", process.stderr.readline())[0]
+        assert process.stdout.readline() == f"Ann: {url}/rate/r/{ann.link}\n"
         one = client(url, ann)
         assert f"Pair {sent + 1} of 12" in one.page().text
         sent += finish(one, most)

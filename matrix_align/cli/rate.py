@@ -59,8 +59,9 @@ def new(
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the questions, and each rater's order and sides.")] = 0,
 ) -> None:
-    """Make a rating of two or more runs, or add raters to one. Prints their links, which `matrix-align serve` serves.
+    """Make a rating of two or more runs, or add raters to one.
 
+    Prints their links without the address of the server; `matrix-align serve --rating` prints them whole.
     The same command again changes nothing. As long as nothing is rated, another command makes it anew.
     """
     from ..evals.rating.folder import Plan, new
@@ -76,7 +77,7 @@ def new(
         if kind in kinds:
             alike = " of identical texts" if kind == "identical" else ""
             typer.echo(f", {counted(kinds.count(kind), word)}{alike}", err=True, nl=False)
-    typer.echo(f". `matrix-align serve --rating {folder}` shows the page:", err=True)
+    typer.echo(f". `matrix-align serve --rating {folder}` shows the page, and prints these with its address:", err=True)
     page = f"/rate/{quote(folder.resolve().name, safe='')}"
     if by_name:
         typer.echo(f"whoever gives a name: {page}")

@@ -1,9 +1,11 @@
 """serve: the gateway and the pages, until it is stopped."""
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -53,8 +55,8 @@ def serve(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Folder that `rate new` made, whose page is /rate/DIR. Can be given several times. No model is served "
-            "then, unless --endpoint, --model or --adapter names one.",
+            help="Folder that `rate new` made, whose page is /rate/DIR. Prints each rater's link. Can be given "
+            "several times. No model is served then, unless --endpoint, --model or --adapter names one.",
             exists=True,
             **FOLDER,
         ),
@@ -131,7 +133,9 @@ async def _serve(
             log.info("%s is served at http://%s:%s/v1", upstream.name, where, listener.getsockname()[1])
             gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults)
             beside = Beside()
-            await server_of(app(gateway, access, ratings, beside), drain, beside).serve(sockets=[listener])
+            served = app(gateway, access, ratings, beside)
+            _print_links(ratings, host, listener.getsockname()[1], lambda line: log.info("%s", line))
+            await server_of(served, drain, beside).serve(sockets=[listener])
 
 
 async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[str, ...], drain: int) -> None:
@@ -145,11 +149,27 @@ async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[
 
     pages = app(None, Access(keys, _is_local(host)), ratings)
     with listen(host, port) as listener:
-        where = f"[{host}]" if ":" in host else host
-        for folder in ratings:
-            page = f"http://{where}:{listener.getsockname()[1]}/rate/{quote(folder.resolve().name, safe='')}"
-            typer.echo(f"matrix-align: {folder} is rated at {page}", err=True)
+        _print_links(
+            ratings, host, listener.getsockname()[1], lambda line: typer.echo(f"matrix-align: {line}", err=True)
+        )
         await server_of(pages, drain).serve(sockets=[listener])
+
+
+def _print_links(ratings: list[Path], host: str, port: int, say: Callable[[str], None]) -> None:
+    """Prints the whole link of every rater, with this machine's name if the server listens on all its addresses.
+
+    The links go to standard output, so that no log gets a secret; `say` tells whoever reads the log where each page is.
+    """
+    from ..evals.rating.folder import RATINGS
+    from ..evals.rating.store import Ratings
+
+    name = gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    for folder in ratings:
+        page = f"http://{name}:{port}/rate/{quote(folder.resolve().name, safe='')}"
+        say(f"{folder} is rated at {page}")
+        with Ratings(folder / RATINGS, read_only=True) as opened:
+            for rater in opened.raters():
+                typer.echo(f"{rater.name}: {page}/{rater.link}")
 
 
 def _is_local(host: str) -> bool:

@@ -23,7 +23,7 @@ from .pages import static
 from .rating import routes as rating_routes
 from .stage import Player
 from .stage import routes as stage_routes
-from .unserved import HANDLERS
+from .unserved import handlers
 
 
 def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), beside: Beside | None = None) -> ASGIApp:
@@ -37,8 +37,8 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
     if gateway:
         player = Player(gateway.recorded, gateway.store, _matrix(gateway), beside)
         routes = [*gateway_routes(gateway), *stage_routes(gateway.store.path, player, beside)]
-    routes += [*rating_routes(ratings), static()]
-    return Guard(Starlette(routes=routes, exception_handlers=HANDLERS), access)
+    routes += [*rating_routes(ratings, alone=gateway is None), static()]
+    return Guard(Starlette(routes=routes, exception_handlers=handlers(alone=gateway is None)), access)
 
 
 def _matrix(gateway: Gateway) -> Setup:

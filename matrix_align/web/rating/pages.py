@@ -1,5 +1,6 @@
 """The routes of the rating page. Each answers with a whole page, or leads to one.
 
+    GET  /rate                  lists the ratings; without a gateway / does too
     GET  /rate/NAME             says how to begin; asks for a name if the rating is open to whoever gives one
     POST /rate/NAME             a new rater, who is led to a page of their own
     GET  /rate/NAME/LINK        the rater's next pair
@@ -56,10 +57,15 @@ class _Missing(Exception):
     """There is no such rating, or no such rater."""
 
 
-def routes(folders: Sequence[Path]) -> list[Route]:
-    """The routes of these ratings. Raises InputError if one holds none, or if two have the same name."""
+def routes(folders: Sequence[Path], alone: bool = False) -> list[Route]:
+    """The routes of these ratings. `alone` says that nothing else is served, so that / is theirs too.
+
+    Raises InputError if one holds none, or if two have the same name.
+    """
     pages = _Pages(folders)
+    lists = ["/rate", *(["/"] if alone else [])] if folders else []
     return [
+        *(Route(path, _told(pages.listed), methods=["GET"]) for path in lists),
         Route("/rate/{name}", _told(pages.begin), methods=["GET"]),
         Route("/rate/{name}", _told(pages.join), methods=["POST"]),
         Route("/rate/{name}/{link}", _told(pages.pair), methods=["GET"]),
@@ -80,6 +86,9 @@ class _Pages:
         if folder := self._folders.get(request.path_params["name"]):
             return folder
         raise _Missing
+
+    async def listed(self, request: Request) -> Response:
+        return _page("list", ratings=[(name, f"/rate/{quote(name, safe='')}") for name in self._folders])
 
     async def begin(self, request: Request) -> Response:
         by_name = described(self._folder(request))["by_name"]
