@@ -221,12 +221,13 @@ def complaint(done: subprocess.CompletedProcess[str], code: int = 2, beside: str
     return said
 
 
+WEIGHTS = ("which weights these are", "weights are known by", "name the weights with --digest")
+
+
 def beside_weights(stderr: str) -> str:
     """What a command wrote to standard error, without the line on the server's weights."""
     lines = stderr.splitlines(keepends=True)
-    return "".join(
-        line for line in lines if "which weights these are" not in line and "weights are known by" not in line
-    )
+    return "".join(line for line in lines if not any(words in line for words in WEIGHTS))
 
 
 def answer_of(done: subprocess.CompletedProcess[str]) -> Answer:
