@@ -122,6 +122,12 @@ class Store(Database):
         row = (key, model, request, clean(text), clean(reasoning), cut, usage.model_dump_json(), now())
         return await self.insert("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
+    def take(self, other: Store) -> None:
+        """Writes the completed calls of another record that this one lacks."""
+        rows = other.select("SELECT * FROM calls")
+        with self.transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
     def packed(self) -> str:
         """All completed and failed calls of this record, as one text for another record's `unpack`."""
         failures = "SELECT key, model, request, error, message, reply, at FROM failures"

@@ -274,3 +274,15 @@ def test_counts_sum_whatever_fails(
     else:
         assert done.returncode == 1 and {cost.n for cost in report.costs} == {0}
         assert sum(part.answered for part in report.parts) == 0 and judge.requests == []
+
+
+def test_methods_begin_with_the_same_plain_answer(
+    cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path
+) -> None:
+    """A method added later takes vanilla's answers as its initial responses. It asks for none, and costs them still."""
+    assert cli(*command).returncode == 0
+    before = len(server.requests)
+    assert cli(*command, "--method", "foresee").returncode == 0
+    alone = [body for body in server.requests[before:] if body["messages"][0]["content"].startswith("How do I plant")]
+    assert len(server.requests) > before and not alone
+    assert made(tmp_path).costs[-1].calls >= 2, "the initial response counts as its first call"
