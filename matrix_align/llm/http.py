@@ -64,6 +64,7 @@ class Connection:
         self._read = read
         self._proxy = _proxy(self.url)
         self._timeout = aiohttp.ClientTimeout(total=read, sock_connect=connect)
+        self._timeout_in_pieces = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -148,13 +149,12 @@ class Connection:
         `headers` are added to those of every request. Between two pieces of the body `read` seconds may pass.
         """
         assert self._session, "a connection is used as `async with`"
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.sock_connect, sock_read=self._read)
         with self._failures(self._read):
             async with self._session.post(
                 _address(self.url, path),
                 data=_payload(data),
                 headers=headers,
-                timeout=timeout,
+                timeout=self._timeout_in_pieces,
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:

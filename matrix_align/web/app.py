@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..methods import METHODS, Setup
 from ..types import Sampling
 from .beside import Beside
-from .gateway import Gateway
+from .gateway import COMPLETIONS, Completions, Gateway
 from .gateway import routes as gateway_routes
 from .guard import Access, Guard
 from .pages import static
 from .rating import routes as rating_routes
 from .stage import Player
 from .stage import routes as stage_routes
-from .unserved import handlers
+from .unserved import Handler, handlers
 
 
 def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), beside: Beside | None = None) -> ASGIApp:
@@ -38,7 +39,23 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
         player = Player(gateway.recorded, gateway.store, _matrix(gateway), beside)
         routes = [*gateway_routes(gateway), *stage_routes(gateway.store.path, player, beside)]
     routes += [*rating_routes(ratings, alone=gateway is None), static()]
-    return Guard(Starlette(routes=routes, exception_handlers=handlers(alone=gateway is None)), access)
+    answers = handlers(alone=gateway is None)
+    served: ASGIApp = Starlette(routes=routes, exception_handlers=answers)
+    return Guard(_completions_first(gateway, served, answers[Exception]) if gateway else served, access)
+
+
+def _completions_first(gateway: Gateway, others: ASGIApp, failed: Handler) -> ASGIApp:
+    """Chat completions go straight to the gateway: most are only passed on, and Starlette's layers cost each some time.
+
+    `others` serves every other path. `failed` answers for what should not happen, as it does there.
+    """
+    completions = ServerErrorMiddleware(Completions(gateway), failed)
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        first = scope["type"] == "http" and scope["path"] == COMPLETIONS
+        await (completions if first else others)(scope, receive, send)
+
+    return served
 
 
 def _matrix(gateway: Gateway) -> Setup:

@@ -2,13 +2,14 @@
 
 Uvicorn waits for ever for a request's head. It takes heads of any length, and chunks with notes and trailers of any. It
 waits for ever for a client that reads nothing. It stops reading once a second request has come before the first was
-answered, and then sees no hang-up.
+answered, and then sees no hang-up. It sends an answer's head alone.
 Knows no route.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,6 +19,36 @@ from .replies import Refusal
 HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
 HEAD_BYTES = 64 * 1024  # that come in a row and are no part of a body: a head, or what is around chunks
 READ_SECONDS = 60.0  # in which a client takes what was written (64 KiB, and what the system holds)
+
+
+class Joined:
+    """A transport that sends what is written in one turn of the loop in one piece.
+
+    Uvicorn writes the head of an answer and its body one after the other. Each write costs a system call, and as much
+    again at the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._written:
+            self._transport.write(b"".join(self._written))
+            self._written.clear()
 
 
 class _Early(Exception):
@@ -40,7 +71,7 @@ class Limited(HttpToolsProtocol):
     _ahead = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -51,10 +82,10 @@ class Limited(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._ahead:
             return
-        if self._head is None and not self._running():
-            self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
         self._moved = False
         super().data_received(data)
+        if self._head is None and not (self._in_body or self._running() or self.transport.is_closing()):
+            self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
         self._length = 0 if self._moved else self._length + len(data)
         if self._length <= HEAD_BYTES or self._ahead or self.transport.is_closing():
             return

@@ -18,6 +18,8 @@ from ..types import clean
 
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+UNWATCHED = 0.05  # seconds for which nobody asks whether the client is still there: asking costs each request time
+
 
 class Refusal(Exception):
     """A request that is not served, as OpenAI's clients expect it: a status, one line, and a code if there is one."""
@@ -75,6 +77,7 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
     here = asyncio.current_task()
     assert here
     left = False
+    watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
         nonlocal left
@@ -83,7 +86,11 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
         left = True
         here.cancel()
 
-    watcher = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    soon = asyncio.get_running_loop().call_later(UNWATCHED, begin)
     try:
         yield
     except asyncio.CancelledError:
@@ -91,4 +98,6 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
             raise Gone from None
         raise
     finally:
-        watcher.cancel()
+        soon.cancel()
+        if watcher:
+            watcher.cancel()

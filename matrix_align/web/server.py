@@ -84,6 +84,7 @@ def server_of(app: ASGIApp, drain: int, beside: Beside | None = None) -> uvicorn
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here asks for a client's address
         server_header=False,
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=drain,
