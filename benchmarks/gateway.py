@@ -1,11 +1,13 @@
 """What passing a request on costs: the gateway beside a bare aiohttp proxy, on the same upstream that answers at once.
 
-    python -m benchmarks.gateway [--seconds 5] [--beside COMMAND]
+    python -m benchmarks.gateway [--rounds 30] [--beside COMMAND]
 
-Three processes, on one machine: the upstream (stub.py), the proxy or the gateway, and this client. Prints a Markdown
-table of requests per second, of milliseconds a request, and of how long the proxy's process was busy with one. COMMAND
-starts another gateway to measure beside ours; in it {upstream} stands for the URL of the upstream, and {port} for the
-port that it shall listen on.
+Three processes, on one machine: the upstream (stub.py), the proxy or the gateway, and this client. A machine's speed
+changes while it is measured. So the ways take turns of half a second, and each is compared with the bare proxy in the
+same round. Prints a Markdown table of the medians over all rounds: requests per second, their share of the bare
+proxy's, milliseconds a request, and how long the proxy's process was busy with one. COMMAND starts another gateway to
+measure beside ours; in it {upstream} stands for the URL of the upstream, and {port} for the port that it shall listen
+on.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from .stub import stub
 
 ASKED = {"model": "stub", "messages": [{"role": "user", "content": "Why is the sky blue?" * 20}]}
 AT_ONCE = (1, 32)
+TURN = 0.5  # seconds
 
 
 def says(body: dict[str, Any]) -> str:
@@ -130,8 +133,16 @@ def busy(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def measured(way: Running, at_once: int, seconds: float) -> tuple[float, float, float]:
-    """(requests per second, median seconds of a request, seconds of a processor for one)."""
+class Measured(NamedTuple):
+    """`rate` is in requests a second; the others are seconds of a request."""
+
+    rate: float
+    median: float
+    processor: float
+
+
+async def measured(way: Running, at_once: int, seconds: float) -> Measured:
+    """What so many clients at once get from it in so many seconds."""
     taken: list[float] = []
     before = busy(way.pid)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -145,11 +156,11 @@ async def measured(way: Running, at_once: int, seconds: float) -> tuple[float, f
                 taken.append(time.perf_counter() - began)
 
         await asyncio.gather(*(client() for _ in range(at_once)))
-    return len(taken) / seconds, statistics.median(taken), (busy(way.pid) - before) / len(taken)
+    return Measured(len(taken) / seconds, statistics.median(taken), (busy(way.pid) - before) / len(taken))
 
 
-async def main(seconds: float, beside: str) -> None:
-    print("in flight | through | requests/s | median ms | processor ms\n---|---|---|---|---")
+async def main(rounds: int, beside: str) -> None:
+    print("in flight | through | requests/s | of the bare proxy's | median ms | processor ms\n---|---|---|---|---|---")
     with ExitStack() as stack:
         upstream = stack.enter_context(stub(says))
         ways = {"bare proxy": stack.enter_context(running(bare, upstream))}
@@ -159,14 +170,17 @@ async def main(seconds: float, beside: str) -> None:
         for way in ways.values():
             await measured(way, 8, 1)  # connections and caches are warm
         for at_once in AT_ONCE:
-            for name, way in ways.items():
-                rate, median, processor = await measured(way, at_once, seconds)
-                print(f"{at_once} | {name} | {rate:,.0f} | {median * 1000:.2f} | {processor * 1000:.2f}")
+            turns = [[await measured(way, at_once, TURN) for way in ways.values()] for _ in range(rounds)]
+            for place, name in enumerate(ways):
+                rate, median, processor = map(statistics.median, zip(*(turn[place] for turn in turns), strict=True))
+                share = statistics.median(turn[place].rate / turn[0].rate for turn in turns)
+                figures = f"{rate:,.0f} | {share:.0%} | {median * 1000:.2f} | {processor * 1000:.2f}"
+                print(f"{at_once} | {name} | {figures}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks.gateway")
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--beside", metavar="COMMAND", default="")
     given = parser.parse_args()
-    asyncio.run(main(given.seconds, given.beside))
+    asyncio.run(main(given.rounds, given.beside))

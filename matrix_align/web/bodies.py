@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
+from .connection import is_whole
 from .replies import Gone, Refusal, header
 
 
@@ -38,7 +39,7 @@ async def body_of(
     size = 0
     try:
         try:
-            async with asyncio.timeout(seconds):
+            async with nullcontext() if is_whole(scope) else asyncio.timeout(seconds):
                 more = True
                 while more:
                     message = await receive()

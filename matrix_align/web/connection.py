@@ -12,6 +12,7 @@ import asyncio
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .replies import Refusal
@@ -19,6 +20,12 @@ from .replies import Refusal
 HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
 HEAD_BYTES = 64 * 1024  # that come in a row and are no part of a body: a head, or what is around chunks
 READ_SECONDS = 60.0  # in which a client takes what was written (64 KiB, and what the system holds)
+WHOLE = "matrix_align.whole"  # the extension in the scope of a request that has come whole
+
+
+def is_whole(scope: Scope) -> bool:
+    """Whether nothing of the request is still to come. Most come in one piece, and then need no clock."""
+    return WHOLE in scope.get("extensions", ())
 
 
 class Joined:
@@ -110,6 +117,7 @@ class Limited(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body, self._moved = False, True
+        self.scope["extensions"] = {WHOLE: {}}
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

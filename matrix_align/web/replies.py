@@ -48,7 +48,10 @@ class Gone(Exception):
 
 def header(scope: Scope, name: bytes) -> bytes:
     """The header `name`, which is in lower case; empty if it was not sent."""
-    return next((value for key, value in scope["headers"] if key == name), b"")
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return b""
 
 
 def in_a_header(texts: Sequence[str]) -> str:

@@ -60,10 +60,14 @@ async def pass_on(
             streams = response.content_type == "text/event-stream"
             begun, account.status = True, response.status
             await send({"type": "http.response.start", "status": response.status, "headers": kept})
-            async for piece in response.content.iter_any():
-                await send({"type": "http.response.body", "body": masked.piece(piece), "more_body": True})
-            account.upstream = time.perf_counter() - asked
-            await send({"type": "http.response.body", "body": masked.rest()})
+            more = True
+            while more:
+                piece = masked.piece(await response.content.readany())
+                more = not response.content.at_eof()
+                if not more:
+                    account.upstream = time.perf_counter() - asked
+                    piece += masked.rest()
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
     except MatrixAlignError as error:
         if begun:
             account.status = 502
