@@ -17,6 +17,7 @@ import pytest
 
 from matrix_align import Answer, Question, Scene, Store
 from matrix_align.generate import schedule
+from matrix_align.simulation.types import Critique
 from matrix_align.store import MIGRATIONS
 from matrix_align.web.stage import live
 
@@ -144,6 +145,22 @@ async def test_page_of_a_scene(server: FakeServer, store: Store, stage: str) -> 
     assert "(the-question)" in prompts
     assert INITIAL in prompts
     assert refused(f"{stage}/scenes/{made.id}/calls/0")[0] == refused(f"{stage}/scenes/{made.id}/calls/99")[0] == 404
+
+
+async def test_a_response_that_stands_is_shown_once(server: FakeServer, store: Store, stage: str) -> None:
+    made = await scene_of_ann(server, store)
+    scene = Scene.of(made)
+    scene = scene.evolve(critique=Critique(points=()))
+    store.save(made.evolve(id="a1", text=made.initial, scene=scene.model_dump()))
+    store.save(answer("b2", initial=INITIAL, text=INITIAL))
+    for id in ("a1", "b2"):
+        page = read(f"{stage}/scenes/{id}")
+        shown = page.split('id="answers"')[1].split('id="replay"')[0]
+        assert shown.count("Call the police if it goes on.") == 1, id
+        assert "stands" in shown
+        assert "Revised response" not in shown
+        assert "Word by word" not in shown
+    assert read(f"{stage}/compare?scene=a1&scene={made.id}").count("The initial response stands.") == 1
 
 
 async def test_memory_holds_what_a_party_saw(server: FakeServer, store: Store, stage: str) -> None:

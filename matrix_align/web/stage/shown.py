@@ -64,11 +64,17 @@ class Shown:
     def sentences(self) -> list[Sentence]:
         return sentences(self.scene) if self.scene else []
 
+    @property
+    def stands(self) -> bool:
+        """Whether the initial response is the answer, and nothing in it was to be changed."""
+        criticised = self.scene and self.scene.critique and self.scene.critique.points
+        return self.answer.text is not None and self.answer.text == self.answer.initial and not criticised
+
     @cached_property
     def changes(self) -> list[Change] | None:
-        """The difference of the initial and the revised response; None if one of them is missing."""
+        """The difference of the initial and the revised response; None if one is missing, or the initial one stands."""
         initial, text = self.answer.initial, self.answer.text
-        return None if initial is None or text is None else changes(initial, text)
+        return None if initial is None or text is None or self.stands else changes(initial, text)
 
     @cached_property
     def timeline(self) -> Timeline:
