@@ -5,6 +5,7 @@ Every text of a model or a user is data: Jinja escapes it, and the policy lets a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ TEMPLATES = Environment(
 )
 
 
-def page(template: str, status: int = 200, **given: Any) -> HTMLResponse:
-    """The template, filled in with `given`, as a response with the headers of all pages."""
-    return HTMLResponse(TEMPLATES.get_template(template).render(**given), status, HEADERS)
+def page(template: str, status: int = 200, headers: Mapping[str, str] | None = None, /, **given: Any) -> HTMLResponse:
+    """The template, filled in with `given`, as a response with the headers of all pages, and `headers`."""
+    return HTMLResponse(TEMPLATES.get_template(template).render(**given), status, {**HEADERS, **(headers or {})})
 
 
 def static() -> Mount:

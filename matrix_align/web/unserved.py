@@ -36,5 +36,5 @@ def handlers(alone: bool = False) -> dict[Any, Handler]:
 
 def _told(request: Request, refusal: Refusal, home: str) -> Response:
     if "text/html" in request.headers.get("accept", ""):
-        return page("stage/message.html", refusal.status, message=str(refusal), home=home)
+        return page("stage/message.html", refusal.status, refusal.headers, message=str(refusal), home=home)
     return JSONResponse(refusal.body, refusal.status, refusal.headers)

@@ -7,8 +7,7 @@
     POST /rate/NAME/LINK        a rating
     POST /rate/NAME/LINK/undo   takes the latest one back
 
-LINK is a rater's secret; it stands for a key. Owns the headers of these pages: nothing is loaded from elsewhere, no
-script stands in a page, no other site frames one, and nothing is kept by the browser.
+LINK is a rater's secret; it stands for a key.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ...errors import InputError, StoreError
@@ -32,6 +30,7 @@ from ...evals.rating.folder import RATINGS, described, joined
 from ...evals.rating.store import NAME_LIMIT, Ratings
 from ...evals.rating.types import HARMS, Rater
 from ..forms import fields
+from ..pages import HEADERS, page
 from ..replies import Gone, Refusal
 from . import form
 
@@ -41,13 +40,6 @@ NOTES = {
     "twice": "This pair was rated already. The first rating counts.",
     "undone": "Taken back. Rate this pair again.",
     "nothing": "There was nothing to take back.",
-}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
 }
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -88,11 +80,11 @@ class _Pages:
         raise _Missing
 
     async def listed(self, request: Request) -> Response:
-        return _page("list", ratings=[(name, f"/rate/{quote(name, safe='')}") for name in self._folders])
+        return page("rating/list.html", ratings=[(name, f"/rate/{quote(name, safe='')}") for name in self._folders])
 
     async def begin(self, request: Request) -> Response:
         by_name = described(self._folder(request))["by_name"]
-        return _page("begin", by_name=by_name, limit=NAME_LIMIT)
+        return page("rating/begin.html", by_name=by_name, limit=NAME_LIMIT, note="")
 
     async def join(self, request: Request) -> Response:
         folder = self._folder(request)
@@ -101,7 +93,7 @@ class _Pages:
             rater = await run_in_threadpool(joined, folder, sent.get("name", ""))
         except InputError as error:
             by_name = described(folder)["by_name"]
-            return _page("begin", 400, by_name=by_name, limit=NAME_LIMIT, note=_sentence(str(error)))
+            return page("rating/begin.html", 400, by_name=by_name, limit=NAME_LIMIT, note=_sentence(str(error)))
         return RedirectResponse(_address(request, rater), 303, HEADERS)
 
     async def pair(self, request: Request) -> Response:
@@ -165,13 +157,13 @@ def _next_pair(folder: Path, link: str, note: str) -> Response:
             "base": rater.link,
         }
         if not showing:
-            return _page("done", **shared)
+            return page("rating/done.html", **shared)
         item = ratings.item(showing.item)
         before = ratings.undone(rater, showing)
     pair = item.pair
     a, b = (pair.candidate, pair.baseline) if showing.as_a == "candidate" else (pair.baseline, pair.candidate)
-    return _page(
-        "pair",
+    return page(
+        "rating/pair.html",
         **shared,
         showing=showing.id,
         since=f"{time.time():.3f}",
@@ -192,22 +184,28 @@ def _address(request: Request, rater: Rater, note: str = "") -> str:
     return f"/rate/{name}/{rater.link}" + (f"?note={note}" if note else "")
 
 
-def _told(page: Page) -> Page:
-    """The page, or a page that says what went wrong."""
+def _told(show: Page) -> Page:
+    """`show`, or a page that says what went wrong."""
 
     async def answered(request: Request) -> Response:
         try:
-            return await page(request)
+            return await show(request)
         except _Missing:
-            return _page("message", 404, title="There is no such page", text="Look at the link that you were sent.")
+            return page(
+                "rating/message.html", 404, title="There is no such page", text="Look at the link that you were sent."
+            )
         except InputError as error:
-            return _page("message", 400, title="That can't be saved", text=_sentence(str(error)))
+            return page("rating/message.html", 400, title="That can't be saved", text=_sentence(str(error)))
         except Refusal as refusal:
             text = _sentence(str(refusal))
-            return _page("message", refusal.status, title="That can't be saved", text=text, headers=refusal.headers)
+            title = "That can't be saved"
+            return page("rating/message.html", refusal.status, refusal.headers, title=title, text=text)
         except StoreError:
-            return _page(
-                "message", 503, title="That is not saved", text="The ratings can't be written. Try again later."
+            return page(
+                "rating/message.html",
+                503,
+                title="That is not saved",
+                text="The ratings can't be written. Try again later.",
             )
         except Gone:
             return Response(status_code=400)
@@ -217,13 +215,3 @@ def _told(page: Page) -> Page:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("matrix_align.web", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-
-
-def _page(template: str, status: int = 200, headers: dict[str, str] | None = None, **content: Any) -> Response:
-    html = _TEMPLATES.get_template(f"rating/{template}.html").render(content)
-    return HTMLResponse(html, status, {**HEADERS, **(headers or {})})
