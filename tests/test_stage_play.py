@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import threading
@@ -24,7 +25,7 @@ from .browser import HANG, Seen, chromium, needs_chromium, opened
 from .conftest import HANG as SECONDS
 from .fake import FakeServer, completion, error
 from .gateway import hung_up, post, serving, until
-from .records import rows
+from .records import change, rows
 from .test_gateway_faults import serve
 
 ASKED = "How do I ask my neighbour to join our choir?"
@@ -84,15 +85,25 @@ async def test_it_is_the_scene_that_the_gateway_plays(server: FakeServer, path: 
 
 
 def test_what_can_t_be_begun_is_said(server: FakeServer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form comes back with what was typed, and the reason."""
     with serving(server, path) as served:
         assert refusal(served.url, {"Origin": "http://evil.example"})[0] == 403
         assert refusal(served.url, {}, question=" ")[0] == 422
-        code, why = refusal(served.url, {}, roles="99")
+        code, page = refusal(served.url, {}, question="\nMay I\n<sing>?", roles="99", seed="7")
         assert code == 422
-        assert "roles = 99" in why
+        assert "Nothing was begun: roles = 99" in page
+        assert ">\n\nMay I\n&lt;sing&gt;?</textarea>" in page, "HTML leaves out the first line end"
+        assert re.findall(r'name="(?:roles|steps|seed)" value="([^"]*)"', page) == ["99", "1", "7"]
         assert refusal(served.url, {}, seed="x")[0] == 422
         monkeypatch.setattr(player, "MOST", 0)
-        assert refusal(served.url, {})[0] == 429
+        code, page = refusal(served.url, {})
+        assert code == 429
+        assert "try again later" in page and ASKED in page
+        monkeypatch.undo()
+        change(path, "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT raise(ABORT, 'no room'); END")
+        code, page = refusal(served.url, {})
+        assert code == 503
+        assert "no room" in page and ASKED in page
     assert rows(path, "SELECT * FROM answers") == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -48,7 +48,10 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             yield store
 
     def scenes(request: Request) -> Response:
-        asked = request.query_params
+        return list_of(request.query_params, {})
+
+    def list_of(asked: Mapping[str, str], typed: Mapping[str, str], status: int = 200, fault: str = "") -> Response:
+        """The list that is `asked` for, above it the form with what was `typed`, and why nothing was begun."""
         wanted = Wanted(
             asked.get("words", "")[:200], *(asked.get(name, "")[:200] for name in ("state", "harm", "method", "model"))
         )
@@ -58,7 +61,8 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             found = find(store, wanted, "newer" if newer else "older", (at, id))
             offered = choices(store)
         given: Any = {"harms": HARMS, "most": MOST, "record": record.name, "setup": player.setup if player else None}
-        return page("stage/list.html", found=found, wanted=wanted, choices=offered, **given)
+        given |= {"typed": typed, "fault": fault}
+        return page("stage/list.html", status, found=found, wanted=wanted, choices=offered, **given)
 
     def scene(request: Request) -> Response:
         with opened() as store:
@@ -98,20 +102,23 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             return spoken(store, answer, place)
 
     async def start(request: Request, player: Player) -> Response:
-        return _at(player.start(await _sent(request)))
+        typed = await _sent(request)
+        try:
+            return _at(player.start(typed))
+        except (InputError, StoreError, Refusal) as why:  # the form again, with what was typed
+            return await run_in_threadpool(list_of, {}, typed, _status_of(why), str(why))
 
     async def fork(request: Request, player: Player) -> Response:
         reply, place = (await _sent(request)).get("reply", ""), request.path_params["place"]
         answer = await run_in_threadpool(read, request.path_params["id"])
         try:
             return _at(await player.fork(answer, place, reply))
-        except (InputError, Refusal) as why:  # the form again, with what was typed
+        except (InputError, StoreError, Refusal) as why:  # the form again, with what was typed
             found = await run_in_threadpool(call_of, answer, place)
             if not found or found.prompt is None:
                 raise
-            status = why.status if isinstance(why, Refusal) else 422
             given: Any = {"spoken": found, "forks": True, "typed": reply, "fault": str(why)}
-            return page("stage/call.html", status, answer=answer, **given)
+            return page("stage/call.html", _status_of(why), answer=answer, **given)
 
     begins = [
         Route("/scenes", _begun(start, player), methods=["POST"]),
@@ -152,19 +159,21 @@ def _begun(begin: Callable[[Request, Player], Awaitable[Response]], player: Play
         assert player, "without a player there is no such route"
         try:
             return await begin(request, player)
-        except _Missing as why:
-            status, message = 404, str(why)
-        except InputError as why:
-            status, message = 422, str(why)
-        except StoreError as why:
-            status, message = 503, str(why)
-        except Refusal as why:
-            status, message = why.status, str(why)
+        except (_Missing, InputError, StoreError, Refusal) as why:
+            headers = why.headers if isinstance(why, Refusal) else None
+            return page("stage/message.html", _status_of(why), headers, message=str(why))
         except Gone:
             return Response(status_code=400)
-        return page("stage/message.html", status, message=message)
 
     return begins
+
+
+def _status_of(why: Exception) -> int:
+    if isinstance(why, Refusal):
+        return why.status
+    if isinstance(why, _Missing):
+        return 404
+    return 503 if isinstance(why, StoreError) else 422
 
 
 def _mended(show: Page) -> Page:
@@ -174,9 +183,7 @@ def _mended(show: Page) -> Page:
     def shows(request: Request) -> Any:
         try:
             return show(request)
-        except _Missing as why:
-            return page("stage/message.html", 404, message=str(why))
-        except StoreError as why:
-            return page("stage/message.html", 503, message=str(why))
+        except (_Missing, StoreError) as why:
+            return page("stage/message.html", _status_of(why), message=str(why))
 
     return shows
