@@ -1,8 +1,9 @@
 """How quickly the stage lists, searches and opens scenes of a record with very many, over HTTP.
 
-    python -m benchmarks.stage [SCENES]
+    python -m benchmarks.stage [SCENES] [CHARACTERS]
 
 Makes a record of 100,000 made-up answers (or SCENES) in a folder of its own and asks for pages, one after the other.
+Questions are one sentence, or at least CHARACTERS long, as those with a text or code in them are.
 Says for each the median of nine requests, the slowest, and the median of the processor's time, which other work on the
 machine changes little.
 """
@@ -10,6 +11,7 @@ machine changes little.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import tempfile
 import threading
@@ -100,16 +102,17 @@ def id_of(number: int) -> str:
     return f"{number * 2654435761 % 2**64:016x}"
 
 
-def fill(path: Path, count: int) -> None:
-    """Writes `count` answers, a minute apart."""
+def fill(path: Path, count: int, length: int) -> None:
+    """Writes `count` answers, a minute apart, to questions of at least `length` characters."""
+    more = (" " + LINE) * math.ceil(length / (len(LINE) + 1))
     with Store(path) as store, store.transaction() as db:
         for kind in range(min(KINDS, count)):
             answer = made(kind)
             whole, case = answer.model_dump_json(), f"case {kind}?"
             for number in range(kind, count, KINDS):
                 at = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)).isoformat(timespec="milliseconds")
-                asked = answer.question.text.replace(case, f"case {number}?")
-                text = whole.replace(answer.id, id_of(number)).replace(case, f"case {number}?")
+                asked = answer.question.text.replace(case, f"case {number}?{more}")
+                text = whole.replace(answer.id, id_of(number)).replace(case, f"case {number}?{more}")
                 row = (id_of(number), at, answer.method, answer.model, asked, answer.state, len(answer.calls), text)
                 db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
@@ -156,9 +159,10 @@ def measure(path: Path, count: int) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    length = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
         path, began = Path(folder) / "scenes.db", time.perf_counter()
-        fill(path, count)
+        fill(path, count, length)
         size = path.stat().st_size / 2**20
         print(f"{count:,} answers, {size:,.0f} MiB, written in {time.perf_counter() - began:.0f} s\n")
         measure(path, count)

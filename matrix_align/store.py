@@ -18,12 +18,23 @@ from .database import Database, guarded, has_table, now, opened_to_read
 from .errors import ModelError, StoreError
 from .types import Answer, Cut, Usage, clean
 
-# A row of `listed`: the beginning of the question, and the kinds of harm that parties of the scene came to.
+# A row of `listed`: the beginning of the question, and the kinds of harm that parties of the scene came to. Above about
+# 1,000 bytes SQLite keeps part of a row on a page of its own, and a search takes three times as long.
 _LISTED = """
-    SELECT {0}.at, {0}.id, {0}.method, {0}.model, substr({0}.question, 1, 1000), {0}.state, {0}.calls, coalesce((
+    SELECT {0}.at, {0}.id, {0}.method, {0}.model, substr({0}.question, 1, 800), {0}.state, {0}.calls, coalesce((
         SELECT group_concat(DISTINCT atom)
         FROM json_tree(iif(json_valid({0}.answer), {0}.answer, '{{}}'), '$.scene.aftermath.fates')
         WHERE key = 'harm' AND atom <> 'none'), '')"""
+
+_LISTED_NEW = f"""
+    CREATE TRIGGER listed_new AFTER INSERT ON answers BEGIN
+        INSERT INTO listed {_LISTED.format("NEW")};
+    END"""
+_LISTED_GROWN = f"""
+    CREATE TRIGGER listed_grown AFTER UPDATE ON answers BEGIN
+        DELETE FROM listed WHERE at = OLD.at AND id = OLD.id;
+        INSERT INTO listed {_LISTED.format("NEW")};
+    END"""
 
 # Applied in this order, each once, each in a transaction. Append; never edit one that has been released.
 MIGRATIONS = {
@@ -59,17 +70,16 @@ MIGRATIONS = {
             state TEXT NOT NULL, calls INTEGER NOT NULL, harms TEXT NOT NULL, PRIMARY KEY (at, id)
         ) WITHOUT ROWID""",
     "0110_listed_before": f"INSERT INTO listed {_LISTED.format('answers')} FROM answers",
-    "0111_listed_new": f"""
-        CREATE TRIGGER listed_new AFTER INSERT ON answers BEGIN
-            INSERT INTO listed {_LISTED.format("NEW")};
-        END""",
-    "0112_listed_grown": f"""
-        CREATE TRIGGER listed_grown AFTER UPDATE ON answers BEGIN
-            DELETE FROM listed WHERE at = OLD.at AND id = OLD.id;
-            INSERT INTO listed {_LISTED.format("NEW")};
-        END""",
+    "0111_listed_new": _LISTED_NEW,
+    "0112_listed_grown": _LISTED_GROWN,
     # Long questions make the rows long; what the list can be narrowed down to is then read from here.
     "0113_listed_by": "CREATE INDEX listed_by ON listed (state, method, model)",
+    # Records made before have 1,000 characters of a question in `listed`, and triggers that take so many.
+    "0114_listed_new_gone": "DROP TRIGGER listed_new",
+    "0115_listed_new_again": _LISTED_NEW,
+    "0116_listed_grown_gone": "DROP TRIGGER listed_grown",
+    "0117_listed_grown_again": _LISTED_GROWN,
+    "0118_listed_shorter": "UPDATE listed SET question = substr(question, 1, 800) WHERE length(question) > 800",
 }
 
 

@@ -124,6 +124,26 @@ def test_an_older_record_is_listed(path: Path) -> None:
     assert [(row[1], row[-1]) for row in rows(path, "SELECT * FROM listed")] == [("a1", "loses")]
 
 
+def test_a_record_that_lists_more_of_a_question_is_brought_over(path: Path) -> None:
+    """Its rows get as short as those of a new record, and so do later ones, new and grown."""
+    asked = {id: Question(text=f"{id}? " + "y" * 1200) for id in ("a1", "b2", "c3")}
+    with Store(path) as store:
+        store.save(answer("a1", question=asked["a1"]))
+        store.save(answer("b2", question=asked["b2"]))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE listed SET question = (SELECT substr(question, 1, 1000) FROM answers WHERE id = listed.id)")
+        for name in ("listed_new", "listed_grown"):
+            [(trigger,)] = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchall()
+            db.execute(f"DROP TRIGGER {name}")
+            db.execute(trigger.replace("1, 800", "1, 1000"))
+        db.execute("DELETE FROM migrations WHERE name > '0114'")
+    db.close()
+    with Store(path) as store:
+        store.save(answer("b2", question=asked["b2"], text="Done."))
+        store.save(answer("c3", question=asked["c3"]))
+    assert dict(rows(path, "SELECT id, question FROM listed")) == {id: each.text[:800] for id, each in asked.items()}
+
+
 async def test_page_of_a_scene(server: FakeServer, store: Store, stage: str) -> None:
     made = await scene_of_ann(server, store)
     page = read(f"{stage}/scenes/{made.id}")

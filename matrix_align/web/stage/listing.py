@@ -6,7 +6,7 @@ A page begins where the one before it ended (`at` and id of a row), so that page
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ...simulation.types import Fate
 from ...store import Store
@@ -64,20 +64,30 @@ class Choices(NamedTuple):
 def find(
     store: Store, wanted: Wanted, to: Literal["older", "newer"] = "older", than: tuple[str, str] = ("", "")
 ) -> Found:
-    """The page of answers that are `to` the older or newer side of the row `than` (`at`, id); without it the first."""
+    """The page of answers that are `to` the older or newer side of the row `than` (`at`, id); without it the first.
+
+    A search that finds little goes through all questions, so the first page is read and counted in one go.
+    """
     where, values = _conditions(wanted)
+    if not than[0]:
+        found = store.select(f"SELECT * FROM listed WHERE {where} ORDER BY at DESC, id DESC LIMIT {MOST + 1}", *values)
+        return Found(_rows(found), len(found), older=len(found) > PAGE, newer=False)
     [(number,)] = store.select(f"SELECT count(*) FROM (SELECT 1 FROM listed WHERE {where} LIMIT {MOST + 1})", *values)
     sign, order = ("<", "DESC") if to == "older" else (">", "ASC")
-    beyond = f" AND (at, id) {sign} (?, ?)" if than[0] else ""
     found = store.select(
-        f"SELECT * FROM listed WHERE {where}{beyond} ORDER BY at {order}, id {order} LIMIT {PAGE + 1}",
+        f"SELECT * FROM listed WHERE {where} AND (at, id) {sign} (?, ?) "
+        f"ORDER BY at {order}, id {order} LIMIT {PAGE + 1}",
         *values,
-        *(than if than[0] else ()),
+        *than,
     )
-    rows, more = [Row(*row) for row in found[:PAGE]], len(found) > PAGE
+    rows, more = _rows(found), len(found) > PAGE
     if to == "newer":
         return Found(rows[::-1], number, older=True, newer=more)
-    return Found(rows, number, older=more, newer=bool(than[0]))
+    return Found(rows, number, older=more, newer=True)
+
+
+def _rows(found: Sequence[tuple[Any, ...]]) -> list[Row]:
+    return [Row(*row) for row in found[:PAGE]]
 
 
 def choices(store: Store) -> Choices:
