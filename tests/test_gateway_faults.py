@@ -111,7 +111,7 @@ async def test_client_that_hangs_up_cancels_its_calls(served: Served, body: Any)
         with suppress(asyncio.CancelledError):
             (await task).close()
     await until(lambda: served.gateway.in_flight == 0 and served.server._busy == 0)
-    assert served.gateway.playing == 0
+    assert (await figures(served))["matrix_align_answers_being_made"] == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from matrix_align import Answer, Scene, Store
 from matrix_align.web.beside import Beside
+from matrix_align.web.figures import Figures
 from matrix_align.web.stage import Player
 
 from .browser import HANG, Seen, chromium, needs_chromium, watch
@@ -195,7 +196,7 @@ def test_page_grows_while_the_scene_is_played(opened: Opened) -> None:
     growing = opened.answer.evolve(id="e" * 16, text=None)
     opened.store.save(growing.evolve(scene=whole.evolve(events=whole.events[:2], ending=None, critique=None)))
     never: Any = None  # nobody plays here; the player only lets the forms be shown
-    player = Player(never, opened.store, matrix(), Beside())
+    player = Player(never, opened.store, matrix(), Beside(), Figures())
     with stage_at(opened.store.path, player) as url, watched(opened.browser, url) as page:
         page.goto(f"{url}/scenes/{growing.id}")
         assert event_shown(page) == ["2"]

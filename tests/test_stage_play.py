@@ -26,7 +26,7 @@ from .conftest import HANG as SECONDS
 from .fake import FakeServer, completion, error
 from .gateway import hung_up, post, serving, until
 from .records import change, rows
-from .test_gateway_faults import serve
+from .test_gateway_faults import figures, serve
 
 ASKED = "How do I ask my neighbour to join our choir?"
 FORM = {"question": ASKED, "roles": "2", "steps": "1", "seed": "0"}
@@ -131,6 +131,28 @@ def test_a_failure_of_any_kind_is_in_the_record(
         server.on.clear()
         begun(served.url)
         assert '"state":"steps finished"' in followed(served.url, id)
+
+
+async def test_what_is_begun_on_a_page_is_among_the_figures(server: FakeServer, path: Path) -> None:
+    """Its calls and tokens, how it ended, and that it is being made."""
+    let_go = threading.Event()
+
+    async def late(_: web.Request) -> Any:
+        assert await asyncio.to_thread(let_go.wait, SECONDS)
+        return completion("It depends. Ask first.")
+
+    server.on["text"] = lambda _: late
+    with serving(server, path) as served:
+        await asyncio.to_thread(begun, served.url)
+        await until(lambda: server.requests)
+        assert (await figures(served))["matrix_align_answers_being_made"] == 1
+        let_go.set()
+        async with asyncio.timeout(SECONDS):
+            while (found := await figures(served))["matrix_align_answers_being_made"]:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.02)
+    assert found['matrix_align_answers_total{ending="steps finished",method="matrix"}'] == 1
+    assert found['matrix_align_calls_total{method="matrix"}'] == len(server.requests)
+    assert found['matrix_align_tokens_total{kind="completion",method="matrix"}'] == 10 * len(server.requests)
 
 
 async def test_what_the_record_has_stays_while_it_is_played_again(server: FakeServer, path: Path) -> None:

@@ -36,7 +36,7 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
     beside = beside or Beside()
     routes: list[BaseRoute] = []
     if gateway:
-        player = Player(gateway.recorded, gateway.store, _matrix(gateway), beside)
+        player = Player(gateway.recorded, gateway.store, _matrix(gateway), beside, gateway.figures)
         routes = [*gateway_routes(gateway), *stage_routes(gateway.store.path, player, beside)]
     routes += [*rating_routes(ratings, alone=gateway is None), static()]
     answers = handlers(alone=gateway is None)

@@ -16,12 +16,12 @@ from ...errors import MatrixAlignError
 from ...llm.lenient import parsed
 from ...methods import METHODS
 from ..bodies import body_of
+from ..figures import Account
 from ..replies import Gone, Refusal, in_a_header, send_refusal, while_connected
 from .answering import Answering
 from .asked import Asked, Own, alone, options_of, settings_of
 from .asked import asked as read
 from .failures import refusal_of
-from .figures import Account
 from .gateway import Gateway
 from .passing import BrokenOff, pass_on
 from .triage import harmless

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from ...llm.endpoint import Endpoint, has_no_list
 from ...llm.recorded import Recorded
 from ...methods import METHODS
 from ...store import Store
+from ..figures import Figures
 from ..replies import Refusal
 from .failures import refusal_of
-from .figures import Figures
 
 WAIT = 10  # seconds after which a client may ask again, when too many answers wait
 FRESH = 5.0  # seconds for which the upstream's list of models is not asked for again
@@ -61,21 +61,13 @@ class Gateway:
         self.limits = limits or Limits()
         self.defaults = dict(defaults or {})
         self.figures = Figures()
-        self.figures.playing.set_function(lambda: self.playing)
-        self.figures.waiting.set_function(lambda: self.waiting)
         self.in_flight = 0
-        self.playing = 0
         self._places = 0  # that are taken
         self._turns = asyncio.Semaphore(self.limits.scenes)
         self._listed: dict[str, dict[str, Any]] = {}
         self._unlisted: MatrixAlignError | None = None  # why the list could not be had when it was last asked for
         self._asked_at = -FRESH
         self._asking = asyncio.Lock()
-
-    @property
-    def waiting(self) -> int:
-        """How many answers wait for their turn."""
-        return self._places - self.playing
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -88,15 +80,9 @@ class Gateway:
         finally:
             self._places -= 1
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """The part of a place's block in which the answer is made, once fewer than the limit are being made."""
-        async with self._turns:
-            self.playing += 1
-            try:
-                yield
-            finally:
-                self.playing -= 1
+        return self.figures.turn(self._turns)
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """What the upstream says of its models, by name. If it has no list or is away: what is known."""

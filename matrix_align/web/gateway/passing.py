@@ -15,9 +15,9 @@ from starlette.types import Scope, Send
 from ...errors import MatrixAlignError
 from ...llm.endpoint import Endpoint
 from ...llm.http import VIA
+from ..figures import Account
 from ..replies import Refusal, header
 from .failures import refusal_of
-from .figures import Account
 
 # Headers of the client's that the model's server gets. All others stay here: the client's key is this gateway's.
 TO_UPSTREAM = (b"accept", b"content-type", b"traceparent", b"tracestate", b"x-request-id")

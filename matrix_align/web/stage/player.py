@@ -18,6 +18,7 @@ from ...methods import Setup
 from ...store import Store
 from ...types import Answer, Question, Sampling
 from ..beside import Beside
+from ..figures import Figures
 from ..replies import Refusal
 from .fork import changed_in, check, fork_of
 
@@ -30,14 +31,15 @@ log = logging.getLogger("matrix_align")
 class Player:
     """Plays with `model`, `beside` requests, and writes into `store`.
 
-    `setup` is how a scene is played where its form leaves that open.
+    `setup` is how a scene is played where its form leaves that open. `figures` count what is played.
     """
 
-    def __init__(self, model: Recorded, store: Store, setup: Setup, beside: Beside) -> None:
+    def __init__(self, model: Recorded, store: Store, setup: Setup, beside: Beside, figures: Figures) -> None:
         self.setup = setup
         self._model = model
         self._store = store
         self._beside = beside
+        self._figures = figures
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._playing: dict[str, asyncio.Task[None]] = {}  # by the answer's id
 
@@ -92,19 +94,22 @@ class Player:
     async def _play(self, begun: Answer, setup: Setup) -> None:
         """Plays it to its end. If anything fails, the record says so, and why."""
         model, now = self._model.changing(changed_in(begun)), begun
-        try:
-            async with self._turns:
+        async with self._figures.turn(self._turns):
+            try:
                 async for grown in setup.answer(begun.question, model):
                     now = grown.evolve(id=begun.id, settings=begun.settings)
                     self._store.save(now)
-        except Exception as error:
-            if not isinstance(error, MatrixAlignError):
-                log.exception("%s broke off", begun.id)
-            if not now.error:
-                self._fail(now, error)
+            except Exception as error:
+                if not isinstance(error, MatrixAlignError):
+                    log.exception("%s broke off", begun.id)
+                if not now.error:
+                    now = now.evolve(error=f"{type(error).__name__}: {error}")
+                    self._fail(now)
+            finally:
+                self._figures.count(now)
 
-    def _fail(self, answer: Answer, error: Exception) -> None:
+    def _fail(self, answer: Answer) -> None:
         try:
-            self._store.save(answer.evolve(error=f"{type(error).__name__}: {error}"))
+            self._store.save(answer)
         except StoreError as why:  # the page then goes on saying that the answer is unfinished
             log.error("the record does not say that %s failed: %s", answer.id, why)

@@ -1,4 +1,4 @@
-"""What the gateway has done, for Prometheus, and each request as one line of JSON.
+"""What the app has done, for Prometheus, and each request to the gateway as one line of JSON.
 
 Neither holds a word of a question or an answer, nor a key.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import Semaphore
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ...types import Answer, Usage
+from ..types import Answer, Usage
 
 log = logging.getLogger("matrix_align.gateway")
 OURS = "matrix_align"
@@ -37,7 +40,7 @@ class Account:
 
 
 class Figures:
-    """Counts what requests did. `playing` and `waiting` read their numbers when somebody asks."""
+    """Counts requests to the gateway, and the answers of methods, wherever they were begun."""
 
     def __init__(self) -> None:
         self.registry = here = CollectorRegistry()
@@ -54,11 +57,22 @@ class Figures:
         self._calls = Counter(f"{OURS}_calls", "Calls to the model, by what for", ["method"], registry=here)
         self._tokens = Counter(f"{OURS}_tokens", "Tokens behind answers", ["method", "kind"], registry=here)
         self._answers = Counter(f"{OURS}_answers", "Answers, by how they ended", ["method", "ending"], registry=here)
-        self.playing = Gauge(f"{OURS}_answers_being_made", "Answers of methods that are being made", registry=here)
-        self.waiting = Gauge(f"{OURS}_answers_waiting", "Requests for one that wait for their turn", registry=here)
+        self._playing = Gauge(f"{OURS}_answers_being_made", "Answers of methods that are being made", registry=here)
+        self._waiting = Gauge(f"{OURS}_answers_waiting", "Those that wait for their turn", registry=here)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+    @asynccontextmanager
+    async def turn(self, turns: Semaphore) -> AsyncIterator[None]:
+        """A block in which an answer is made, once it is its turn. Counts it as waiting, then as being made."""
+        with self._waiting.track_inprogress():
+            await turns.acquire()
+        try:
+            with self._playing.track_inprogress():
+                yield
+        finally:
+            turns.release()
 
     def note(self, account: Account) -> None:
         """Counts a request that has ended, and logs it."""
@@ -74,12 +88,16 @@ class Figures:
             self._tokens.labels("triage", "prompt").inc(spent.prompt_tokens)
             self._tokens.labels("triage", "completion").inc(spent.completion_tokens)
         if answer := account.answer:
-            usage = answer.usage
-            fresh = [call for call in answer.calls if not call.recorded]
-            self._calls.labels(answer.method).inc(len(fresh))
-            self._tokens.labels(answer.method, "prompt").inc(sum(call.usage.prompt_tokens for call in fresh))
-            self._tokens.labels(answer.method, "completion").inc(sum(call.usage.completion_tokens for call in fresh))
-            self._answers.labels(answer.method, answer.state).inc()
-            line |= {"answer": answer.id, "state": answer.state, "calls": len(answer.calls), "fresh": len(fresh)}
+            self.count(answer)
+            usage, fresh = answer.usage, sum(not call.recorded for call in answer.calls)
+            line |= {"answer": answer.id, "state": answer.state, "calls": len(answer.calls), "fresh": fresh}
             line |= {"tokens": usage.prompt_tokens + usage.completion_tokens}
         log.info("%s", account.way, extra={"fields": line})
+
+    def count(self, answer: Answer) -> None:
+        """Counts an answer that has ended, and those of its calls that the record did not have."""
+        fresh = [call.usage for call in answer.calls if not call.recorded]
+        self._calls.labels(answer.method).inc(len(fresh))
+        self._tokens.labels(answer.method, "prompt").inc(sum(usage.prompt_tokens for usage in fresh))
+        self._tokens.labels(answer.method, "completion").inc(sum(usage.completion_tokens for usage in fresh))
+        self._answers.labels(answer.method, answer.state).inc()
