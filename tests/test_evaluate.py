@@ -276,13 +276,15 @@ def test_counts_sum_whatever_fails(
         assert sum(part.answered for part in report.parts) == 0 and judge.requests == []
 
 
+@pytest.mark.parametrize("methods", ["vanilla foresee", "foresee vanilla"])
 def test_methods_begin_with_the_same_plain_answer(
-    cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path
+    cli: Cli, command: tuple[str, ...], server: FakeServer, tmp_path: Path, methods: str
 ) -> None:
-    """A method added later takes vanilla's answers as its initial responses. It asks for none, and costs them still."""
-    assert cli(*command).returncode == 0
-    before = len(server.requests)
-    assert cli(*command, "--method", "foresee").returncode == 0
-    alone = [body for body in server.requests[before:] if body["messages"][0]["content"].startswith("How do I plant")]
-    assert len(server.requests) > before and not alone
-    assert made(tmp_path).costs[-1].calls >= 2, "the initial response counts as its first call"
+    """They take vanilla's answers as their initial responses, in whatever order they are named, and cost them still."""
+    server.on["text"] = lambda body: f"Answer {len(server.requests)}: plant it."
+    named = [word for method in methods.split() for word in ("--method", method)]
+    assert cli(*command[:2], *named, *command[2 + len(METHODS) :]).returncode == 0
+    plain = [body for body in server.requests if body["messages"][0]["content"].startswith("How do I plant")]
+    costs = {cost.method: cost for cost in made(tmp_path).costs}
+    assert len(plain) == costs["vanilla"].n and costs["foresee"].calls >= 2
+    assert list(costs) == methods.split(), "the report has the order of the command"

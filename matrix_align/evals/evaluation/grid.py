@@ -75,16 +75,17 @@ def grid(out: Path, questions: dict[str, tuple[Item, ...]], setups: Sequence[Set
 async def answer_all(cells: Sequence[Cell], servers: Sequence[Server], tally: Tally, progress: Progress) -> None:
     """Answers what is left of every cell, one cell after the other, until `tally` says to stop.
 
-    A cell takes the calls of `vanilla` on its benchmark, if that comes before it. So methods that begin with the plain
-    answer begin with the same one, and an answer that they leave as it is is a tie. A server may well answer the same
-    request in two ways.
+    The cells of `vanilla` come first, and the other cells of its benchmark take its calls. So methods that begin with
+    the plain answer begin with the same one, and an answer that they leave as it is is a tie. A server may well answer
+    the same request in two ways.
 
     Raises what `generate` raises. Finished answers are then kept, and the same call resumes.
     """
     first = servers[0].endpoint
     left = {cell.folder: cell.left() for cell in cells}
     plain = {cell.benchmark: cell.folder for cell in cells if cell.method == PLAIN}
-    for number, cell in enumerate(cells, start=1):
+    ordered = sorted(cells, key=lambda cell: cell.method != PLAIN)
+    for number, cell in enumerate(ordered, start=1):
         if tally.stopped():
             return
         with Run(cell.folder, cell.setup, first.name, first.digest, first.source) as run:
@@ -94,8 +95,8 @@ async def answer_all(cells: Sequence[Cell], servers: Sequence[Server], tally: Ta
                 with Run.there(before) as other:
                     run.store.take(other.store)
             tally.total = tally.done + tally.failed + left[cell.folder]
-            ahead = [(later.method, left[later.folder]) for later in cells[number:]]
-            async with progress.cell(number, len(cells), cell.benchmark, cell.method, left[cell.folder], ahead):
+            ahead = [(later.method, left[later.folder]) for later in ordered[number:]]
+            async with progress.cell(number, len(ordered), cell.benchmark, cell.method, left[cell.folder], ahead):
                 await generate(run, servers, tally)
 
 
