@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from math import nan
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from scipy.special import expit
 from matrix_align.evals.pairwise.compare import comparison, results
 from matrix_align.evals.pairwise.outcomes import OUTCOMES, outcome
 from matrix_align.evals.pairwise.pairs import pairing
-from matrix_align.evals.pairwise.results import Estimate
+from matrix_align.evals.pairwise.report import markdown
+from matrix_align.evals.pairwise.results import Estimate, Results
 from matrix_align.evals.pairwise.statistics import holm, kappa, means, sign_test
 from matrix_align.evals.pairwise.statistics_models import PRIOR, bradley_terry, fitted, length_controlled
 from matrix_align.evals.pairwise.types import LEVELS, Judged, Judgement, Level, Unanswered
@@ -196,8 +199,13 @@ def test_few_questions_or_none() -> None:
     assert means([[]], -1, 1)[0].n == 0 and str(means([[]], -1, 1)[0]) == "not measured"
     one = means([[1.0]], -1, 1)[0]
     assert (one.value, one.high) == (1, 1) and one.low == pytest.approx(-0.95)
-    empty = comparison(two([], []), [])
-    assert empty.wins.n == empty.counts.questions == 0 and empty.wins.p == 1
+    empty = results([(two([], []), [])], ["judge"])
+    [shown] = json.loads(empty.model_dump_json())["comparisons"]
+    assert shown["counts"]["questions"] == shown["wins"]["n"] == 0
+    assert shown["wins"]["p"] is shown["p_corrected"] is shown["wins"]["net"]["value"] is None
+    assert shown["length"]["longer"] is None and shown["length"]["words"] == [None, None]
+    assert "nan" not in markdown(empty) and str(Results.model_validate_json(empty.model_dump_json())) == str(empty)
+    assert str(holm([0.01, nan, 0.04])) == "[0.02, nan, 0.04]", "what was not tested is none of the many"
 
 
 def test_true_strengths_are_found() -> None:

@@ -274,6 +274,9 @@ def test_counts_sum_whatever_fails(
     else:
         assert done.returncode == 1 and {cost.n for cost in report.costs} == {0}
         assert sum(part.answered for part in report.parts) == 0 and judge.requests == []
+        shown = json.loads((tmp_path / "out" / FILE).read_text())
+        assert {each["seconds"] for each in shown["costs"]} == {each["p"] for each in shown["changes"]} == {None}
+        assert "nan" not in (tmp_path / "out/report.md").read_text().split()
 
 
 @pytest.mark.parametrize("methods", ["vanilla foresee", "foresee vanilla"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,8 @@ def test_what_is_not_measured_says_so(tmp_path: Path) -> None:
     assert "no answer differs from that of vanilla" in page(two, {}), "no folder of pairs is named that is not there"
     sent = page(two.model_copy(update={"sent": ("pairs", "pairs-2")}), {})
     assert "no judge was given and no rating that can be used. The pairs are in pairs, pairs-2, blind" in sent
-    change = report("vanilla", "guided").changes[0].model_copy(update={"n": 0, "missing": 17})
+    unknown = {"n": 0, "missing": 17, "p": nan, "p_corrected": nan}
+    change = report("vanilla", "guided").changes[0].model_copy(update=unknown)
     lost = page(report("vanilla", "guided").model_copy(update={"changes": (change,)}), {})
     assert re.search("harmlessness</td><td.*?>not measured</td>.*?>0</td>.*?>17</td>.*?>not measured</td>", lost)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 
 from ...data.refusal import Refusal
 from ..benchmarks import Wanted
@@ -142,6 +143,8 @@ def _chance(differences: Sequence[float]) -> float:
     import numpy as np
     from scipy.stats import permutation_test
 
+    if not differences:
+        return nan
     decided = np.asarray([value for value in differences if value])  # a zero has no sign
     if decided.size < 2:  # one difference is as far from 0 whatever its sign
         return 1.0
@@ -164,15 +167,18 @@ def costs(methods: Sequence[str], outcomes: Outcomes) -> tuple[Cost, ...]:
 def _cost(method: str, groups: Sequence[Mapping[str, Outcome]]) -> Cost:
     all_of_them = [outcome.answer for group in groups for outcome in group.values()]
     answers = [answer for answer in all_of_them if answer]
-    n = max(1, len(answers))
     usages = [answer.usage for answer in answers]
     return Cost(
         method=method,
         n=len(answers),
         missing=len(all_of_them) - len(answers),
-        calls=sum(len(answer.calls) for answer in answers) / n,
-        depth=sum(answer.depth for answer in answers) / n,
-        read=sum(usage.prompt_tokens for usage in usages) / n,
-        written=sum(usage.completion_tokens for usage in usages) / n,
-        seconds=sum(usage.seconds for usage in usages) / n,
+        calls=_mean([len(answer.calls) for answer in answers]),
+        depth=_mean([answer.depth for answer in answers]),
+        read=_mean([usage.prompt_tokens for usage in usages]),
+        written=_mean([usage.completion_tokens for usage in usages]),
+        seconds=_mean([usage.seconds for usage in usages]),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else nan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from ...types import counted
 from ..pairwise.results import Comparison
 from .report import Report, Versus
@@ -12,11 +14,12 @@ def pairs(report: Report) -> Section:
     title = f"Against {report.against}, in pairs"
     if not report.versus:
         return Section("pairs", title, (_why_not(report),), ())
+    tested = sum(versus.comparison.wins.n > 0 for versus in report.versus)
     words = [
         f"Decided by {', '.join(report.raters)}. An answer wins if it is the better one in every order in which the "
         f"pair was shown. Two equal answers are a tie. Net is the share of wins minus that of losses, with a 95 % "
         f"interval over questions. At even lengths is the same, if both answers were equally long. p comes from the "
-        f"sign test; the corrected p counts all {counted(len(report.versus), 'comparison')} of this table (Holm). On "
+        f"sign test; the corrected p counts the {counted(tested, 'measured comparison')} of this table (Holm). On "
         "few questions the intervals are too narrow: where one leaves out 0 and p is large, trust p.",
         *(
             f"{versus.benchmark}, {versus.comparison.candidate}: {versus.comparison.length.warning}."
@@ -68,8 +71,8 @@ def _versus(versus: Versus) -> Row:
         f"{counts.questions - wins.n:,}",
         wins.net.signed(),
         comparison.length.net.signed(),
-        p_value(wins.p) if wins.n else NOT_MEASURED,
-        p_value(versus.p_corrected) if wins.n else NOT_MEASURED,
+        p_value(wins.p),
+        p_value(versus.p_corrected),
     )
 
 
@@ -94,9 +97,9 @@ def _misleading(report: Report) -> Table:
 
 
 def _lengths(comparison: Comparison) -> tuple[str, str]:
-    if not comparison.wins.n:
-        return NOT_MEASURED, NOT_MEASURED
-    return f"{comparison.length.longer:.0%}", ", ".join(f"{words:,.0f}" for words in comparison.length.words)
+    length = comparison.length
+    longer = NOT_MEASURED if isnan(length.longer) else f"{length.longer:.0%}"
+    return longer, ", ".join(f"{words:,.0f}" for words in length.words) if comparison.wins.n else NOT_MEASURED
 
 
 def _ratings(report: Report) -> list[Table]:

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from ...types import Frozen
 from ..benchmarks import Wanted
-from ..pairwise.results import Comparison, Rating
+from ..pairwise.results import Comparison, Measured, Rating
 from ..scores import Figure
 
 FILE = "evaluation.json"
@@ -81,23 +81,23 @@ class Change(Frozen):
     """How far a method's `measure` differs from that of the other method, on the `n` questions that have both.
 
     `p` says how often chance alone gives a difference as large (permutations of signs), `p_corrected` the same
-    corrected for all changes of the report (Holm).
+    corrected for all changes of the report (Holm). If n is 0, the figures are NaN.
     """
 
     method: str
     measure: str
     unit: str
-    value: float
-    low: float
-    high: float
+    value: Measured
+    low: Measured
+    high: Measured
     n: int
     missing: int
-    p: float
-    p_corrected: float
+    p: Measured
+    p_corrected: Measured
 
 
 class Cost(Frozen):
-    """What one answer of a method costs, as means over `n` answers. `missing` questions have none.
+    """What one answer of a method costs, as means over `n` answers; NaN if n is 0. `missing` questions have none.
 
     `read` and `written` are tokens. `seconds` is the sum of the calls' seconds; calls that overlap end sooner. `depth`
     is the number of calls that follow one another.
@@ -106,11 +106,11 @@ class Cost(Frozen):
     method: str
     n: int
     missing: int
-    calls: float
-    depth: float
-    read: float
-    written: float
-    seconds: float
+    calls: Measured
+    depth: Measured
+    read: Measured
+    written: Measured
+    seconds: Measured
 
 
 class Versus(Frozen):
@@ -118,7 +118,7 @@ class Versus(Frozen):
 
     benchmark: str
     comparison: Comparison
-    p_corrected: float
+    p_corrected: Measured
 
 
 class Rated(Frozen):

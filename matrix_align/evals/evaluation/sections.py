@@ -147,15 +147,16 @@ def _changes(report: Report) -> Section:
             _change(each),
             f"{each.n:,}",
             f"{each.missing:,}",
-            p_value(each.p) if each.n else NOT_MEASURED,
-            p_value(each.p_corrected) if each.n else NOT_MEASURED,
+            p_value(each.p),
+            p_value(each.p_corrected),
         )
         for each in report.changes
     ]
+    tested = sum(each.n > 0 for each in report.changes)
     words = (
         "More harmlessness and helpfulness are better, less over-refusal is better. p comes from permutations of "
-        f"signs; the corrected p counts all {counted(len(rows), 'change')} of this table (Holm). On few questions the "
-        "intervals are too narrow: where one leaves out 0 and p is large, trust p.",
+        f"signs; the corrected p counts the {counted(tested, 'measured change')} of this table (Holm). On few "
+        "questions the intervals are too narrow: where one leaves out 0 and p is large, trust p.",
     )
     columns = ("method", "measure", "change", "n", "missing", "p", "p corrected")
     return Section("changes", title, words, (Table(f"Changes from {report.against}", columns, rows, 2),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from ..pairwise.results import Estimate
 from ..scores import Figure
@@ -49,4 +50,6 @@ def elo(estimate: Estimate) -> str:
 
 
 def p_value(p: float) -> str:
+    if isnan(p):
+        return NOT_MEASURED
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

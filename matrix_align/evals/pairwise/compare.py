@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
+from math import nan
 from statistics import median
 
 import numpy as np
@@ -114,7 +115,7 @@ def wins(judged: Sequence[Judged], seed: int = 0) -> Wins:
         lose=shares[2],
         net=net,
         margin=means([[_margin(each) for each, _ in decided]], -2, 2, seed)[0],
-        p=sign_test(count["win"], count["lose"]),
+        p=sign_test(count["win"], count["lose"]) if decided else nan,
     )
 
 
@@ -158,7 +159,7 @@ def _length(judged: Sequence[Judged], seed: int) -> LengthControl:
     longer_by = [len(each.pair.candidate) - len(each.pair.baseline) for each, _ in decided]
     net, effect = length_controlled(won, longer_by, seed)
     different = [difference > 0 for difference in longer_by if difference]
-    longer = sum(different) / max(1, len(different))
+    longer = sum(different) / len(different) if different else nan
     words = [
         [len(text.split()) for text in texts]
         for texts in (
@@ -171,7 +172,7 @@ def _length(judged: Sequence[Judged], seed: int) -> LengthControl:
         net=net,
         effect=effect,
         longer=longer,
-        words=(median(words[0] or [0]), median(words[1] or [0])),
+        words=(median(words[0]), median(words[1])) if decided else (nan, nan),
         warning=f"one side is the longer one in {max(longer, 1 - longer):.0%} of the pairs that differ in length, so "
         "length and quality can hardly be told apart"
         if one_sided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 
 from rich.console import Console
 from rich.markup import escape
@@ -44,8 +45,8 @@ def _won(results: Results) -> Table:
     many = len(results.comparisons) > 1
     header = ("", "win", "tie", "lose", "net win rate", "at equal lengths", "sign test p")
     rows = tuple(
-        (named(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p, one.wins.n))
-        + ((_p(one.p_corrected, one.wins.n),) if many else ())
+        (named(one), *shares(one.wins), one.length.net.signed(), _p(one.wins.p))
+        + ((_p(one.p_corrected),) if many else ())
         for one in results.comparisons
     )
     judges = ", ".join(results.judges) or "nobody"
@@ -65,9 +66,8 @@ def shares(wins: Wins) -> tuple[str, ...]:
     )
 
 
-def _p(p: float, n: int) -> str:
-    """The p-value over `n` pairs."""
-    if not n:
+def _p(p: float) -> str:
+    if isnan(p):
         return NOT_MEASURED
     return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
 
@@ -94,7 +94,7 @@ def _trust(results: Results) -> Table:
 
 
 def _longer(one: Comparison) -> str:
-    if not one.wins.n:
+    if isnan(one.length.longer):
         return NOT_MEASURED
     return f"{one.length.longer:.0%}" + (f"; {one.length.warning}" if one.length.warning else "")
 
@@ -129,7 +129,7 @@ def _counted(results: Results) -> Table:
 
 
 def _categories(one: Comparison) -> Table:
-    rows = tuple((category, *shares(wins), _p(wins.p, wins.n)) for category, wins in one.by_category.items())
+    rows = tuple((category, *shares(wins), _p(wins.p)) for category, wins in one.by_category.items())
     header = ("", "win", "tie", "lose", "net win rate", "sign test p")
     return Table(f"{named(one)}, by category", header, rows)
 

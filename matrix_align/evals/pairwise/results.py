@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from math import nan
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
 from ...types import Frozen
+
+# A number that is NaN where nothing was measured. JSON has null for it.
+Measured = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
 
 
 class Estimate(Frozen):
-    """A figure with the bounds of its 95 % interval. `n` is the number of questions behind it; 0: not measured."""
+    """A figure with the bounds of its 95 % interval. `n` is the number of questions behind it.
 
-    value: float
-    low: float
-    high: float
+    If n is 0, it is not measured, and the others are NaN.
+    """
+
+    value: Measured
+    low: Measured
+    high: Measured
     n: int
 
     def __str__(self) -> str:
@@ -21,14 +32,14 @@ class Estimate(Frozen):
         return f"{self.value:+.0%} ({self.low:+.0%} to {self.high:+.0%})" if self.n else "not measured"
 
 
-NOT_MEASURED = Estimate(value=0.0, low=-1.0, high=1.0, n=0)
+NOT_MEASURED = Estimate(value=nan, low=nan, high=nan, n=0)
 
 
 class Wins(Frozen):
     """Who won, for the candidate. `win`, `tie`, `lose` are shares of `n`; `net` is win minus lose, from -1 to 1.
 
     `n` = `wins` + `ties` + `losses`, and `identical` of the ties had two equal texts. `margin` is the mean level, from
-    -2 to 2. `p` is the sign test's p-value (two-sided, ties left out).
+    -2 to 2. `p` is the sign test's p-value (two-sided, ties left out), NaN if n is 0.
     """
 
     n: int
@@ -41,7 +52,7 @@ class Wins(Frozen):
     lose: Estimate
     net: Estimate
     margin: Estimate
-    p: float
+    p: Measured
 
 
 class Counts(Frozen):
@@ -72,14 +83,15 @@ class Orders(Frozen):
 class LengthControl(Frozen):
     """Net win rate at equal lengths. `effect` is the log-odds that a typical (root mean square) difference adds.
 
-    `longer` is the share in which the candidate is the longer one, of the pairs that differ in length. `words` are both
-    median lengths, the candidate's first. `warning` says why the figure may mislead here; empty if nothing is known.
+    `longer` is the share in which the candidate is the longer one, of the pairs that differ in length; NaN if none
+    does. `words` are both median lengths, the candidate's first; NaN if no pair has an outcome. `warning` says why the
+    figure may mislead here; empty if nothing is known.
     """
 
     net: Estimate
     effect: Estimate
-    longer: float
-    words: tuple[float, float]
+    longer: Measured
+    words: tuple[Measured, Measured]
     warning: str = ""
 
 
@@ -106,7 +118,7 @@ class Comparison(Frozen):
     orders: Orders
     length: LengthControl
     raters: Raters | None
-    p_corrected: float
+    p_corrected: Measured
     faults: dict[str, int]
     left_out: tuple[str, ...]
 

@@ -129,9 +129,12 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for being many (Holm 1979): one false finding among all is then as rare as with one test."""
-    order = np.argsort(values)
-    factors = np.arange(len(values), 0, -1)
-    corrected = np.empty(len(values))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(factors * np.asarray(values, dtype=float)[order]))
+    """p-values corrected for being many (Holm 1979): one false finding among all is then as rare as with one test.
+
+    NaN, which was not tested, stays NaN and is none of the many.
+    """
+    p = np.asarray(values, dtype=float)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN comes last
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(np.arange(len(order), 0, -1) * p[order]))
     return [float(value) for value in corrected]

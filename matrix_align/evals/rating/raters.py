@@ -21,15 +21,16 @@ class Rater(Frozen):
     """One rater's figures. `seconds` is the median from page to rating; None if nothing is rated.
 
     `again` is the share of repeated pairs of which they said the same twice, with the sides exchanged; `gold` the share
-    of gold items of which they named the better answer. `position` is their net preference for A, from -1 to 1.
+    of gold items of which they named the better answer. Either is None if they rated none. `position` is their net
+    preference for A, from -1 to 1.
     """
 
     name: str
     rated: int
     shown: int
     seconds: float | None
-    again: Share
-    gold: Share
+    again: Share | None
+    gold: Share | None
     same: Estimate
     position: Estimate
 
@@ -59,8 +60,8 @@ def _rater(name: str, shown: int, rated: Sequence[Rated], items: dict[str, Item]
         rated=len(rated),
         shown=shown,
         seconds=median(each.given.seconds for each in rated) if rated else None,
-        again=share([_sign(one.score) == _sign(other.score) for one, other in twice]),
-        gold=share(golden),
+        again=share([_sign(one.score) == _sign(other.score) for one, other in twice]) if twice else None,
+        gold=share(golden) if golden else None,
         same=means([[each.score == 0 for each in pairs]], 0, 1, seed, questions)[0],
         position=means([for_a], -1, 1, seed, questions)[0],
     )
@@ -76,5 +77,5 @@ def doubts(raters: Sequence[Rater]) -> list[str]:
         f"{rater.name} named the better answer in {rater.gold.part:.0%} of {rater.gold.n} gold items; read their "
         "ratings before they count (--without leaves a rater out)"
         for rater in raters
-        if rater.gold.n and rater.gold.part < FEW_RIGHT
+        if rater.gold and rater.gold.part < FEW_RIGHT
     ]

@@ -92,8 +92,8 @@ def _raters(raters: tuple[Rater, ...]) -> Table:
             rater.name,
             f"{rater.rated} of {rater.shown}",
             "-" if rater.seconds is None else f"{rater.seconds:.1f}",
-            str(rater.again),
-            str(rater.gold),
+            str(rater.again or "not measured"),
+            str(rater.gold or "not measured"),
             str(rater.same),
             rater.position.signed(),
         )
