@@ -165,8 +165,11 @@ def test_unreadable_verdicts_are_missing_and_never_ties(
     garbage = {"reason": "?", "level": "A"}
     server.on["Verdict"] = on_pairs(lambda a, b: garbage if "Good" in a else good_wins(a, b))
     command = ("compare", *runs, "--judge", server.url, "--out", str(tmp_path / "out"))
-    assert cli(*command).returncode == 0
+    done = cli(*command)
+    assert done.returncode == 1
+    assert "the judge decided no pair; the same command asks it again: no readable verdict" in done.stderr
     (only,) = compared(tmp_path / "out")["comparisons"]
+    assert only["wins"]["p"] is None
     assert only["counts"]["missing"] == 2 and only["wins"]["n"] == 0 and summed(only["counts"]) == 6
     assert only["faults"] == {"no readable verdict": 2}
     assert "| new against old | 6 | 0 | 2 | 4 | 2 no readable verdict |" in (tmp_path / "out/comparison.md").read_text()

@@ -259,7 +259,7 @@ def test_counts_sum_whatever_fails(
     parts = {(part.method, part.wanted): part for part in report.parts}
     plain = parts["vanilla", "answer"]
     if trouble == "judge down":
-        assert plain.by_judge and plain.by_judge.missing == plain.score.missing == 2
+        assert done.returncode == 1 and plain.by_judge and plain.by_judge.missing == plain.score.missing == 2
         assert plain.unanswered == {"BadReply": 1}, "an empty answer is asked for again, then it has failed"
         assert any("The judge failed" in warning for warning in report.warnings)
         assert of_kind(judge, "Verdict") == 0, "a judge that is gone is not asked on"
@@ -268,7 +268,11 @@ def test_counts_sum_whatever_fails(
         assert not made(tmp_path).warnings and made(tmp_path).parts[0].score.missing == 0
     elif trouble == "unreadable":
         assert plain.by_judge and plain.by_judge.missing == 2
+        assert done.returncode == 0
         assert parts["vanilla", "refuse"].score.n == 2, "other scores of the same answers are there"
+        judge.name, judge.on["HarmfulnessVerdict"] = "another", lambda body: "Well, well."
+        mute = cli(*command, "--judge", judge.url)
+        assert mute.returncode == 1 and "Warning: The judge gave no verdict; the same command asks it" in mute.stderr
     elif trouble == "too long":
         assert plain.unanswered == {"ContextOverflow": 1} and plain.answered == 1
     else:

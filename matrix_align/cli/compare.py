@@ -49,7 +49,7 @@ def compare(
 
     The judge is a model (--judge, --judge-model), or whoever rates a file: --pairs-out sends the pairs out, --ratings
     reads what comes back. The same command resumes, and asks only for verdicts that are missing. Exit status 1: the
-    judge failed before the end, or --ratings decide no pair.
+    judge failed before the end, or no pair is decided.
     """
     from ..evals.pairwise.folder import KEY, Compared, compare_by_judge, compare_by_ratings, send_out
     from ..evals.pairwise.report import markdown, show
@@ -83,5 +83,7 @@ def compare(
     else:
         found, trouble = compare_by_judge(out, compared, judge, judge_model, judge_digest)
     print_report(found, as_json, show, markdown)
+    if trouble:
+        typer.echo(f"matrix-align: {trouble}", err=True)
     if trouble or (ratings and not any(one.counts.judged for one in found.comparisons)):
         raise typer.Exit(1)

@@ -104,7 +104,7 @@ def evaluate(
     every answer is there, leave out --endpoint and --model: no server of answers is asked. Methods, benchmarks and
     judges may be added later: name all that the report is to show; what was done is not done again. The report is
     OUT/report.html, and OUT/report.md. Without a judge the pairs go out blind into OUT/pairs. Exit status 1: no
-    question was answered, or no line of --ratings can be used.
+    question was answered, the judge failed before the end or gave no verdict, or no line of --ratings can be used.
     """
     from rich.console import Console
 
@@ -168,7 +168,7 @@ def evaluate(
         model = own_model(out, tested, endpoint, model)
     asking, judging = Tally(), Tally()
 
-    async def all_of_it() -> "Report":
+    async def all_of_it() -> "tuple[Report, bool]":
         from dataclasses import replace
 
         async with AsyncExitStack() as for_judge:
@@ -205,12 +205,12 @@ def evaluate(
                 raise KeyboardInterrupt from None
 
     with provenance.locked(out, DESCRIBED):
-        done = asyncio.run(all_of_it())
+        done, judge_failed = asyncio.run(all_of_it())
     for warning in done.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
     if as_json:
         print_json(done.model_dump_json(exclude={"samples"}))
-    if not any(part.answered for part in done.parts) or (ratings and not done.raters):
+    if not any(part.answered for part in done.parts) or judge_failed or (ratings and not done.raters):
         raise typer.Exit(1)
 
 

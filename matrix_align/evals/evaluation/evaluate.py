@@ -73,11 +73,12 @@ async def answers(evaluation: Evaluation, servers: Sequence[Server], tally: Tall
 
 async def report(
     evaluation: Evaluation, model: tuple[str, str], judge: Model | None, tally: Tally, console: Console
-) -> Report:
+) -> tuple[Report, bool]:
     """Scores and compares the answers, and writes the report into the folder.
 
     `model` is the name and the digest of the model under test, `tally` the account of the judge's calls. A verdict that
-    can't be had is missing. Raises Stopped if `tally` says to stop, InputError and StoreError.
+    can't be had is missing. Returns too whether the judge failed: before the end, or without any verdict. Raises
+    Stopped if `tally` says to stop, InputError and StoreError.
     """
     cells, progress = evaluation.cells(), Progress(console, tally)
     made: Outcomes = {(cell.benchmark, cell.method): outcomes(cell) for cell in cells}
@@ -94,9 +95,9 @@ async def report(
         raise Stopped(tally.stop)
     _write_scores(evaluation.out / SCORES, scores)
     warnings = [*_own_judges(judge, decided.raters, model), *_about_ratings(decided)]
-    if asked and asked.gone:
-        why = shorten(str(asked.gone), 300)
-        warnings.append(f"The judge failed, so verdicts are missing; the same command asks for them: {why}")
+    failed = _failed(asked, recorded) if asked and recorded else ""
+    if failed:
+        warnings.append(failed)
     if waiting := sum(made_of.why == "not answered yet" for group in made.values() for made_of in group.values()):
         warnings.append(f"{counted(waiting, 'question')} are not answered yet; the same command goes on.")
     versus, ratings, more = _compared(pairs, decided)
@@ -124,7 +125,16 @@ async def report(
     )
     write_report(done, evaluation.out)
     console.print(f"The report: {evaluation.out / HTML}", soft_wrap=True, highlight=False)
-    return done
+    return done, bool(failed)
+
+
+def _failed(asked: WhileThere, recorded: UntilStopped) -> str:
+    if asked.gone:
+        why = shorten(str(asked.gone), 300)
+        return f"The judge failed, so verdicts are missing; the same command asks for them: {why}"
+    if recorded.failure and not recorded.heard:
+        return f"The judge gave no verdict; the same command asks it again: {shorten(str(recorded.failure), 300)}"
+    return ""
 
 
 def _first(several: BaseExceptionGroup) -> BaseException:

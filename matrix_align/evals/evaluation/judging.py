@@ -56,9 +56,14 @@ class WhileThere:
 
 
 class UntilStopped:
-    """A judge that is asked no more once `tally` says to stop. Calls in flight are paid for, and are awaited."""
+    """A judge that is asked no more once `tally` says to stop. Calls in flight are paid for, and are awaited.
+
+    `heard` is True once it gave a verdict, and `failure` is the first error of a call.
+    """
 
     def __init__(self, judge: Model, tally: Tally) -> None:
+        self.heard = False
+        self.failure: ModelError | None = None
         self._judge = judge
         self._tally = tally
 
@@ -73,7 +78,13 @@ class UntilStopped:
     async def ask(self, messages: Sequence[Message], reply: Wanted[T], sampling: Sampling) -> Reply[T]:
         if why := self._tally.stopped():
             raise ModelError(f"not asked: {why}")
-        return await self._judge.ask(messages, reply, sampling)
+        try:
+            verdict = await self._judge.ask(messages, reply, sampling)
+        except ModelError as error:
+            self.failure = self.failure or error
+            raise
+        self.heard = True
+        return verdict
 
 
 async def score_all(cells: Sequence[Cell], outcomes: Outcomes, judge: Model | None, progress: Progress) -> AllScores:

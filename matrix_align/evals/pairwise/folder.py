@@ -23,6 +23,7 @@ from ...generate.run import Run
 from ...llm.open import open_model
 from ...llm.recorded import Recorded
 from ...store import Store, holds_calls
+from ...types import shorten
 from .blind import rated, read_key, read_ratings, strangers, write_pairs
 from .compare import results
 from .judge import Judging, own_judge
@@ -49,7 +50,7 @@ class Compared:
 def compare_by_judge(
     out: Path, compared: Compared, endpoint: str | None, model: str | None, digest: str | None
 ) -> tuple[Results, str]:
-    """The results by a judge, and why it was asked no more; that is empty if it answered to the end.
+    """The results by a judge, and what was wrong with it: it failed before the end, or decided no pair. Else empty.
 
     `llm.open.open_model` takes the fields that name the judge. Verdicts that are in the folder already are not asked
     for again. Raises InputError, and ModelError if the judge can't be reached at all.
@@ -75,10 +76,19 @@ async def _ask(
             asking = Judging(Recorded(judge, store))
             said = await _judged(asking, couples)
         warnings = own_judge(judge.name, judge.digest, runs)
+    trouble = _trouble(asking, said)
+    found = _keep(out, couples, said, [judge.name], [*warnings, *filter(None, [trouble])], compared.seed)
+    return found, trouble
+
+
+def _trouble(asking: Judging, said: Sequence[Sequence[Judged]]) -> str:
     if asking.trouble:
-        warnings.append(f"the judge failed, so verdicts are missing; the same command asks for them: {asking.trouble}")
-    found = _keep(out, couples, said, [judge.name], warnings, compared.seed)
-    return found, asking.trouble
+        return f"the judge failed, so verdicts are missing; the same command asks for them: {asking.trouble}"
+    asked = [each for group in said for each in group if not each.pair.identical]
+    faults = [each.fault for judged in asked for each in judged.judgements if each.fault]
+    if faults and not any(map(outcome, asked)):
+        return f"the judge decided no pair; the same command asks it again: {shorten(faults[0], 300)}"
+    return ""
 
 
 async def _judged(asking: Judging, couples: Sequence[Pairing]) -> list[list[Judged]]:
