@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from matrix_align import Scene, Settings
 from matrix_align.simulation.examples import examples
+from matrix_align.simulation.prompts import PROMPTS as SCENE
 from matrix_align.simulation.revise import revise
 from matrix_align.simulation.types import Aftermath, Critique, Fate, Point
 
@@ -33,6 +35,8 @@ async def test_foresee_revises_as_matrix_does() -> None:
     assert got.turns(0) == [TALK.text]
     system, asked = got.chats[1]
     assert "Look ahead" in system.content
+    [meaning] = re.findall(r'answer: "refuses" if .*?, "helps" if .*?\.', SCENE.render("stance", rules=""))
+    assert meaning in system.content, "what refuses, hurts and helps is the same as in a scene"
     assert all(text in asked.content for text in (SYSTEM, HISTORY[0].content, "(1) Dig by the fence.\n(2) Water it."))
     fate = Fate(who="Ann", later="She mends it.", harm="loses", cause="the answer")
     scene = Scene(
