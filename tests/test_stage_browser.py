@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from matrix_align import Answer, Scene, Store
 from matrix_align.web.beside import Beside
 from matrix_align.web.figures import Figures
-from matrix_align.web.stage import Player
+from matrix_align.web.stage import Player, live
 
 from .browser import HANG, Seen, chromium, needs_chromium, watch
 from .conftest import matrix
@@ -227,6 +227,22 @@ def test_page_grows_while_the_scene_is_played(opened: Opened) -> None:
         page.get_by_role("slider", name="Event").press("End")
         page.get_by_role("button", name="Back").click()
         assert grown == page.evaluate(TEXTS), "as if it had been opened now"
+
+
+def test_page_that_finds_no_room_asks_again(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = opened.answer.evolve(id="d" * 16, text=None)
+    opened.store.save(growing)
+    monkeypatch.setattr(live, "MOST", 0)
+    with opened.browser.new_context() as context:
+        page = context.new_page()
+        page.clock.install()
+        with page.expect_response("**/live") as refused:
+            page.goto(f"{opened.url}/scenes/{growing.id}")
+        assert refused.value.status == 503
+        monkeypatch.setattr(live, "MOST", 1)
+        with page.expect_response("**/live") as followed:
+            page.clock.run_for(10_000)
+        assert followed.value.status == 200
 
 
 @pytest.mark.parametrize("width", [360, 3840])

@@ -40,7 +40,7 @@ class Live:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._open >= MOST:
-            await send_refusal(send, Refusal(503, f"{MOST} pages are followed already; reload this one later"))
+            await send_refusal(send, Refusal(503, f"{MOST} pages are followed already; this one asks again by itself"))
             return
         events = _events(self._record, scope["path_params"]["id"], self._ends)
         self._open += 1

@@ -4,8 +4,7 @@
 import { showNow } from "./scene.js";
 
 const OURS = new Set(["hidden", "open", "tabindex", "data-lit", "data-now", "disabled"]); // the person's, or scene.js's
-
-const stream = new EventSource(document.getElementById("scene").dataset.live);
+const AGAIN = 10_000; // milliseconds after which a page asks again that found no room among those that follow
 
 function renew(here, grown) {
   // Makes the node `here` like `grown`. A call that was fetched, with what is typed in its form, is left alone.
@@ -67,5 +66,14 @@ async function grow(message) {
 
 let last = Promise.resolve();
 const queue = (message) => { last = last.then(() => grow(message)).catch(() => {}); }; // the next one may come through
-stream.addEventListener("grown", queue);
-stream.addEventListener("end", (message) => { stream.close(); queue(message); });
+
+function follow() {
+  const stream = new EventSource(document.getElementById("scene").dataset.live);
+  stream.addEventListener("grown", queue);
+  stream.addEventListener("end", (message) => { stream.close(); queue(message); });
+  stream.addEventListener("error", () => { // by itself the browser tries again only if the connection broke
+    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN);
+  });
+}
+
+follow();
