@@ -19,7 +19,7 @@ from matrix_align.evals.rating.folder import DESCRIBED, RATINGS
 from matrix_align.evals.rating.report import report
 from matrix_align.evals.rating.store import Ratings
 from matrix_align.evals.rating.types import Rater
-from matrix_align.web import bodies
+from matrix_align.web import bodies, forms
 from matrix_align.web.pages import HEADERS
 
 from .conftest import Run as Cli
@@ -195,7 +195,7 @@ def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path, monkeypa
             {},
         )
         assert [one.send(one.path, each).status for each in wrong] == [400] * 5
-        large = {"Content-Length": str(2 << 20)}
+        large = {"Content-Length": str(2 << 16)}
         assert one.send(one.path, form, **large).status == 413, "refused before it is sent"
         assert [one.send(f"/rate/r/nobody{end}", form, **large).status for end in ("", "/undo")] == [404] * 2
         assert one.send("/rate/r", form, **large).status == 400, "it is not open to a name, so none is read"
@@ -208,6 +208,7 @@ def test_what_is_no_rating_is_refused(runs: list[Path], tmp_path: Path, monkeypa
         assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert page.headers.items() >= {name.lower(): value for name, value in HEADERS.items()}.items()
         monkeypatch.setattr(bodies.ROOM, "free", 0)  # the gateway's
+        monkeypatch.setattr(forms.ROOM, "free", 0)  # the stage's
         long = one.send(one.path, {**form, "reason": "y" * 5000, "harm": "no such harm"})
         assert long.status == 303
     with Ratings(folder / RATINGS) as ratings:

@@ -63,4 +63,5 @@ async def body_of(
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"the body is larger than {limit >> 20} MiB")
+    most = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+    return Refusal(413, f"the body is larger than {most}")

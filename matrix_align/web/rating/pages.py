@@ -88,7 +88,7 @@ class _Pages:
 
     async def join(self, request: Request) -> Response:
         folder = self._folder(request)
-        sent = await fields(request) if described(folder)["by_name"] else {}
+        sent = await fields(request, small=True) if described(folder)["by_name"] else {}
         try:
             rater = await run_in_threadpool(joined, folder, sent.get("name", ""))
         except InputError as error:
@@ -110,7 +110,7 @@ class _Pages:
                 _rater(ratings, request.path_params["link"])
 
         await run_in_threadpool(check)
-        return folder, await fields(request)
+        return folder, await fields(request, small=True)
 
     async def rate(self, request: Request) -> Response:
         folder, sent = await self._sent(request)
