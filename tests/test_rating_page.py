@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import http.client
+import json
 import re
 import signal
 import threading
@@ -24,6 +25,7 @@ from matrix_align.web.pages import HEADERS
 
 from .conftest import Run as Cli
 from .conftest import complaint, started
+from .fake import FakeServer
 from .rating import a_rating, rating_page, two_runs
 
 HIDDEN = re.compile(r'name="(\w+)" value="([^"]*)"')
@@ -256,6 +258,28 @@ def test_a_killed_server_loses_no_rating(runs: list[Path], tmp_path: Path) -> No
         process.communicate()
         assert count(folder) == {"Ann": sent}
     assert sent == 5
+
+
+def test_beside_a_gateway(runs: list[Path], tmp_path: Path, server: FakeServer) -> None:
+    """One command serves the model and the rating. It prints the raters' links, which are in no line of the log."""
+    folder = tmp_path / "r"
+    ann, ben = a_rating(folder, runs, "Ann", "Ben")
+    given = ("--rating", str(folder), "--endpoint", server.url, "--port", "0")
+    with started(tmp_path, "serve", *given) as process:
+        assert process.stdout
+        try:
+            printed = [process.stdout.readline().strip() for _ in range(2)]
+            url = printed[0].removeprefix("Ann: ").removesuffix(f"/rate/r/{ann.link}")
+            assert printed == [f"{rater.name}: {url}/rate/r/{rater.link}" for rater in (ann, ben)]
+            one = client(url, ann)
+            assert "Pair 1 of 12" in one.page().text
+            assert "Scenes" in one.send("/").text and 'href="/rate/r"' in one.send("/rate").text
+            assert server.name in one.send("/v1/models").text
+        finally:
+            process.terminate()
+        log = process.communicate()[1]
+    assert f"{folder} is rated at {url}/rate/r" in [json.loads(line)["message"] for line in log.splitlines()]
+    assert not any(rater.link in log for rater in (ann, ben))
 
 
 def test_serve_needs_a_rating(tmp_path: Path, cli: Cli) -> None:
