@@ -103,6 +103,16 @@ async def test_head_that_is_too_long(served: Served) -> None:
             assert complaint(said)["message"] == "the request's head is too large"
 
 
+@pytest.mark.parametrize(("length", "status"), [(70_000, b"400"), (60_000, b"200")])
+async def test_head_that_comes_at_once_with_its_body(served: Served, length: int, status: bytes) -> None:
+    """It is as long as one that comes in pieces. The body is no part of it."""
+    body = json.dumps({**ASKED, "user": "x" * 300_000}).encode()
+    first = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nX-A: "
+    async with connected(served) as (reader, writer):
+        writer.write(first.encode() + b"a" * (length - len(first) - 4) + b"\r\n\r\n" + body)
+        assert (await reader.readline()).split()[1] == status
+
+
 CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

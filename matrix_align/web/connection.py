@@ -87,6 +87,15 @@ class Limited(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Takes no more at once than may come without a piece of a body. Python reads 256 KiB at once."""
+        while len(data) > (room := HEAD_BYTES + 1 - self._length):
+            self._take(data[:room])
+            data = data[room:]
+            if self.transport.is_closing():
+                return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._ahead:
             return
         self._moved = False
