@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from matrix_align.web.gateway import opening
+
+from .fake import error
 from .gateway import Served, post
 
 QUESTIONS = Path(__file__).parent.parent / "benchmarks" / "triage.jsonl"
@@ -35,6 +41,38 @@ async def test_any_doubt_plays_the_scene(served: Served, harm: str) -> None:
     assert (status, headers["X-Matrix-Align-Simulate"]) == (200, "auto")
     assert json.loads(body)["model"] == "matrix"
     assert "Situation" in served.server.kinds()
+
+
+NO_JSON = partial(web.Response, text="<html>", status=503, content_type="text/html")
+
+
+@pytest.mark.parametrize(
+    ("harm", "answer", "after"),
+    [
+        ("none", lambda: "It is blue.", b'"object": "chat.completion.chunk"'),
+        ("none", partial(error, 429, "no more today"), b'data: {"error":{"message":"no more today"'),
+        ("none", NO_JSON, b'data: {"error":{"message":"the model\'s server sent neither a stream nor an error'),
+        ("some", lambda: "It is blue.", b'"model":"matrix"'),
+        ("", lambda: "", b"not you"),
+    ],
+    ids=["stream", "error", "no JSON", "scene", "failed call"],
+)
+async def test_stream_is_kept_alive_before_anybody_answers(
+    served: Served, monkeypatch: pytest.MonkeyPatch, harm: str, answer: Any, after: bytes
+) -> None:
+    """It then holds whatever comes, the model's own errors too."""
+    monkeypatch.setattr(opening, "KEEP_ALIVE", 0.05)
+
+    def late(body: dict[str, Any]) -> Any:
+        time.sleep(0.3)
+        return {"reason": "So.", "harm": harm} if harm else error(401, "not you")
+
+    served.server.on |= {"Triage": late, "text": lambda body: answer()}
+    question = f"Why is the sky blue? {harm} {after!r}"
+    status, body, headers = await post(served.url, {**asked(question), "stream": True})
+    assert (status, headers["X-Matrix-Align-Simulate"]) == (200, "auto")
+    kept, _, rest = body.rpartition(b": keep-alive\n\n")
+    assert kept.startswith(b": keep-alive") and after in rest
 
 
 def test_labelled_questions() -> None:

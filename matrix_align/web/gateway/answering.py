@@ -25,6 +25,7 @@ from .gateway import Gateway
 from .narration import narrated
 
 KEEP_ALIVE = 10.0  # seconds in which nothing was sent, after which a comment shows proxies that the stream lives
+ALIVE = b": keep-alive\n\n"
 STREAM = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 FINISH = {"": "stop", "length": "length", "filter": "content_filter"}
 
@@ -100,7 +101,7 @@ class Answering:
                 async with asyncio.timeout_at(sent + KEEP_ALIVE):
                     await self._news.wait()
             except TimeoutError:
-                yield b": keep-alive\n\n"
+                yield ALIVE
                 sent = loop.time()
                 continue
             self._news.clear()
@@ -111,22 +112,22 @@ class Answering:
             if done and (error := making.exception()):
                 if not isinstance(error, MatrixAlignError):
                     raise error
-                yield _event(refusal_of(error).body)
+                yield event(refusal_of(error).body)
                 return
             text = self._text(whole=done)
             if not text.startswith(written):
-                yield _event(_changed(self.id).body)
+                yield event(_changed(self.id).body)
                 return
             if text != written:
                 yield self._chunk({"content": text[len(written) :]})
                 written, sent = text, loop.time()
-        yield _event(
+        yield event(
             self._object("chat.completion.chunk")
             | {"choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": self._finish()}]}
             | {"matrix_align": self._figures()}
         )
         if self.asked.usage:
-            yield _event(self._object("chat.completion.chunk") | {"choices": [], "usage": self._usage()})
+            yield event(self._object("chat.completion.chunk") | {"choices": [], "usage": self._usage()})
         yield b"data: [DONE]\n\n"
 
     def _text(self, whole: bool) -> str:
@@ -175,7 +176,7 @@ class Answering:
 
     def _chunk(self, delta: Mapping[str, str]) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
-        return _event(self._object("chat.completion.chunk") | {"choices": [choice]})
+        return event(self._object("chat.completion.chunk") | {"choices": [choice]})
 
 
 def until(text: str, stops: tuple[str, ...], whole: bool) -> str:
@@ -200,5 +201,5 @@ def _changed(id: str) -> Refusal:
     )
 
 
-def _event(content: Mapping[str, Any]) -> bytes:
+def event(content: Mapping[str, Any]) -> bytes:
     return b"data: " + to_json(content) + b"\n\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -23,6 +24,7 @@ from .asked import Asked, Own, alone, options_of, settings_of
 from .asked import asked as read
 from .failures import refusal_of
 from .gateway import Gateway
+from .opening import kept_open
 from .passing import BrokenOff, pass_on
 from .triage import harmless
 
@@ -97,12 +99,12 @@ class Completions:
                     await self._answer(Answering(gateway, wanted, headers), send, account)
                 return
             if wanted.simulate == "auto":
-                if await self._answered(wanted, headers, send, account):
-                    return
-                headers = {"X-Matrix-Align-Simulate": "auto; let through"}
-        rest = {name: value for name, value in body.items() if name != "matrix_align"}
-        alone_asked = json.dumps(rest | {"model": target}).encode()
-        await pass_on(gateway.upstream, scope, alone_asked, send, account, headers)
+                async with kept_open(send, headers, account) if wanted.stream else nullcontext(send) as send:
+                    if not await self._answered(wanted, headers, send, account):
+                        headers = {"X-Matrix-Align-Simulate": "auto; let through"}
+                        await pass_on(gateway.upstream, scope, _to_model(body, target), send, account, headers)
+                return
+        await pass_on(gateway.upstream, scope, _to_model(body, target), send, account, headers)
 
     async def _answer(self, answering: Answering, send: Send, account: Account) -> None:
         account.way = answering.asked.setup.method.name
@@ -128,6 +130,11 @@ class Completions:
                 if not passes:
                     await self._answer(Answering(gateway, asked, headers, has_turn=True), send, account)
         return not passes
+
+
+def _to_model(body: dict[str, Any], model: str) -> bytes:
+    rest = {name: value for name, value in body.items() if name != "matrix_align"}
+    return json.dumps(rest | {"model": model}).encode()
 
 
 def _method(own: Own, model: str) -> str:
