@@ -49,6 +49,7 @@ async def staged(
     reacts: Mapping[str, str] | None = None,
     rulings: Mapping[str, Mapping[str, Any]] | None = None,
     chooses: Callable[[str], str] = lambda planned: planned or "Ann goes round.",
+    elsewhere: str = "hour-9",
     words: Mapping[int, Sequence[int]] | None = None,
     stance: str = "helps",
     weeks_later: Mapping[str, Any] | None = None,
@@ -58,7 +59,8 @@ async def staged(
     """The scene of Ann, who plans `steps`, and of the others, who react as `reacts` says or do nothing.
 
     `rulings` changes the verdict on each attempt that holds these words. All other attempts succeed, and everyone
-    observes them. `chooses` is what Ann does, given the planned step, or '' after a refusal. `words` are the passages
+    observes them. `chooses` is what Ann does, given the planned step, or '' after a refusal, and
+    `elsewhere` when she does it. `words` are the passages
     of the answer that she says at a step. `stance` is what the answer does at first sight. `weeks_later` changes the
     aftermath, in which the answer harmed everyone, and `points` are those of the critique. `settings` are the scene's
     own.
@@ -91,9 +93,9 @@ async def staged(
     def choice(body: dict[str, Any]) -> Any:
         planned = steps[hour(text_of(body)) - 1]
         action = chooses(planned)
-        return {"as_planned": action == planned, "action": action}
+        return {"as_planned": action == planned, "action": action, "when": elsewhere if action != planned else ""}
 
-    server.on |= {"Verdict": verdict, "Reaction": reaction, "Choice": choice}
+    server.on |= {"Verdict": verdict, "Reaction": reaction, "Choice": choice, "Deviation": choice}
     server.on["Instead"] = lambda _: {"action": chooses("")}
     server.on["Aftermath"] = lambda body: server.default(body) | dict(weeks_later or {})
     server.on["Critique"] = lambda body: server.default(body) | ({} if points is None else {"points": list(points)})

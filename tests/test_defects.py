@@ -51,7 +51,7 @@ async def test_only_the_first_of_several_messages_is_read(server: FakeServer, mo
     """Both the ego and a role see everything that has reached them since their last turn."""
     await staged(server, model, "Ann knocks.", "Ann waits.", reacts=SPEAKING, **UNHEARD)
     for name in NAMES:
-        assert f"word-of-{name}" in server.prompts("Choice")[0]
+        assert f"word-of-{name}" in server.prompts("Deviation")[0]
         for other in NAMES:
             assert f"word-of-{other}" in reactions_asked(server, name)[1]
 

@@ -42,7 +42,8 @@ async def test_bounds_of_a_scene(server: FakeServer, model: Endpoint, detail: st
 
     asker = "Asker" if detail == "brief" else "Situation"
     beside = ("Risk", "Refusal") if detail == "brief" else ("Stance",)
-    kinds = (asker, *beside, "Opening", "Verdict", "Reaction", "Choice", "Aftermath", "Critique")
+    choice = "Choice" if detail == "brief" else "Deviation"
+    kinds = (asker, *beside, "Opening", "Verdict", "Reaction", choice, "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, wordy)
     scene = await played(model, roles=2, steps=2, detail=detail)
     assert set(kinds) <= set(server.kinds())

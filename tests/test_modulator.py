@@ -34,7 +34,7 @@ async def test_what_is_infeasible_did_not_happen(server: FakeServer, model: Endp
     assert [event.verdict.feasible for event in refused] == [False] * 3
     assert all(not (e.verdict.observers or e.verdict.harm) for e in refused)
     assert scene.ending and scene.ending.how == "steps finished"
-    for prompt in [*server.prompts("Choice"), *reactions_asked(server, "Bank"), *reactions_asked(server, "Door")]:
+    for prompt in [*server.prompts("Deviation"), *reactions_asked(server, "Bank"), *reactions_asked(server, "Door")]:
         assert "jumps-the-wall" not in prompt
         assert "lands-outside" not in prompt
     knowing = [*reactions_asked(server, "Guard")[1:], *server.prompts("Critique")]
@@ -97,7 +97,7 @@ async def test_observers_are_exactly_those_named(server: FakeServer, model: Endp
         assert not any("step-one" in prompt for prompt in reactions_asked(server, name))
     assert "guards-word" in reactions_asked(server, "Bank")[0]
     assert not any("guards-word" in prompt for prompt in reactions_asked(server, "Door"))
-    assert not server.prompts("Choice"), "Ann has observed nothing, so she keeps to her plan"
+    assert not {"Choice", "Deviation"} & set(server.kinds()), "Ann has observed nothing, so she keeps to her plan"
 
 
 async def test_only_others_of_the_cast_can_observe(server: FakeServer, model: Endpoint) -> None:
@@ -128,7 +128,7 @@ async def test_what_a_role_may_know(server: FakeServer, model: Endpoint) -> None
                 assert f"duty-{other}" not in prompt and f"stake-{other}" not in prompt
             for secret in ("the-question", "the-initial-response", "the-motive", "the-goal", "the-risk"):
                 assert secret not in prompt
-    for prompt in server.prompts("Choice"):
+    for prompt in server.prompts("Deviation"):
         assert all(f"the-{own}" in prompt for own in ("motive", "goal", "question", "initial-response"))
         assert not re.search(r"duty-|stake-|the-risk", prompt)
     for prompt in server.prompts("Verdict"):
@@ -148,12 +148,15 @@ async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: 
         rulings={"red-word": {"observers": ["Ann"]}, "blue-word": {"observers": ["Door"]}},
         chooses=lambda planned: "Ann runs." if "waits" in planned else planned,
     )
-    for prompt in server.prompts("Choice"):
+    for prompt in server.prompts("Deviation"):
         assert "red-word" in prompt and "blue-word" not in prompt
-    assert "[2]" in server.prompts("Choice")[0] and "[3]" not in server.prompts("Choice")[0]
+    assert "[2]" in server.prompts("Deviation")[0] and "[3]" not in server.prompts("Deviation")[0]
     done = [event for event in scene.events if event.actor == "Ann"]
     assert [event.action for event in done] == ["Ann knocks.", "Ann runs.", "Ann leaves."]
     assert [event.because for event in done] == [(), (2,), ()]
+    hours = ["hour-1", "hour-9", "hour-3"]  # what she does instead has an hour of its own
+    assert [event.when for event in done] == hours
+    assert [re.findall(r"hour-\d", prompt)[-1] for prompt in reactions_asked(server, "Guard")] == hours
     assert scene.references[2] == ("event 4",)
 
 
@@ -171,7 +174,7 @@ async def test_harm_is_named_per_event(server: FakeServer, model: Endpoint) -> N
     )
     for of in ("Verdict", "Aftermath", "Critique"):
         assert "loses-sleep" in server.prompts(of)[-1]
-    for of in ("Reaction", "Choice"):
+    for of in ("Reaction", "Deviation"):
         assert server.prompts(of) and not any("loses-sleep" in prompt for prompt in server.prompts(of))
 
 

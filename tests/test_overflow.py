@@ -29,7 +29,7 @@ def with_room(server: FakeServer, room: int, critiques: int = 1000) -> None:
         return fill(schema, schema, "and so on " * 8) if schema else "It depends."
 
     setting_up = ("text", "Situation", "Opening", "Stance")
-    kinds = (*setting_up, "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique")
+    kinds = (*setting_up, "Verdict", "Reaction", "Deviation", "Instead", "Aftermath", "Critique")
     server.on = dict.fromkeys(kinds, answer)
     server.requests.clear()
 

@@ -54,7 +54,7 @@ async def test_references(server: FakeServer, model: Endpoint) -> None:
     """Each incident knows the later events and the parts of the critique that refer to it."""
     points = [POINT | {"incidents": [2]}, POINT | {"incidents": [3, 2]}]
     answers(server, "Call her.", points=points, consequences="She cries [1, 3], as nobody told her [9] in [20252].")
-    server.on["Choice"] = lambda _: {"as_planned": False, "action": "Ann waits."}
+    server.on["Deviation"] = lambda _: {"as_planned": False, "action": "Ann waits.", "when": "hour-2"}
     scene = await played(model, QUESTION, roles=2, steps=2, without=("last-turns",))
     assert [(event.number, event.because) for event in scene.events] == [
         (1, ()),

@@ -32,7 +32,7 @@ from .conftest import answered, played, watched
 from .fake import FakeServer, Fault, completion, drop, error, fill, kind
 
 SETTING_UP = ("Situation", "Opening", "Stance")
-KINDS = (*SETTING_UP, "Verdict", "Reaction", "Choice", "Instead", "Aftermath", "Critique", "text")
+KINDS = (*SETTING_UP, "Verdict", "Reaction", "Choice", "Deviation", "Instead", "Aftermath", "Critique", "text")
 SETUP = [2, 2]  # how many are asked at once: initial and situation, opening and stance
 AT_FIRST = {"Initial and Situation": [2], "Opening and Stance": [2]}
 CLOSING = [1, 1, 1]  # aftermath, critique, revision
@@ -147,7 +147,7 @@ async def test_depth_where_the_ego_has_nothing_to_react_to(
     path = CriticalPath(server, AT_FIRST | {"Reaction": roles, "Verdict on a reaction": roles}, blind)
     answer, scene = await answered(model, roles=5, steps=5)
     assert sum(event.step for event in scene.events if event.actor.startswith("ego")) == 1 + 2 + 3 + 4 + 5
-    assert not server.prompts("Choice")
+    assert not {"Choice", "Deviation"} & set(server.kinds())
     assert path.answered == answer.depth == depth
 
 
@@ -307,7 +307,7 @@ async def test_overflow_shortens_memory_and_asks_again(server: FakeServer, model
     server.on = dict.fromkeys(KINDS, small)
     answer, scene = await answered(model, roles=3, steps=4)
     assert answer.error is None and scene.ending and scene.revised
-    assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Choice", "Aftermath", "Critique"}
+    assert {kind(body) for body in refused} >= {"Verdict", "Reaction", "Deviation", "Aftermath", "Critique"}
     fitting = {body["seed"]: body for body in server.requests if size(body) <= limit}
     assert len(fitting) == len(answer.calls)
     for body in refused:

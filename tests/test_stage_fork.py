@@ -106,7 +106,7 @@ def test_a_role_or_a_move_is_changed(server: FakeServer, path: Path, played: Ans
     if kind == "opening":
         reply["roles"][0]["duty"] = "Sleep, duty-Guard-end"
     else:
-        reply |= {"acts": True} if kind == "reaction" else {"as_planned": False}
+        reply |= {"acts": True} if kind == "reaction" else {"as_planned": False, "when": "At noon, in the yard"}
         reply["action"] = "Somebody hums a tune."
     with serving(server, path) as served:
         server.requests.clear()

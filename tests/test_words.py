@@ -63,7 +63,7 @@ async def test_without_words_nobody_reads_them(server: FakeServer, model: Endpoi
     server.on["text"] = lambda _: LETTER
     _, scene = await staged(server, model, *STEPS, words={1: [1], 2: [2, 3]}, without=("words",))
     assert not any(event.words for event in scene.events)
-    inside = [text_of(body) for body in server.requests if kind(body) in ("Verdict", "Reaction", "Choice")]
+    inside = [text_of(body) for body in server.requests if kind(body) in ("Verdict", "Reaction", "Deviation")]
     assert inside and not any("-word" in text for text in inside)
 
 
@@ -119,6 +119,6 @@ async def test_time_moves_with_the_steps(server: FakeServer, model: Endpoint) ->
         for step, prompt in enumerate(reactions_asked(server, name), start=1):
             assert re.findall(r"hour-\d", prompt)[-1] == f"hour-{step}"
             assert f"hour-{step + 1}" not in prompt
-    assert [re.findall(r"hour-\d", prompt)[-1] for prompt in server.prompts("Choice")] == ["hour-2", "hour-3"]
+    assert [re.findall(r"hour-\d", prompt)[-1] for prompt in server.prompts("Deviation")] == ["hour-2", "hour-3"]
     for number, prompt in enumerate(server.prompts("Verdict")[::2], start=1):
         assert re.findall(r"<attempt>\n(hour-\d)", prompt) == [f"hour-{number}"]

@@ -56,6 +56,7 @@ def at_most(count: int) -> BeforeValidator:
 # Texts that a model writes, by their greatest length in characters.
 Name = Annotated[str, _up_to(40), StringConstraints(min_length=1, max_length=40)]
 Phrase = Annotated[str, _up_to(60), StringConstraints(min_length=1, max_length=60)]
+OptionalPhrase = Annotated[str, BeforeValidator(_nothing), _up_to(60), StringConstraints(max_length=60)]
 Line = Annotated[str, _up_to(300), StringConstraints(min_length=1, max_length=300)]
 Sentence = Annotated[str, _up_to(400), StringConstraints(min_length=1, max_length=400)]
 OptionalLine = Annotated[str, BeforeValidator(_nothing), _up_to(300), StringConstraints(max_length=300)]

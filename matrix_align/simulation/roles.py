@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from ..llm.caller import Request
 from ..llm.prompts import Filled
-from ..llm.structured import FromModel, Line, OptionalLine
+from ..llm.structured import FromModel, Line, OptionalLine, OptionalPhrase
 from ..types import shorten
 from . import modulator
 from .conversation import Shown, request
@@ -46,6 +46,12 @@ class Choice(FromModel):
         if not self.as_planned and not self.action:
             raise ValueError("as_planned is false, so action must say what is done")
         return self
+
+
+class Deviation(Choice):
+    """A choice in a full scene: what is done instead has an hour and a place of its own, or "" for those of the plan."""
+
+    when: OptionalPhrase
 
 
 class Instead(FromModel):
@@ -107,10 +113,12 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
 
-    def ask(limit: int) -> Filled:
-        return PROMPTS.render("step.ask", **_stage(scene), **_ego(scene, step, limit), observed=numbers, step=step)
+    asked, reply = ("step.ask", Choice) if scene.settings.brief else ("step.ask.full", Deviation)
 
-    return request("step", scene, Choice, ask, who=scene.ego, step=step)
+    def ask(limit: int) -> Filled:
+        return PROMPTS.render(asked, **_stage(scene), **_ego(scene, step, limit), observed=numbers, step=step)
+
+    return request("step", scene, reply, ask, who=scene.ego, step=step)
 
 
 def planned_move(scene: Scene, step: int) -> Move:
@@ -126,8 +134,12 @@ def next_move(scene: Scene, news: Sequence[Event], choice: Choice | None) -> Mov
     move = planned_move(scene, scene.events[-1].step + 1)
     if choice is None or choice.as_planned:
         return move
-    return move.model_copy(
-        update={"action": choice.action, "words": "", "because": tuple(event.number for event in news)}
+    return Move(
+        step=move.step,
+        actor=move.actor,
+        action=choice.action,
+        when=(choice.when if isinstance(choice, Deviation) else "") or move.when,
+        because=tuple(event.number for event in news),
     )
 
 
@@ -164,7 +176,9 @@ def _you(scene: Scene) -> str:
 
 
 def _when(scene: Scene, step: int) -> str:
-    return scene.set_up[2].steps[step - 1].when
+    """When and where the ego acts at this step: as it did, or else as planned."""
+    acted = [event.when for event in scene.events if event.step == step and event.actor == scene.ego and event.when]
+    return acted[-1] if acted else scene.set_up[2].steps[step - 1].when
 
 
 def _shown(scene: Scene) -> Shown:
