@@ -49,7 +49,7 @@ class Choice(FromModel):
 
 
 class Deviation(Choice):
-    """A choice in a full scene: what is done instead has an hour and a place of its own, or "" for those of the plan."""
+    """A choice in a full scene. What is done instead has its own hour and place, or "" for those of the plan."""
 
     when: OptionalPhrase
 
