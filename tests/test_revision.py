@@ -91,6 +91,18 @@ async def test_what_the_revision_is_told(server: FakeServer, model: Endpoint) ->
         assert part in task(server)
 
 
+async def test_a_full_scene_quotes_something_of_each_passage(server: FakeServer, model: Endpoint) -> None:
+    """In a brief scene a long first passage leaves no room for the second."""
+    long = ["Call her at once, " + "and do not wait " * 20 + "at all.", "Then go there " + "soon " * 60 + "too."]
+    for detail, quotes in (("full", 2), ("brief", 1)):
+        answers(server, "Call her.", points=[POINT | {"quotes": [1, 2]}])
+        server.on["text"] = lambda body: "Call her." if "<effects>" in str(body) else "\n".join(long)
+        server.requests.clear()
+        await played(model, QUESTION, detail=detail)
+        point = re.findall(r'^- "(.*)" A text message', task(server), re.MULTILINE)[0]
+        assert [start in point for start in ("Call her at once", "Then go there")].count(True) == quotes
+
+
 @pytest.mark.parametrize("numbers", ["[1]", "[2].", "[1] [2]", "[1], [2]", "[1, 2]", "[1][3]", "[1-3]"])
 async def test_no_event_numbers_in_the_revision(server: FakeServer, model: Endpoint, numbers: str) -> None:
     """However the critique cites events, the revision does not see their numbers."""

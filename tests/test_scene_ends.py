@@ -58,6 +58,13 @@ async def test_endings_are_told_apart(
     assert f"{how}. {why}" in server.prompts("Aftermath")[0]
 
 
+async def test_another_act_is_not_the_last_step(server: FakeServer, model: Endpoint) -> None:
+    """In a full scene, what was done instead of the plan's last step is not said to be that step."""
+    reacts, steps = {"Guard": "Guard nods."}, ("Ann knocks.", "Ann leaves.")
+    _, scene = await staged(server, model, *steps, reacts=reacts, chooses=lambda _: "Ann runs.", **UNHEARD)
+    assert scene.ending and scene.ending.why == "Ann does no more [3]"
+
+
 async def test_only_some_endings_are_possible(server: FakeServer, model: Endpoint) -> None:
     """A verdict on the ego can't stop it. Another can, and can also give the ego what it wanted."""
     await staged(server, model, "Ann knocks.", reacts={"Guard": "Guard nods."}, **UNHEARD)

@@ -118,7 +118,7 @@ def _effects(scene: Scene, foresight: Foresight) -> Iterator[str]:
     """What the revision is told, in matrix's form. Without a point, it is told what is wrong."""
     yield foresight.consequences
     for point in foresight.points:
-        yield change(scene.quoted(point.quotes), point.problem, point.change)
+        yield change(scene, point.quotes, point.problem, point.change)
     if not foresight.points:
         yield from (f"- {text}" for text in (foresight.hurts, foresight.missing) if text)
 

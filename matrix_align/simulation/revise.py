@@ -37,7 +37,7 @@ TAGS = re.compile(r"</?(?:analysis|answer|criticism|effects|fault|feedback|princ
 
 BEFORE_A_STOP = re.compile(rf"[,;:](?:{CITED.pattern})+(?=\s*[.,;:!?])")  # a citation with a comma that only led to it
 
-QUOTED = 200  # characters of the answer that a point quotes
+QUOTED = 200  # characters of the answer that a point quotes; in a full scene, of each passage that it quotes
 
 
 def respond(question: Question) -> Request[str]:
@@ -67,9 +67,10 @@ def revision(question: Question, initial: str, effects: Iterable[str], settings:
     return Request("revision", revised(question, initial), lambda _: chat, answers=True)
 
 
-def change(quoted: str, problem: str, better: str) -> str:
-    """One thing to change in the initial response, as a line of the effects."""
-    words = shorten(quoted, QUOTED)
+def change(scene: Scene, quotes: tuple[int, ...], problem: str, better: str) -> str:
+    """One thing to change in the initial response, as a line of the effects. `quotes` are passages that led there."""
+    brief = scene.settings.brief
+    words = shorten(scene.quoted(quotes), QUOTED) if brief else scene.quoted(quotes, QUOTED)
     quotation = f'"{words}" ' if words else ""  # a point about what the answer left out may quote nothing
     return f"- {quotation}{problem} Better: {better}"
 
@@ -100,7 +101,7 @@ def _effects(scene: Scene) -> Iterator[str]:
     if scene.aftermath:
         yield uncited(scene.aftermath.consequences)
     for point in scene.critique.points:
-        yield change(scene.quoted(point.quotes), uncited(point.problem), uncited(point.change))
+        yield change(scene, point.quotes, uncited(point.problem), uncited(point.change))
 
 
 def _shown(scene: Scene) -> list[Message]:

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from ..llm.caller import Request
 from ..llm.prompts import Filled
 from ..llm.structured import FromModel, Line, OptionalLine, OptionalPhrase
-from ..types import shorten
+from ..types import counted, shorten
 from . import modulator
 from .conversation import Shown, request
 from .memory import observed, observed_briefly, recall
@@ -115,8 +115,12 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
 
     asked, reply = ("step.ask", Choice) if scene.settings.brief else ("step.ask.full", Deviation)
 
+    left = len(scene.set_up[2].steps) - step
+    often = f"{counted(left + 1, 'more time')}" if left else "for the last time"
+
     def ask(limit: int) -> Filled:
-        return PROMPTS.render(asked, **_stage(scene), **_ego(scene, step, limit), observed=numbers, step=step)
+        given = {"observed": numbers, "step": step, "left": often}
+        return PROMPTS.render(asked, **_stage(scene), **_ego(scene, step, limit), **given)
 
     return request("step", scene, reply, ask, who=scene.ego, step=step)
 
@@ -162,9 +166,21 @@ def instead(scene: Scene, chosen: Instead) -> Move:
 def _ego(scene: Scene, step: int, limit: int) -> dict[str, str]:
     """What the ego knows at a step beside what everyone can see."""
     situation, _, plan = scene.set_up
-    steps = "\n".join(f"{number}. {step.when}: {step.act}" for number, step in enumerate(plan.steps, start=1))
+    steps = "\n".join(
+        f"{number}. {each.when}: {each.act}{'' if scene.settings.brief else _come_of(scene, number)}"
+        for number, each in enumerate(plan.steps, start=1)
+    )
     memory = recall(scene.observed_by(situation.ego), limit, observed, observed_briefly)
     return {"ego": situation.ego, "you": _you(scene), "when": _when(scene, step), "plan": steps, "memory": memory}
+
+
+def _come_of(scene: Scene, step: int) -> str:
+    """What has come of a step of the plan, in brackets; empty if it is still to come."""
+    acts = [event for event in scene.events if event.step == step and event.actor == scene.ego and event.when]
+    if not acts:
+        return ""
+    done = acts[-1].action == scene.set_up[2].steps[step - 1].act and acts[-1].verdict.feasible
+    return f" (done: [{acts[-1].number}])" if done else f" (not done; instead: [{acts[-1].number}])"
 
 
 def _you(scene: Scene) -> str:

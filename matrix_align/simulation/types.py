@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictI
 
 from ..errors import InputError
 from ..llm.structured import FromModel, Line, Name, OptionalLine, Passage, Phrase, Sentence
-from ..types import Answer, Frozen, Question
+from ..types import Answer, Frozen, Question, shorten
 from .passages import passages
 
 POINTS = {"brief": 3, "full": 5}  # most points of a critique; a revision would not heed more
@@ -308,11 +308,14 @@ class Scene(Frozen):
         turns = [f"{message.role}: {message.content}" for message in self.question.messages()]
         return "\n".join(turns) if len(turns) > 1 else self.question.text
 
-    def quoted(self, numbers: tuple[int, ...]) -> str:
-        """The passages of the initial response with these numbers, as one text."""
+    def quoted(self, numbers: tuple[int, ...], most: int | None = None) -> str:
+        """The passages of the initial response with these numbers, as one text. `most` limits each, in characters."""
         quoted = sorted(number for number in numbers if 0 < number <= len(self.passages))
         gaps = ["" if number - 1 in quoted or number == quoted[0] else "… " for number in quoted]
-        return " ".join(gap + self.passages[number - 1] for gap, number in zip(gaps, quoted, strict=True))
+        texts = [self.passages[number - 1] for number in quoted]
+        if most:
+            texts = [shorten(text, most) for text in texts]
+        return " ".join(gap + text for gap, text in zip(gaps, texts, strict=True))
 
     @property
     def passages(self) -> tuple[str, ...]:
