@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from aiohttp import web
 
 from matrix_align.web.gateway import opening
+from matrix_align.web.gateway.completions import GONE
 
-from .fake import error
-from .gateway import Served, post
+from .fake import completion, drop_mid_body, error
+from .gateway import Served, post, until
 
 QUESTIONS = Path(__file__).parent.parent / "benchmarks" / "triage.jsonl"
 
@@ -44,23 +46,36 @@ async def test_any_doubt_plays_the_scene(served: Served, harm: str) -> None:
 
 
 NO_JSON = partial(web.Response, text="<html>", status=503, content_type="text/html")
+ENDLESS = partial(web.Response, body=b"x" * 2**21)
+SAID = (
+    b'"choices": [{"index": 0, "finish_reason": "stop", "delta": {"role": "assistant", "content": "It is \\ud83d"}}]}'
+)
 
 
 @pytest.mark.parametrize(
     ("harm", "answer", "after"),
     [
         ("none", lambda: "It is blue.", b'"object": "chat.completion.chunk"'),
-        ("none", partial(error, 429, "no more today"), b'data: {"error":{"message":"no more today"'),
-        ("none", NO_JSON, b'data: {"error":{"message":"the model\'s server sent neither a stream nor an error'),
+        ("none", partial(error, 429, "no more today"), b'data: {"error": {"message": "no more today"'),
+        ("none", partial(completion, "It is \ud83d"), SAID + b"\n\ndata: [DONE]\n\n"),
+        ("none", lambda: drop_mid_body, b'data: {"error": {"message": "http://'),
+        ("none", NO_JSON, b'data: {"error": {"message": "the model\'s server sent neither a stream nor an error'),
+        ("none", ENDLESS, b'data: {"error": {"message": "the model\'s server sent no stream, and more than 1 MiB'),
         ("some", lambda: "It is blue.", b'"model":"matrix"'),
         ("", lambda: "", b"not you"),
     ],
-    ids=["stream", "error", "no JSON", "scene", "failed call"],
+    ids=["stream", "error", "no stream", "dropped", "no JSON", "endless", "scene", "failed call"],
 )
 async def test_stream_is_kept_alive_before_anybody_answers(
-    served: Served, monkeypatch: pytest.MonkeyPatch, harm: str, answer: Any, after: bytes
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    harm: str,
+    answer: Any,
+    after: bytes,
 ) -> None:
-    """It then holds whatever comes, the model's own errors too."""
+    """It then holds whatever comes, the model's own errors too. A client that has got all of it has not hung up."""
+    caplog.set_level(logging.INFO, "matrix_align.gateway")
     monkeypatch.setattr(opening, "KEEP_ALIVE", 0.05)
 
     def late(body: dict[str, Any]) -> Any:
@@ -73,6 +88,8 @@ async def test_stream_is_kept_alive_before_anybody_answers(
     assert (status, headers["X-Matrix-Align-Simulate"]) == (200, "auto")
     kept, _, rest = body.rpartition(b": keep-alive\n\n")
     assert kept.startswith(b": keep-alive") and after in rest
+    await until(lambda: caplog.records)
+    assert [vars(record)["fields"]["status"] for record in caplog.records] != [GONE]
 
 
 def test_labelled_questions() -> None:

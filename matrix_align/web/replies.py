@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic_core import to_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..types import clean
 
@@ -75,32 +75,48 @@ async def send_refusal(send: Send, refusal: Refusal) -> None:
 
 
 @asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """A block that is cancelled once the client hangs up. It then raises Gone. The body must have been read."""
-    here = asyncio.current_task()
-    assert here
-    left = False
-    watcher: asyncio.Task[None] | None = None
+async def while_connected(receive: Receive, send: Send) -> AsyncIterator[Send]:
+    """A block that is cancelled, and then raises Gone, if the client hangs up before its answer is complete.
 
-    async def watch() -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        here.cancel()
+    The answer goes through the `send` that the block gets. The request's body must have been read.
+    """
+    watch = _Watch(receive)
 
-    def begin() -> None:
-        nonlocal watcher
-        watcher = asyncio.create_task(watch())
+    async def watched(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            watch.stop()  # a server reports a disconnect for every client whose answer is complete
+        await send(message)
 
-    soon = asyncio.get_running_loop().call_later(UNWATCHED, begin)
     try:
-        yield
+        yield watched
     except asyncio.CancelledError:
-        if left and not here.uncancel():
+        if watch.hung_up and not watch.task.uncancel():
             raise Gone from None
         raise
     finally:
-        soon.cancel()
-        if watcher:
-            watcher.cancel()
+        watch.stop()
+
+
+class _Watch:
+    """Cancels the task that it was made in once the client hangs up, until it is stopped."""
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task
+        self.task = task
+        self.hung_up = False
+        self._receive = receive
+        loop = asyncio.get_running_loop()
+        self._under_way: asyncio.TimerHandle | asyncio.Task[None] = loop.call_later(UNWATCHED, self._begin)
+
+    def _begin(self) -> None:
+        self._under_way = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.hung_up = True
+        self.task.cancel()
+
+    def stop(self) -> None:
+        self._under_way.cancel()

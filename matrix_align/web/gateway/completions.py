@@ -62,7 +62,7 @@ class Completions:
             raise Refusal(405, "chat completions are asked for by POST", headers={"Allow": "POST"})
         async with body_of(scope, receive, gateway.limits.body, gateway.limits.body_seconds) as body:
             account.received = time.perf_counter()
-            async with while_connected(receive):
+            async with while_connected(receive, send) as watched:
                 asked = _object(body)
                 model = asked.get("model")
                 if "matrix_align" in asked and asked["matrix_align"] is None:  # as if it were not given
@@ -73,11 +73,11 @@ class Completions:
                 if model not in METHODS:
                     await gateway.find(model)
                 if model in METHODS or "matrix_align" in asked:
-                    await self._by_method(asked, model, scope, send, account)
+                    await self._by_method(asked, model, scope, watched, account)
                 else:
                     del asked  # a body takes many times its room once it is parsed
                     account.way = "passed"
-                    await pass_on(gateway.upstream, scope, body, send, account)
+                    await pass_on(gateway.upstream, scope, body, watched, account)
 
     async def _by_method(self, body: dict[str, Any], model: str, scope: Scope, send: Send, account: Account) -> None:
         """Answers by a method; or by the model alone, if the request says so or asks for what only that can do."""
@@ -87,24 +87,27 @@ class Completions:
         settings = settings_of(own, method, gateway.defaults)
         target = gateway.upstream.name if model in METHODS else model
         account.way = "bypassed"
+
+        async def by_model(send: Send, headers: Mapping[str, str]) -> None:
+            await pass_on(gateway.upstream, scope, _to_model(body, target), send, account, headers)
+
         if why := alone(body):
-            headers = {"X-Matrix-Align-Bypass": in_a_header([why])}
-        else:
-            wanted = read(body, own, method, settings, gateway.defaults)
-            if wanted.simulate != "never" and target != gateway.upstream.name:
-                raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
-            headers = {"X-Matrix-Align-Simulate": wanted.simulate}
-            if wanted.simulate == "always":
-                with gateway.place():
-                    await self._answer(Answering(gateway, wanted, headers), send, account)
-                return
-            if wanted.simulate == "auto":
-                async with kept_open(send, headers, account) if wanted.stream else nullcontext(send) as send:
-                    if not await self._answered(wanted, headers, send, account):
-                        headers = {"X-Matrix-Align-Simulate": "auto; let through"}
-                        await pass_on(gateway.upstream, scope, _to_model(body, target), send, account, headers)
-                return
-        await pass_on(gateway.upstream, scope, _to_model(body, target), send, account, headers)
+            await by_model(send, {"X-Matrix-Align-Bypass": in_a_header([why])})
+            return
+        wanted = read(body, own, method, settings, gateway.defaults)
+        headers = {"X-Matrix-Align-Simulate": wanted.simulate}
+        if wanted.simulate == "never":
+            await by_model(send, headers)
+            return
+        if target != gateway.upstream.name:
+            raise Refusal(400, f"methods work with {gateway.upstream.name}, not with {target}", param="model")
+        if wanted.simulate == "always":
+            with gateway.place():
+                await self._answer(Answering(gateway, wanted, headers), send, account)
+            return
+        async with kept_open(send, headers, account) if wanted.stream else nullcontext(send) as kept:
+            if not await self._answered(wanted, headers, kept, account):
+                await by_model(kept, {"X-Matrix-Align-Simulate": "auto; let through"})
 
     async def _answer(self, answering: Answering, send: Send, account: Account) -> None:
         account.way = answering.asked.setup.method.name

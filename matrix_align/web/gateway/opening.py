@@ -1,7 +1,7 @@
 """Keeps a stream alive while it is not known yet who answers: `simulate: auto` waits for a turn and for one call.
 
 At first nothing is sent, so that the answer can have its own status and headers. After a silence the stream is opened,
-and comments keep it alive. What begins after that comes without its head: a stream as it is, an error as an event.
+and comments keep it alive. What begins after that comes without its head: a stream as it is, anything else as events.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from typing import Any
 
 from starlette.types import Message, Send
 
+from ...llm.lenient import parsed
 from ..figures import Account
 from ..replies import Refusal, send_refusal, start
-from .answering import ALIVE, KEEP_ALIVE, STREAM, event
+from .answering import ALIVE, KEEP_ALIVE, STREAM
+from .passing import BrokenOff
+
+LARGEST = 2**20  # bytes of an answer that is no stream
 
 
 @asynccontextmanager
@@ -26,11 +30,12 @@ async def kept_open(send: Send, headers: Mapping[str, str], account: Account) ->
     keeping = asyncio.create_task(opening.keep())
     try:
         yield opening.send
-    except Refusal as refusal:
+    except (Refusal, BrokenOff) as failure:
         opening.begun.set()
         await keeping
         if not opening.opened:
             raise
+        refusal = failure if isinstance(failure, Refusal) else failure.refusal
         account.status = refusal.status
         await send_refusal(opening.send, refusal)
     finally:
@@ -73,14 +78,37 @@ class _Opening:
                 await self._send(message)
             else:
                 self._no_stream += message.get("body", b"")
+                if len(self._no_stream) > LARGEST:
+                    raise Refusal(502, f"the model's server sent no stream, and more than {LARGEST >> 20} MiB")
                 if not message.get("more_body"):
-                    await self._send({"type": "http.response.body", "body": event(_error(self._no_stream))})
+                    await self._send({"type": "http.response.body", "body": _events(self._no_stream)})
 
 
-def _error(body: bytes) -> Mapping[str, Any]:
-    """The error in a body, or one about a body that holds none."""
+def _events(body: bytes) -> bytes:
+    """What is no stream, as the events of one: a whole completion, an error, or an error about what is neither."""
     with suppress(ValueError, RecursionError):
-        found = json.loads(body)
+        found = parsed(body)
         if isinstance(found, dict) and "error" in found:
-            return found
-    return Refusal(502, "the model's server sent neither a stream nor an error that can be read").body
+            return _event(found)
+        if isinstance(found, dict) and (chunk := _chunk(found)):
+            return _event(chunk) + b"data: [DONE]\n\n"
+    return _event(Refusal(502, "the model's server sent neither a stream nor an error that can be read").body)
+
+
+def _chunk(completion: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A whole completion, which servers send that can't stream, as a chunk that holds all of it; None if it is none.
+
+    It has no calls of tools, since a request with tools does not come here.
+    """
+    choices = completion.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return None
+    if not all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices):
+        return None
+    as_delta = [{"delta" if name == "message" else name: value for name, value in each.items()} for each in choices]
+    return {**completion, "object": "chat.completion.chunk", "choices": as_delta}
+
+
+def _event(content: Mapping[str, Any]) -> bytes:
+    """As the server may have sent it: with halves of surrogate pairs."""
+    return b"data: " + json.dumps(content).encode() + b"\n\n"

@@ -72,7 +72,7 @@ async def pass_on(
         if begun:
             account.status = 502
             if not streams:
-                raise BrokenOff from error
+                raise BrokenOff(refusal_of(error)) from error
             event = b"\n\ndata: " + to_json(refusal_of(error).body) + b"\n\n"
             await send({"type": "http.response.body", "body": event})
             return
@@ -80,7 +80,11 @@ async def pass_on(
 
 
 class BrokenOff(Exception):
-    """The model's server broke off in the middle of an answer that has been sent in part."""
+    """The model's server broke off in the middle of an answer that has been sent in part. `refusal` says so."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 def _kept(name: bytes) -> bool:
