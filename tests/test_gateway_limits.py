@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from matrix_align.web import bodies, connection
+from matrix_align.web import bodies, connection, transport
 from matrix_align.web.gateway import Limits
 
 from .conftest import HANG
@@ -135,7 +135,7 @@ async def test_what_is_around_chunks_is_limited(path: Path, server: FakeServer, 
 
 @pytest.fixture
 def impatient(path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
     with serving(server, path) as served:
         yield served
 
@@ -157,13 +157,37 @@ async def test_client_that_reads_nothing_is_cut_off(impatient: Served) -> None:
         await until(lambda: impatient.gateway.in_flight == 0 and impatient.server._busy == 0)
 
 
-@pytest.mark.parametrize("ahead", [HEAD + BODY, b"GET / HTTP/1.1\r\nX-A: " + b"a" * 200_000, b"\x00garbage"], ids=len)
-async def test_what_comes_ahead_is_not_served(served: Served, ahead: bytes) -> None:
+async def test_client_that_reads_nothing_of_an_answer_that_broke_off(impatient: Served) -> None:
+    """The connection ends as well, though it has to be closed before all is sent."""
+
+    async def breaks(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b" " * 2**23)
+        assert request.transport
+        request.transport.close()
+        return response
+
+    impatient.server.faults = [breaks]
+    async with connected(impatient) as (_, writer):
+        writer.write(HEAD + BODY)
+        await until(lambda: impatient.server.requests and impatient.gateway.in_flight == 0)
+        while not writer.transport.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+
+LONG = b"GET / HTTP/1.1\r\nX-A: " + b"a" * 200_000
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+@pytest.mark.parametrize("ahead", [HEAD + BODY, LONG, b"\r\n" * 150_000, b"\x00garbage"], ids=len)
+async def test_what_comes_ahead_is_not_served(served: Served, ahead: bytes, at_once: bool) -> None:
     """The first request gets its own answer, whole, and then the connection ends."""
     answer = asyncio.Event()
     served.server.faults = [lambda _: waits(answer)]
     async with connected(served) as (reader, writer):
-        writer.write(HEAD + BODY + ahead)
+        writer.write(HEAD + BODY + (ahead if at_once else b""))
         await until(lambda: served.server.requests)
         writer.write(ahead)
         assert (await post(served.url, ASKED))[0] == 200
@@ -186,6 +210,65 @@ async def test_hang_up_is_seen_behind_a_request_ahead(served: Served) -> None:
         await until(lambda: served.server.requests)
     await until(lambda: served.gateway.in_flight == 0 and served.server._busy == 0)
     assert len(served.server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "framing", [f"Content-Length: {len(BODY)}", "Transfer-Encoding: chunked"], ids=["length", "chunks"]
+)
+async def test_rest_of_a_refused_request_has_to_come_soon(
+    path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch, framing: str
+) -> None:
+    """Without a key nobody holds a connection, whatever is still to come of the request."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+    with serving(server, path, keys=("mine",)) as served:
+        async with connected(served) as (reader, writer):
+            writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode())
+            assert b" 401 " in await reader.readline()
+            writer.write(b"1")
+            await reader.read()
+
+
+async def test_chunks_that_are_none_are_refused_at_once(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(CHUNKED)
+        await until(lambda: served.gateway.in_flight)
+        writer.write(b"no number\r\n")
+        assert b" 400 " in await reader.readline()
+    await until(lambda: served.gateway.in_flight == 0)
+
+
+async def test_client_that_says_that_it_sends_no_more_gets_its_answer(served: Served) -> None:
+    """An answer that is made at once, as for a health check."""
+    async with connected(served) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write_eof()
+        assert b'{"status":"ok"}' in await reader.read()
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+async def test_another_protocol_is_not_spoken(served: Served, at_once: bool) -> None:
+    """Java's client asks for HTTP/2 with its first request. It is answered as any other, and its body is its body."""
+    body = json.dumps({**ASKED, "user": "GET /healthz HTTP/1.1\r\n\r\n"}).encode()
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"
+    head = HEAD.replace(str(len(BODY)).encode(), str(len(body)).encode()).replace(
+        b"localhost", b"localhost\r\n" + upgrade
+    )
+    async with connected(served) as (reader, writer):
+        for _ in range(2):
+            writer.write(head + (body if at_once else b""))
+            if not at_once:
+                await until(lambda: served.gateway.in_flight)
+                writer.write(body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in answer.split(b"\r\n")[0]
+            await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+    assert [request["user"] for request in served.server.requests] == [json.loads(body)["user"]] * 2
+
+
+async def test_no_tunnel(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(b"CONNECT example.org:443 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 400 " in await reader.readline()
 
 
 async def test_two_requests_one_after_the_other(served: Served) -> None:

@@ -47,7 +47,8 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
 def _completions_first(gateway: Gateway, others: ASGIApp, failed: Handler) -> ASGIApp:
     """Chat completions go straight to the gateway: most are only passed on, and Starlette's layers cost each some time.
 
-    `others` serves every other path. `failed` answers for what should not happen, as it does there.
+    `others` serves every other path, and this one where the app is mounted below another. `failed` answers for what
+    should not happen, as it does there.
     """
     completions = ServerErrorMiddleware(Completions(gateway), failed)
 

@@ -1,61 +1,31 @@
 """One connection of a client's, with the limits that uvicorn does not have.
 
 Uvicorn waits for ever for a request's head. It takes heads of any length, and chunks with notes and trailers of any. It
-waits for ever for a client that reads nothing. It stops reading once a second request has come before the first was
-answered, and then sees no hang-up. It sends an answer's head alone.
-Knows no route.
+stops reading once a second request has come before the first was answered, and then sees no hang-up. It reads the body
+of a request that asks for another protocol as the next request. transport.py limits what goes out. Knows no route.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Literal
 
+import httptools
 from pydantic_core import to_json
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .replies import Refusal
+from .transport import Outgoing
 
 HEAD_SECONDS = 10.0  # for a request's head, from its first byte, or from the connection
 HEAD_BYTES = 64 * 1024  # that come in a row and are no part of a body: a head, or what is around chunks
-READ_SECONDS = 60.0  # in which a client takes what was written (64 KiB, and what the system holds)
 WHOLE = "matrix_align.whole"  # the extension in the scope of a request that has come whole
 
 
 def is_whole(scope: Scope) -> bool:
     """Whether nothing of the request is still to come. Most come in one piece, and then need no clock."""
     return WHOLE in scope.get("extensions", ())
-
-
-class Joined:
-    """A transport that sends what is written in one turn of the loop in one piece.
-
-    Uvicorn writes the head of an answer and its body one after the other. Each write costs a system call, and as much
-    again at the client.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._written: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._written:
-            self._loop.call_soon(self._send)
-        self._written.append(data)
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._written:
-            self._transport.write(b"".join(self._written))
-            self._written.clear()
 
 
 class _Early(Exception):
@@ -67,117 +37,124 @@ class Limited(HttpToolsProtocol):
     sends requests ahead.
 
     Requests ahead (pipelining) are not served: what comes before the answer is complete is thrown away, and the
-    connection is closed after it. Clients then ask again, as HTTP wants it.
+    connection is closed after it. Clients then ask again, as HTTP wants it. What comes of a request after its answer is
+    thrown away too, for as long as a head may take.
     """
 
-    _head: asyncio.TimerHandle | None = None  # runs until the next head is complete
-    _reading: asyncio.TimerHandle | None = None  # runs while the client has to read
-    _in_body = False  # from the end of a head to that of its request
-    _moved = False  # the latest bytes have brought a piece of a body, or the end of a request
-    _length = 0  # bytes since then
-    _ahead = False
+    transport: Outgoing  # type: ignore[assignment]
+    _comes: Literal["a head", "a body", "nothing of use"] = "a head"
+    _no_body = 0  # bytes that have come since the last piece of a body
+    _due: asyncio.TimerHandle | None = None  # runs until the next head is complete
+    _method = b""  # of a request that asks for another protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
-        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        super().connection_made(Outgoing(transport, self.loop))  # type: ignore[arg-type]
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head()
-        self._stop_reading()
+        self._stop_awaiting()
+        self.transport.forget()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The client sends no more. The transport closes now, so what was written goes out first."""
+        self.transport.flush()
 
     def data_received(self, data: bytes) -> None:
         """Takes no more at once than may come without a piece of a body. Python reads 256 KiB at once."""
-        while len(data) > (room := HEAD_BYTES + 1 - self._length):
-            self._take(data[:room])
+        self._unset_keepalive_if_required()
+        while data and self._listens():
+            room = HEAD_BYTES + 1 - self._no_body
+            self._no_body += len(data[:room])
+            self._parse(data[:room])
             data = data[room:]
-            if self.transport.is_closing():
-                return
-        self._take(data)
+            if self._no_body > HEAD_BYTES and self._listens():
+                what = "head" if self._comes == "a head" else "body"
+                self._refuse(f"the request's {what} is too large")
+        if self._due is None and not self._answering() and not self.transport.is_closing():
+            self._await_head()
 
-    def _take(self, data: bytes) -> None:
-        if self._ahead:
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as found:
+            self._parse_as_http(data[found.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse("the request is not HTTP/1.1")
+
+    def _parse_as_http(self, body: bytes) -> None:
+        """Parses the head anew without the protocol that it asks for, which a server may leave unheard."""
+        if self._method == b"CONNECT":
+            self._refuse("this is no proxy")
             return
-        self._moved = False
-        super().data_received(data)
-        if self._head is None and not (self._in_body or self._running() or self.transport.is_closing()):
-            self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
-        self._length = 0 if self._moved else self._length + len(data)
-        if self._length <= HEAD_BYTES or self._ahead or self.transport.is_closing():
-            return
-        if self._in_body:  # its request is being answered, or was
-            self._give_up()
-        else:
-            self.send_400_response("the request's head is too large")
+        lines = [b" ".join((self._method, self.url, b"HTTP/1.1"))]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join([*lines, b"", body]))
 
     def on_message_begin(self) -> None:
-        if self._running():
+        if self._answering():
             raise _Early
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
-        self._stop_head()
+        if self.parser.should_upgrade():
+            self._method = self.parser.get_method()
+            return  # the parser stops here, and the head is parsed anew
+        self._comes = "a body"
+        self._stop_awaiting()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._moved = True
+        self._no_body = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_body, self._moved = False, True
+        if self.parser.should_upgrade():
+            return
+        self._comes, self._no_body = "a head", 0
         self.scope["extensions"] = {WHOLE: {}}
         super().on_message_complete()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():  # it closes once all is sent
-            self._await_reader()
-
-    def send_400_response(self, msg: str) -> None:
-        """What can't be read gets an error, unless it comes in the middle of an answer."""
-        if self._running():
-            self._ahead = True
+    def _refuse(self, why: str) -> None:
+        """What can't be read gets an error, unless it comes ahead, or when its answer has begun."""
+        in_body, self._comes = self._comes == "a body", "nothing of use"
+        if self._answering() and (self.cycle.response_started or not in_body):
             self.cycle.keep_alive = False
             return
-        body = to_json(Refusal(400, msg).body)
+        if in_body and not self._answering():
+            self._give_up()
+            return
+        body = to_json(Refusal(400, why).body)
         head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
         self.transport.close()
-        self._stop_head()
-        self._await_reader()
+        self._stop_awaiting()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._await_reader()
-
-    def resume_writing(self) -> None:
-        if not self.transport.is_closing():
-            self._stop_reading()
-        super().resume_writing()
+        self.transport.watch()
 
     def timeout_keep_alive_handler(self) -> None:
         self._give_up()
 
-    def _running(self) -> bool:
+    def _listens(self) -> bool:
+        """Whether what comes is looked at."""
+        return self._comes != "nothing of use" and not self.transport.is_closing()
+
+    def _answering(self) -> bool:
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _await_reader(self) -> None:
-        if self._reading is None:
-            self._reading = self.loop.call_later(READ_SECONDS, self._give_up)
+    def _await_head(self) -> None:
+        self._due = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
-    def _stop_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
-
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+    def _stop_awaiting(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
 
     def _give_up(self) -> None:
         """Closes the connection, and throws away what the client has not read."""
-        self._head = self._reading = None
+        self._due = None
         self.transport.abort()

@@ -1,7 +1,7 @@
 """The gateway: an OpenAI-compatible endpoint in front of the model. The name of a model says what is done first.
 
-completions.py decides what a request asks for. passing.py passes it to the model as it is. Offers `Gateway`,
-`Completions`, which answers requests to the path `COMPLETIONS`, and `routes` for the other paths. Knows no page.
+completions.py decides what a request asks for. passing.py passes it to the model as it is. Offers `Gateway` and
+`routes`, and `Completions`, which answers the requests to the path `COMPLETIONS`. Knows no page.
 """
 
 from .completions import Completions

@@ -1,4 +1,4 @@
-"""The gateway's addresses. That of chat completions is only named here: app.py serves it ahead of all others."""
+"""The gateway's addresses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from ...methods import METHODS
 from ..replies import Refusal
+from .completions import Completions
 from .gateway import Gateway
 
 COMPLETIONS = "/v1/chat/completions"
@@ -18,7 +19,7 @@ PLAIN = {"object": "model", "created": 0}
 
 
 def routes(gateway: Gateway) -> list[Route]:
-    """`/v1/models`, `/v1/models/NAME`, `/healthz` and `/metrics`."""
+    """`/v1/chat/completions`, `/v1/models`, `/v1/models/NAME`, `/healthz` and `/metrics`."""
 
     async def models(request: Request) -> JSONResponse:
         """The upstream's models, then the methods."""
@@ -42,6 +43,7 @@ def routes(gateway: Gateway) -> list[Route]:
         return Response(gateway.figures.text(), media_type="text/plain; version=0.0.4")
 
     return [
+        Route(COMPLETIONS, Completions(gateway)),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", model),
         Route("/healthz", health),
