@@ -154,8 +154,8 @@ async def test_ego_sees_what_it_observed_and_changes(server: FakeServer, model: 
     done = [event for event in scene.events if event.actor == "Ann"]
     assert [event.action for event in done] == ["Ann knocks.", "Ann runs.", "Ann leaves."]
     first, second = server.prompts("Deviation")
-    assert "Ann knocks. (done: [1])" in first and "Ann waits.\n" in first and "2 more times" in first
-    assert "Ann waits. (not done; instead: [4])" in second and "for the last time" in second
+    assert "Ann knocks. (done: [1])" in first and "Ann waits.\n" in first and "1 step is left" in first
+    assert "Ann waits. (not done; instead: [4])" in second and "0 steps are left" in second
     assert [event.because for event in done] == [(), (2,), ()]
     hours = ["hour-1", "hour-9", "hour-3"]  # what she does instead has an hour of its own
     assert [event.when for event in done] == hours

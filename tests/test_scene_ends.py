@@ -62,7 +62,7 @@ async def test_another_act_is_not_the_last_step(server: FakeServer, model: Endpo
     """In a full scene, what was done instead of the plan's last step is not said to be that step."""
     reacts, steps = {"Guard": "Guard nods."}, ("Ann knocks.", "Ann leaves.")
     _, scene = await staged(server, model, *steps, reacts=reacts, chooses=lambda _: "Ann runs.", **UNHEARD)
-    assert scene.ending and scene.ending.why == "Ann does no more [3]"
+    assert scene.ending and scene.ending.why == "Ann has no step left after [3]"
 
 
 async def test_only_some_endings_are_possible(server: FakeServer, model: Endpoint) -> None:

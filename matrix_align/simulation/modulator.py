@@ -96,8 +96,8 @@ def ending(scene: Scene, act: Event) -> Ending | None:
             return Ending(how=event.verdict.ending, why=f"{event.actor} [{event.number}]: {event.verdict.outcome}")
     if act.step == len(scene.set_up[2].steps):
         planned = scene.settings.brief or act.action == scene.set_up[2].steps[-1].act
-        last = f"{act.actor} has done the last step" if planned else f"{act.actor} does no more"
-        return Ending(how="steps finished", why=f"{last} [{act.number}]")
+        last = "has done the last step" if planned else "has no step left after"
+        return Ending(how="steps finished", why=f"{act.actor} {last} [{act.number}]")
     return None
 
 

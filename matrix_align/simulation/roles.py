@@ -116,10 +116,10 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
     asked, reply = ("step.ask", Choice) if scene.settings.brief else ("step.ask.full", Deviation)
 
     left = len(scene.set_up[2].steps) - step
-    often = f"{counted(left + 1, 'more time')}" if left else "for the last time"
+    verb = "is" if left == 1 else "are"
 
     def ask(limit: int) -> Filled:
-        given = {"observed": numbers, "step": step, "left": often}
+        given = {"observed": numbers, "step": step, "left": f"{counted(left, 'step')} {verb} left"}
         return PROMPTS.render(asked, **_stage(scene), **_ego(scene, step, limit), **given)
 
     return request("step", scene, reply, ask, who=scene.ego, step=step)
