@@ -214,6 +214,17 @@ async def drop_mid_body(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def garble_mid_body(request: web.Request) -> web.StreamResponse:
+    """Sends something that is no HTTP in the middle of the body, and goes on."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b'{"choices": [')
+    await asyncio.sleep(0.05)  # it has to come by itself
+    assert request.transport
+    request.transport.write(b"zz\r\n")
+    return response
+
+
 @contextmanager
 def fake_server(port: int = 0) -> Iterator[FakeServer]:
     server, loop, ready = FakeServer(), asyncio.new_event_loop(), threading.Event()

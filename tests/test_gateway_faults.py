@@ -141,17 +141,28 @@ async def holds(held: threading.Event, server: FakeServer, request: web.Request)
     return completion({"reason": "So.", "harm": "some"} if kind(body) == "Triage" else server.default(body))
 
 
-async def test_broken_stream_ends_in_an_error(served: Served) -> None:
-    async def breaks(request: web.Request) -> web.StreamResponse:
+@pytest.mark.parametrize("breaks", [lambda to: to.abort(), lambda to: to.write(b"zz\r\n")], ids=["dropped", "no HTTP"])
+async def test_broken_stream_ends_in_an_error(served: Served, breaks: Any) -> None:
+    begun = threading.Event()
+
+    async def half(request: web.Request) -> web.StreamResponse:
         response = await stream(request, ["half"], finish=None)
-        assert request.transport
-        request.transport.abort()
+        while not begun.is_set():  # noqa: ASYNC110 - it is set in another thread
+            await asyncio.sleep(0.02)
+        breaks(request.transport)
         return response
 
-    served.server.faults = [breaks]
-    status, body, _ = await post(served.url, {**ASKED, "stream": True})
-    assert status == 200
-    assert json.loads(body.decode().strip().split("\n\n")[-1].removeprefix("data: "))["error"]["message"]
+    served.server.faults = [half]
+    body = {**ASKED, "stream": True}
+    async with (
+        asyncio.timeout(HANG),
+        aiohttp.ClientSession() as session,
+        session.post(f"{served.url}/v1/chat/completions", json=body) as response,
+    ):
+        assert response.status == 200 and await response.content.readuntil(b"half")
+        begun.set()
+        rest = (await response.read()).decode()
+    assert json.loads(rest.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["message"]
 
 
 async def test_keys(path: Path, server: FakeServer) -> None:

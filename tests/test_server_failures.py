@@ -19,7 +19,7 @@ from matrix_align.llm.endpoint import Endpoint
 from matrix_align.llm.failures import error_of, failure_in, rejected_reply
 
 from .asking import PICK, SAID_BLUE, Ask, Waits, fault, pick, say, sent, turns
-from .fake import FakeServer, drop, drop_mid_body, error
+from .fake import FakeServer, drop, drop_mid_body, error, garble_mid_body
 
 # What servers say
 AFTER = [("7", 7, 7), ("2.5", 2.5, 2.5), ("date", 20, 50), ("86400", 60, 60)]  # nobody waits for a day
@@ -27,7 +27,7 @@ NOT_AFTER = ["Thu, 01 Jan 1970 00:00:00 GMT", "-5", "nan", "soon", "Mon, 99 Jan 
 NO = "no such thing"
 BUSY = [408, 409, 425, 429, 500, 501, 502, 503, 505, 507, 529, 599]
 BROKEN: list[tuple[Any, type[ModelError]]] = [(sent(status, "warming up"), Overloaded) for status in BUSY]
-BROKEN += [(drop, Unreachable), (drop_mid_body, Unreachable)]
+BROKEN += [(drop, Unreachable), (drop_mid_body, Unreachable), (garble_mid_body, Unreachable)]
 BROKEN += [(sent(200, "not gzip", **{"Content-Encoding": "gzip"}), Unreachable)]
 BROKEN += [(sent(200, "<html>Bad gateway"), Unreachable), (sent(200, '{"choices": [{"mess'), Unreachable)]
 

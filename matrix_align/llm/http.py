@@ -138,7 +138,9 @@ class Connection:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                return self._usable_body(response, await _read(response, hear), path)
+                with _ends_with_its_connection(response):
+                    text = await _read(response, hear)
+                return self._usable_body(response, text, path)
 
     @asynccontextmanager
     async def as_it_comes(
@@ -158,7 +160,8 @@ class Connection:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                yield response
+                with _ends_with_its_connection(response):
+                    yield response
 
     @contextmanager
     def _failures(self, seconds: float | None) -> Iterator[None]:
@@ -263,6 +266,42 @@ def _proxy(url: str) -> str | None:
     if ours or proxy_bypass(parts.netloc) or not (proxy := getproxies().get(parts.scheme)):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+@contextmanager
+def _ends_with_its_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """A block in which the response's body breaks off once its connection is lost.
+
+    aiohttp closes a connection on which something comes that is no HTTP. It forgets the body that is being read, with
+    the time-out between two pieces: whoever reads it would wait for ever, or for the time-out of the whole.
+    """
+    connection = response.connection
+    if connection is None or connection.protocol is None:  # the body is here already
+        yield
+        return
+
+    def lost(_: object) -> None:
+        body = response.content
+        if not body.is_eof() and not body.exception():
+            body.set_exception(aiohttp.ClientPayloadError("the server sent something that is no HTTP"))
+
+    closed = connection.protocol.closed
+    if closed is None:
+        lost(None)
+        yield
+        return
+    closed.remove_done_callback(_looked_at)
+    closed.add_done_callback(_looked_at)
+    closed.add_done_callback(lost)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(lost)
+
+
+def _looked_at(closed: asyncio.Future[None]) -> None:
+    """Keeps asyncio from logging what ended an idle connection."""
+    closed.exception()
 
 
 async def _read(response: aiohttp.ClientResponse, hear: Hear | None = None) -> str:
