@@ -315,6 +315,17 @@ async def test_stop_max_tokens_and_temperature(served: Served, asked: dict[str, 
     assert said(await events(served.url, {**body, "seed": 5})).rstrip() == "One, two,"
 
 
+@pytest.mark.parametrize(("stop", "finish"), [("two", "stop"), ("four", "length")])
+async def test_finish_reason_is_that_of_the_text_that_is_sent(
+    served: Served, asked: dict[str, Any], stop: str, finish: str
+) -> None:
+    """The model was cut at its limit, perhaps after the stop at which the gateway cuts."""
+    served.server.on["text"] = lambda body: completion("One, two, three", finish="length")
+    body = {**asked, "model": "vanilla", "matrix_align": {}, "stop": stop}
+    assert json.loads((await post(served.url, body))[1])["choices"][0]["finish_reason"] == finish
+    assert (await events(served.url, {**body, "seed": 5}))[-1]["choices"][0]["finish_reason"] == finish
+
+
 async def test_reasoning_can_be_left_out(served: Served, asked: dict[str, Any]) -> None:
     body = {**asked, "matrix_align": {**SMALL, "reasoning": False}}
     assert "reasoning_content" not in json.loads((await post(served.url, body))[1])["choices"][0]["message"]

@@ -142,7 +142,9 @@ class Answering:
         return narrated(self.answer) if self.answer else ""
 
     def _finish(self) -> str:
-        return FINISH[self.answer.text_cut if self.answer else ""]
+        """Why the text that was sent ends: one of the stops may come before the end of what the model wrote."""
+        assert self.answer, "the last draft of a method is complete"
+        return "stop" if self._text(whole=True) != self.answer.text else FINISH[self.answer.text_cut]
 
     def _figures(self) -> dict[str, Any]:
         """What the answer cost, for headers or the last chunk."""
