@@ -19,7 +19,7 @@ from matrix_align.llm.recorded import Recorded
 from .browser import HANG, Seen, chromium, needs_chromium, opened
 from .fake import FakeServer
 from .gateway import serving
-from .records import change
+from .records import change, rows
 from .stage import HOSTILE, scene_of_ann, stage_at
 from .staged import staged
 
@@ -169,6 +169,28 @@ def test_reply_of_the_wrong_form_begins_nothing(
     assert "InputError" not in page
     assert listed.count('name="scene"') == 1
     assert server.requests == []
+
+
+def test_a_reply_as_it_was_begins_nothing(server: FakeServer, path: Path, played: Answer) -> None:
+    """A JSON reply with other spacing, a text with a browser's line ends, a fork with its change taken back."""
+    text, ruling = place_of(played, "revision"), place_of(played, "verdict")
+
+    def faults(answer: Answer, place: int, reply: str) -> str:
+        with pytest.raises(HTTPError) as error:
+            urlopen(f"{served.url}/scenes/{answer.id}/calls/{place}/fork", urlencode({"reply": reply}).encode())
+        with error.value as page:
+            assert page.code == 422
+            return page.read().decode()
+
+    with serving(server, path) as served:
+        was = json.dumps(reply_of(path, played, ruling), indent=4)
+        change(path, "UPDATE calls SET text = ? WHERE key = ?", "Knock.\nAsk.", played.calls[text - 1].key)
+        assert "Nothing was begun: nothing was changed." in faults(played, ruling, was)
+        assert "nothing was changed" in faults(played, text, "Knock.\r\nAsk.\r\n")
+        fork = forked(served.url, path, played, ruling, json.dumps(RULING))
+        assert "nothing was changed" in faults(fork, ruling, json.dumps(RULING, indent=1))
+        assert "it is the scene as it was played" in faults(fork, ruling, was)
+    assert rows(path, "SELECT count(*) FROM answers") == [(2,)]
 
 
 def test_failed_scene_says_why_without_the_name_of_a_class(path: Path, played: Answer) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ...errors import InputError, ModelError
 from ...llm.model import Model
 from ...llm.recorded import Recorded
 from ...methods import METHODS, Setup
+from ...store import Store
 from ...types import Answer, clean
 
 PLAIN = (  # a validator's words about a fault, and what a person is told
@@ -40,14 +41,23 @@ def changed_in(answer: Answer) -> Mapping[str, str]:
     return changed
 
 
-def fork_of(answer: Answer, place: int, reply: str, model: Model) -> tuple[Answer, Setup]:
+def fork_of(answer: Answer, place: int, reply: str, model: Model, store: Store) -> tuple[Answer, Setup]:
     """The fork of `answer` with another reply to its call at `place`, not played yet, and the setup to play it with.
 
-    Raises InputError if there is no such call, or if its earlier calls would have to be paid for again with `model`.
+    Raises InputError if there is no such call, if nothing was changed, or if the earlier calls would have to be paid
+    for again with `model`.
     """
     key = answer.calls[place - 1].key if 1 <= place <= len(answer.calls) else None
-    if not key:
+    recorded = store.call(key) if key else None
+    if not key or not recorded:
         raise InputError("the record does not have this call, so nothing can be played on from it")
+    changed = {**changed_in(answer), key: clean(reply)}
+    if _content(reply) == _content(changed_in(answer).get(key, recorded[0])):
+        raise InputError("nothing was changed")
+    if _content(reply) == _content(recorded[0]):
+        del changed[key]
+        if not changed:
+            raise InputError("with this reply, it is the scene as it was played")
     method = METHODS.get(answer.method)
     if not method:
         raise InputError(f"there is no method {answer.method} here, so this answer can't be played on")
@@ -59,9 +69,20 @@ def fork_of(answer: Answer, place: int, reply: str, model: Model) -> tuple[Answe
             f"this scene was played by {answer.model} with other weights or prompts than those served here "
             f"({model.name}), so all of it would have to be played again; serve that model"
         )
-    note: Any = {"of": before["of"], "changed": {**changed_in(answer), key: clean(reply)}}
+    note: Any = {"of": before["of"], "changed": changed}
     id = hashlib.sha256(to_json(note)).hexdigest()[:16]
     return setup.begun(answer.question, model).evolve(id=id, settings={**settings, "fork": note}), setup
+
+
+def _content(reply: str) -> Any:
+    """What counts in a reply: the value of a JSON object, whatever its spacing; the lines of a text.
+
+    A form in a browser sends other line ends than a model writes.
+    """
+    with suppress(ValueError):
+        if isinstance(value := from_json(reply), dict):
+            return value
+    return clean(reply).strip().splitlines()
 
 
 async def check(fork: Answer, setup: Setup, model: Recorded) -> None:

@@ -64,10 +64,10 @@ class Player:
     async def fork(self, answer: Answer, place: int, reply: str) -> str:
         """Begins the fork of `answer` with another reply to its call at `place`, and returns the fork's id.
 
-        Raises InputError if it can't be played on or the reply has another form than the call's, and Refusal if too
-        many answers wait or the server ends.
+        Raises InputError if it can't be played on, or the reply is the one that was there or has another form than the
+        call's, and Refusal if too many answers wait or the server ends.
         """
-        begun, setup = fork_of(answer, place, reply, self._model)
+        begun, setup = fork_of(answer, place, reply, self._model, self._store)
         await check(begun, setup, self._model)
         return self._begin(begun, setup)
 
