@@ -88,6 +88,16 @@ def test_wrong_key_and_unknown_model(simulate: Run, server: FakeServer) -> None:
     assert "no model named other" in said
 
 
+def test_wrong_key_where_the_list_of_models_needs_one(simulate: Run, cli: Run, server: FakeServer) -> None:
+    """Nothing is begun with a key that the server refuses for everything. One may be for chats only."""
+    server.key, server.listed = "right", lambda: error(401, "no list for you")
+    for args in (("simulate", ASKED), ("serve", "--port", "0")):
+        said = complaint(cli(*args, "--endpoint", server.url, "--model", "m", MATRIX_ALIGN_API_KEY="stale"))
+        assert "401: no list for you. Set MATRIX_ALIGN_API_KEY (or OPENAI_API_KEY)" in said
+    done = simulate(ASKED, "--model", "m", MATRIX_ALIGN_API_KEY="right")
+    assert done.returncode == 0 and "the server shows this key no list of its models" in done.stderr
+
+
 def test_model_that_fails(simulate: Run, cli: Run, server: FakeServer) -> None:
     """Bad replies are the model's fault, not the user's, so the exit code is 1. The scene so far is kept."""
     server.on["Opening"] = lambda body: {"steps": "I would rather not."}

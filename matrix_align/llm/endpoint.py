@@ -61,6 +61,7 @@ class Endpoint(Asker):
         self.source = ""  # where weights that are served here were fetched
         self.identified_by: tuple[str, ...] = ()  # fields of the server's list that the digest is made of
         self.others: tuple[str, ...] = ()  # what the server lists, if it does not list this model
+        self.hides = False  # it shows this key no list of its models, and answers it all the same
         self._told_digest = digest is not None
         self._checked_at = 0  # the connection's count of breaks when the weights were last checked
         self._reasons = False  # its texts begin with their reasoning
@@ -178,6 +179,10 @@ class Endpoint(Asker):
         except ModelError as error:
             if not self.name or not has_no_list(error):
                 raise
+            if isinstance(error, Refused) and error.status in (401, 403):  # some keys are for chats only
+                if await self.answers() is None:
+                    raise
+                self.hides = True
             models = {}
         if not self.name:
             if len(models) != 1:

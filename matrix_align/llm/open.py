@@ -73,7 +73,8 @@ def identity(model: Endpoint, given: bool, digest_by: str = "--digest") -> str:
             f"{model.name} at {model.url}: the server lists {listed} and not {model.name}; if the name is right, name "
             f"the weights with {digest_by}"
         )
-    return f"{model.name} at {model.url}: the server does not tell which weights these are; name them with {digest_by}"
+    why = "shows this key no list of its models, so it is not known" if model.hides else "does not tell"
+    return f"{model.name} at {model.url}: the server {why} which weights these are; name them with {digest_by}"
 
 
 def lora(adapter: Path | None) -> Path | None:
