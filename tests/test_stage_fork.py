@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def test_a_role_or_a_move_is_changed(server: FakeServer, path: Path, played: Ans
         fork = forked(served.url, path, played, place, json.dumps(reply))
         page = read(f"{served.url}/scenes/{fork.id}")
         call = read(f"{served.url}/scenes/{fork.id}/calls/{place}")
+        listed = read(served.url)
+        compared = read(f"{served.url}/compare?scene={played.id}&scene={fork.id}")
     assert fork.error is None
     assert len(server.requests) == sum(not call.recorded for call in fork.calls)
     depth = played.calls[place - 1].depth
@@ -122,6 +125,11 @@ def test_a_role_or_a_move_is_changed(server: FakeServer, path: Path, played: Ans
     assert "Sleep" in scene.cast.roles[0].duty if kind == "opening" else "hums" in str(scene.events)
     assert f'href="#call-{place}">call {place}</a> was changed by hand' in page
     assert "Reply, changed by hand" in call
+    assert re.findall(r"depth \d+ · written by hand", page) == [f"depth {depth} · written by hand"]
+    marks = f'fork of <a href="/scenes/{played.id}">{played.id[:8]}</a>, call {place} changed by hand'
+    assert listed.count("fork of") == listed.count(marks) == 1
+    assert compared.count("A fork:") == 1
+    assert f'<a href="/scenes/{fork.id}#call-{place}">call {place}</a> was changed by hand' in compared
 
 
 def test_what_can_t_be_played_on_is_said(server: FakeServer, path: Path, played: Answer) -> None:

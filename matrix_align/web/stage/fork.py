@@ -41,6 +41,12 @@ def changed_in(answer: Answer) -> Mapping[str, str]:
     return changed
 
 
+def places_changed(answer: Answer) -> list[int]:
+    """The places of the calls whose replies a person changed, as far as the answer has got to them. The first is 1."""
+    changed = changed_in(answer)
+    return [place for place, call in enumerate(answer.calls, start=1) if call.key in changed]
+
+
 def fork_of(answer: Answer, place: int, reply: str, model: Model, store: Store) -> tuple[Answer, Setup]:
     """The fork of `answer` with another reply to its call at `place`, not played yet, and the setup to play it with.
 

@@ -21,7 +21,7 @@ from ..beside import Beside
 from ..forms import fields
 from ..pages import page
 from ..replies import Gone, Refusal
-from .listing import HARMS, MOST, Wanted, choices, find
+from .listing import HARMS, MOST, Wanted, choices, find, forks
 from .live import Live
 from .picture import actor, observers
 from .player import Player
@@ -59,9 +59,9 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
         at, _, id = asked.get("newer" if newer else "older", "").partition(" ")
         with opened() as store:
             found = find(store, wanted, "newer" if newer else "older", (at, id))
-            offered = choices(store)
+            marked, offered = forks(store, found.rows), choices(store)
         given: Any = {"harms": HARMS, "most": MOST, "record": record.name, "setup": player.setup if player else None}
-        given |= {"typed": typed, "fault": fault}
+        given |= {"forks": marked, "typed": typed, "fault": fault}
         return page("stage/list.html", status, found=found, wanted=wanted, choices=offered, **given)
 
     def scene(request: Request) -> Response:

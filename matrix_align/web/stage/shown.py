@@ -14,7 +14,7 @@ from ...simulation.types import Scene
 from ...store import Store
 from ...types import Answer, Call
 from .diff import Change, changes
-from .fork import changed_in
+from .fork import changed_in, places_changed
 from .links import Sentence, sentences
 from .picture import Party, parties
 from .timeline import Timeline, timeline
@@ -69,6 +69,11 @@ class Shown:
         """Whether the initial response is the answer, and nothing in it was to be changed."""
         criticised = self.scene and self.scene.critique and self.scene.critique.points
         return self.answer.text is not None and self.answer.text == self.answer.initial and not criticised
+
+    @cached_property
+    def by_hand(self) -> list[int]:
+        """The places of the calls whose replies were written by hand, in a fork. The first is 1."""
+        return places_changed(self.answer)
 
     @cached_property
     def changes(self) -> list[Change] | None:
