@@ -254,6 +254,15 @@ def test_pages_fit_any_width(opened: Opened, width: int) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width, place
 
 
+def test_fields_of_the_search_stand_in_one_line(opened: Opened) -> None:
+    with watched(opened.browser, opened.url) as page:
+        page.goto(opened.url)
+        fields = page.locator(".search").locator("input, select, button").all()
+        boxes = [field.bounding_box() for field in fields]
+    assert len(boxes) == 6
+    assert len({(box["y"], box["height"]) for box in boxes if box}) == 1
+
+
 def test_everything_has_a_name(opened: Opened) -> None:
     """Controls and pictures have names for screen readers, ids are unique, links within a page lead somewhere."""
     with watched(opened.browser, opened.url) as page:
