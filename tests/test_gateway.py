@@ -135,9 +135,11 @@ async def test_what_is_not_served_is_said_in_openais_form(served: Served, method
     assert complaint(body)["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
 
 
-async def test_browser_gets_a_page(served: Served) -> None:
+async def test_browser_gets_a_page_but_of_the_api(served: Served) -> None:
     status, body = await get(f"{served.url}/nowhere", Accept="text/html,*/*")
     assert status == 404 and b"<h1>" in body
+    status, body = await get(f"{served.url}/v1/embeddings", Accept="text/html,*/*")
+    assert status == 404 and complaint(body)
 
 
 async def test_fault_of_ours_is_said_in_openais_form(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import subprocess
 import threading
@@ -270,6 +271,24 @@ async def test_sigterm_drains(tmp_path: Path, server: FakeServer) -> None:
         assert await asyncio.to_thread(process.wait, 60) == 0
         assert process.stderr
         assert all(json.loads(line) for line in process.stderr)
+
+
+async def test_what_has_no_time_to_end_is_told(
+    path: Path, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no fault of ours, and the log has none."""
+    caplog.set_level(logging.INFO)
+    server.faults = [hung_up] * 5
+    with serving(server, path) as served:
+        bodies = [ASKED, SCENE, {**SCENE, "stream": True, "seed": 9}]
+        asked = [asyncio.create_task(post(served.url, body)) for body in bodies]
+        await until(lambda: len(server.requests) == 5)
+    answers = [(status, shown(body)) for status, body, _ in await asyncio.gather(*asked)]
+    told = "the server is ending, and had no time left for this request"
+    assert answers == [(503, told), (503, told), (200, told)]
+    lines = [vars(record)["fields"] for record in caplog.records if record.name == "matrix_align.gateway"]
+    assert sorted((line["way"], line["status"]) for line in lines) == [("matrix", 503)] * 2 + [("passed", 503)]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_kill_loses_no_recorded_call(tmp_path: Path, server: FakeServer) -> None:

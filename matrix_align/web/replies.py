@@ -46,9 +46,9 @@ class Gone(Exception):
     """The client has hung up."""
 
 
-def header(scope: Scope, name: bytes) -> bytes:
-    """The header `name`, which is in lower case; empty if it was not sent."""
-    for key, value in scope["headers"]:
+def header(message: Scope | Message, name: bytes) -> bytes:
+    """The header `name` of a request or an answer, in lower case; empty if it has none."""
+    for key, value in message["headers"]:
         if key == name:
             return bytes(value)
     return b""
@@ -72,6 +72,12 @@ async def start(send: Send, status: int, headers: Mapping[str, str]) -> None:
 
 async def send_refusal(send: Send, refusal: Refusal) -> None:
     await send_json(send, refusal.status, refusal.body, refusal.headers)
+
+
+async def send_last_event(send: Send, refusal: Refusal) -> None:
+    """Ends a stream of events with an error. What was sent before may have ended in the middle of an event."""
+    event = b"\n\ndata: " + to_json(refusal.body) + b"\n\n"
+    await send({"type": "http.response.body", "body": event})
 
 
 @asynccontextmanager

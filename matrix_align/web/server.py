@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from ..errors import InputError
 from .beside import Beside
 from .connection import Limited
+from .last_word import LastWord
 
 IDLE = 75  # seconds for which a connection without a request stays open
 BACKLOG = 2048
@@ -75,10 +76,11 @@ def _is_ours(family: socket.AddressFamily, found: tuple[Any, ...]) -> bool:
 def server_of(app: ASGIApp, drain: int, beside: Beside | None = None) -> uvicorn.Server:
     """A server for `app`, to be started with `serve(sockets=[…])`. It ends on SIGTERM, Ctrl-C or `should_exit`.
 
-    Requests in flight and the app's tasks `beside` them then have `drain` seconds to end. What still runs is cancelled.
+    Requests in flight and the app's tasks `beside` them then have `drain` seconds to end. What still runs is cancelled,
+    and clients are told.
     """
     config = uvicorn.Config(
-        app,
+        LastWord(app),
         http=Limited,
         ws="none",
         lifespan="off",

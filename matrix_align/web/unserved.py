@@ -1,6 +1,6 @@
 """What a request gets that no route answers, or whose route fails: OpenAI's form, or a page for a browser.
 
-Knows no route.
+There are no pages below /v1. Knows no route.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ def handlers(alone: bool = False) -> dict[Any, Handler]:
 
 
 def _told(request: Request, refusal: Refusal, home: str) -> Response:
-    if "text/html" in request.headers.get("accept", ""):
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/"):
         return page("stage/message.html", refusal.status, refusal.headers, message=str(refusal), home=home)
     return JSONResponse(refusal.body, refusal.status, refusal.headers)

@@ -5,6 +5,7 @@ A pure ASGI endpoint, since most requests are only passed on, and each layer cos
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -50,6 +51,9 @@ class Completions:
             await send_refusal(send, refusal)
         except Gone:
             account.status = GONE
+        except asyncio.CancelledError:  # the server ends, and says so itself
+            account.status = 503
+            raise
         except BrokenOff:  # uvicorn closes the connection, so that the client does not take half a body for a whole one
             pass
         finally:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from pydantic_core import to_json
 from starlette.types import Scope, Send
 
 from ...errors import MatrixAlignError
 from ...llm.endpoint import Endpoint
 from ...llm.http import VIA
 from ..figures import Account
-from ..replies import Refusal, header
+from ..replies import Refusal, header, send_last_event
 from .failures import refusal_of
 
 # Headers of the client's that the model's server gets. All others stay here: the client's key is this gateway's.
@@ -73,8 +72,7 @@ async def pass_on(
             account.status = 502
             if not streams:
                 raise BrokenOff(refusal_of(error)) from error
-            event = b"\n\ndata: " + to_json(refusal_of(error).body) + b"\n\n"
-            await send({"type": "http.response.body", "body": event})
+            await send_last_event(send, refusal_of(error))
             return
         raise refusal_of(error) from error
 
