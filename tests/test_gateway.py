@@ -196,7 +196,7 @@ async def test_lone_surrogate_passes_unchanged(served: Served) -> None:
         assert status in (400, 404) and complaint(body)
 
 
-@pytest.mark.parametrize("model", ["nope", "", None, 7, "Matrix"])
+@pytest.mark.parametrize("model", ["nope", "", "Matrix"])
 async def test_wrong_model_is_404(served: Served, model: Any) -> None:
     status, body, _ = await post(served.url, {**ASKED, "model": model})
     assert status == 404
@@ -204,7 +204,7 @@ async def test_wrong_model_is_404(served: Served, model: Any) -> None:
     assert not served.server.requests
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"model"'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"model"', b'{"messages": []}', b'{"model": 7}'])
 async def test_unusable_body_is_400(served: Served, body: bytes) -> None:
     status, said, _ = await post(served.url, body)
     assert status == 400

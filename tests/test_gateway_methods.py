@@ -200,7 +200,7 @@ async def test_method_by_option(served: Served, asked: dict[str, Any]) -> None:
         ({"messages": [{"role": "user", "content": ["Why?", {"type": "text", "text": "Say."}]}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Why?"}, None]}]}, "messages"),
         ({"messages": "Hi"}, "messages"),
-        ({"messages": [{"role": "user", "content": ""}]}, "messages.text"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages"),
         ({"messages": [{"role": "system", "content": "Be kind."}]}, "messages"),
         ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages"),
@@ -215,6 +215,27 @@ async def test_unusable_request_is_400(served: Served, asked: dict[str, Any], ch
     assert status == 400
     assert complaint(body)["param"] == param
     assert not served.server.requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"matrix_align": []}, "matrix_align should be an object in braces (got a list)"),
+        ({"matrix_align": {"roles": 99}}, "matrix_align.roles should be at most 20 (got 99)"),
+        ({"matrix_align": {"roles": 2.5}}, "matrix_align.roles should be a whole number (got 2.5)"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages: the question is empty; write"),
+        ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role is 'robot'; wanted system"),
+        ({"model": "rain", "matrix_align": {"rounds": "x"}}, 'rounds should be a whole number (got "x")'),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop should have at most 4 items, not 5"),
+        ({"temperature": 3}, "temperature should be at most 2 (got 3)"),
+        ({"model": "matrx"}, "did you mean matrix?"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_was_wrong_is_said_in_plain_words(
+    served: Served, asked: dict[str, Any], changes: Any, words: str
+) -> None:
+    assert words in complaint((await post(served.url, {**asked, **changes}))[1])["message"]
 
 
 async def test_chat_with_history_system_prompt_and_parts(served: Served, asked: dict[str, Any], path: Path) -> None:

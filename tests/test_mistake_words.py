@@ -133,7 +133,7 @@ def test_setting_of_a_run_that_was_edited(cli: Run, server: FakeServer, question
     assert cli(*command).returncode == 0
     note = run / "run.toml"
     note.write_text(note.read_text().replace("roles = 3", "roles = 99"))
-    assert f"{note}: roles = 99 can't be used" in complaint(cli(*command))
+    assert f"{note}: roles should be at most 20 (got 99); give it back its value" in complaint(cli(*command))
 
 
 def test_https_to_a_server_of_http(cli: Run, server: FakeServer) -> None:

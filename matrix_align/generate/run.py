@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from .. import provenance
 from ..errors import InputError
 from ..methods import METHODS, Method, Setup
+from ..plain import fault_in
 from ..store import Store, holds_calls
 from ..types import Sampling, clean
 from .inputs import Inputs
@@ -27,9 +28,7 @@ def setup_from(path: Path, method: Method, settings: dict[str, Any], sampling: d
     try:
         return Setup(method, method.settings.model_validate(settings), Sampling.model_validate(sampling))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = f"{'.'.join(map(str, first['loc']))} = {first['input']}"
-        raise InputError(f"{path}: {field} can't be used: {first['msg']}; give it back its value") from None
+        raise InputError(f"{path}: {fault_in(error)}; give it back its value") from None
 
 
 class Run:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ...errors import InputError
 from ...methods import METHODS, Method, Setup
+from ...plain import fault_in
 from ...types import Answer, Sampling
 from .conversation import KEPT, account, output_of, question_of
 from .model import adapter
@@ -82,9 +83,7 @@ def _settings(method: Method, given: dict[str, Any]) -> Any:
     try:
         return method.settings.model_validate(given)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        raise InputError(f"{KEPT}/{method.name}: {name} = {fault['input']!r}: {fault['msg']}") from None
+        raise InputError(f"{KEPT}/{method.name}: {fault_in(error)}") from None
 
 
 def _sampling(config: GenerateConfig, epoch: int) -> Sampling:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, ValidationError, field_validator
 
 from ...data.files import raw_rows
 from ...errors import InputError
+from ...plain import fault_in
 from ...types import Frozen, clean, shorten
 from .prompts import PROMPTS
 from .types import WORDS, Judged, Judgement, Level, Pair, Pairing, Side
@@ -177,9 +178,7 @@ def _lines(files: Sequence[Path], key: dict[str, Entry], faults: list[str]) -> I
                     raise row
                 line = RatingLine.model_validate(row)
             except ValidationError as error:
-                first = error.errors()[0]
-                what = ".".join(map(str, first["loc"])) or "the line"
-                faults.append(f"{place}: {what}: {first['msg']} (got {shorten(str(first['input']), 60)})")
+                faults.append(f"{place}: {fault_in(error)}")
             except ValueError as error:
                 faults.append(f"{place}: {error}")
             else:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...methods import METHODS, Setup
-from ...types import Frozen, Message, Question, Sampling, clean
+from ...plain import fault_in, field_of, plain
+from ...types import Frozen, Message, Question, Sampling, clean, shorten
 from ..replies import Refusal
 
 Simulate = Literal["always", "auto", "never"]
@@ -157,10 +158,12 @@ def question_of(body: Mapping[str, Any]) -> Question:
         raise Refusal(400, "messages must be a list with at least one message", param="messages")
     turns = []
     for place, message in enumerate(messages):
-        role = message.get("role") if isinstance(message, dict) else None
-        role = "system" if role == "developer" else role
+        given = message.get("role") if isinstance(message, dict) else None
+        role = "system" if given == "developer" else given
         if role not in ("system", "user", "assistant"):
-            raise Refusal(400, f"messages[{place}].role is none of system, user, assistant", param="messages")
+            what = f"is {shorten(str(given), 60)!r}" if given else "is missing"
+            wanted = "wanted system, developer, user, assistant or tool"
+            raise Refusal(400, f"messages[{place}].role {what}; {wanted}", param="messages")
         turns.append(Message(role=role, content=_text(message.get("content"), place)))
     first = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))
     if first == len(turns) or turns[-1].role != "user":
@@ -169,7 +172,7 @@ def question_of(body: Mapping[str, Any]) -> Question:
     try:
         return Question(text=turns[-1].content, history=tuple(turns[first:-1]), system=system or None)
     except ValidationError as error:
-        raise _unusable(error, "messages") from None
+        raise Refusal(400, plain(f"messages: {error.errors()[0]['msg']}"), param="messages") from None
 
 
 def _text(content: Any, place: int) -> str:
@@ -192,6 +195,4 @@ def _not_text(part: Any) -> str:
 
 
 def _unusable(error: ValidationError, within: str = "") -> Refusal:
-    first = error.errors()[0]
-    name = ".".join(filter(None, [within, *map(str, first["loc"])]))
-    return Refusal(400, f"{name}: {first['msg'].removeprefix('Value error, ')}", param=name)
+    return Refusal(400, fault_in(error, within), param=field_of(error, within))

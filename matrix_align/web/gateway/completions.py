@@ -73,7 +73,8 @@ class Completions:
                     del asked["matrix_align"]
                     body = json.dumps(asked).encode()
                 if not isinstance(model, str):
-                    raise Refusal(404, f"model is {model!r}, wanted a name", "model_not_found", "model")
+                    what = "missing" if model is None else "no text"
+                    raise Refusal(400, f"model is {what}; wanted a name, such as matrix", param="model")
                 if model not in METHODS:
                     await gateway.find(model)
                 if model in METHODS or "matrix_align" in asked:

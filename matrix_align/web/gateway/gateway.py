@@ -6,6 +6,7 @@ Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -17,6 +18,7 @@ from ...llm.endpoint import Endpoint, has_no_list
 from ...llm.recorded import Recorded
 from ...methods import METHODS
 from ...store import Store
+from ...types import shorten
 from ..figures import Figures
 from ..replies import Refusal
 from .failures import refusal_of
@@ -106,6 +108,6 @@ class Gateway:
         why = self._unlisted
         if why and not (isinstance(why, ModelError) and has_no_list(why)):
             raise refusal_of(why)
-        raise Refusal(
-            404, f"there is no model {model!r} here; GET /v1/models lists those there are", "model_not_found", "model"
-        )
+        near = difflib.get_close_matches(model[:100], [*METHODS, *listed], 1)  # names are not long
+        advice = f"did you mean {near[0]}?" if near else "GET /v1/models lists those there are"
+        raise Refusal(404, f"there is no model {shorten(model, 100)!r} here; {advice}", "model_not_found", "model")

@@ -8,7 +8,6 @@ record has it; only what follows from the change is asked. The fork is an answer
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,19 +18,9 @@ from ...errors import InputError, ModelError
 from ...llm.model import Model
 from ...llm.recorded import Recorded
 from ...methods import METHODS, Setup
+from ...plain import plain
 from ...store import Store
 from ...types import Answer, clean
-
-PLAIN = (  # a validator's words about a fault, and what a person is told
-    (r": Field required", " is missing"),
-    (r": Input should be ", " should be "),
-    (r"a valid boolean(, unable to interpret input)?", "true or false"),
-    (r"a valid string", "a text"),
-    (r"a valid integer(, unable to parse string as an integer)?", "a whole number"),
-    (r"a valid (tuple|list)", "a list"),
-    (r"a valid dictionary or instance of \w+", "an object in braces"),
-    (r"Value error, ", ""),
-)
 
 
 def changed_in(answer: Answer) -> Mapping[str, str]:
@@ -101,7 +90,4 @@ async def check(fork: Answer, setup: Setup, model: Recorded) -> None:
             async for _ in setup.answer(fork.question, model.replaying(changed_in(fork))):
                 pass
     except InputError as error:
-        message = str(error)
-        for words, plain in PLAIN:
-            message = re.sub(words, plain, message)
-        raise InputError(message) from None
+        raise InputError(plain(str(error))) from None

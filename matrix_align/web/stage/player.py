@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ...errors import InputError, MatrixAlignError, StoreError
 from ...llm.recorded import Recorded
 from ...methods import Setup
+from ...plain import fault_in
 from ...store import Store
 from ...types import Answer, Question, Sampling
 from ..beside import Beside
@@ -56,9 +57,7 @@ class Player:
                 self.setup.method, type(self.setup.settings).model_validate(settings), Sampling.model_validate(sampling)
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            what = "" if first["loc"] == ("text",) else f"{first['loc'][0]} = {first['input']} can't be used: "
-            raise InputError(what + first["msg"].removeprefix("Value error, ")) from None
+            raise InputError(fault_in(error).removeprefix("text: ")) from None
         return self._begin(setup.begun(question, self._model), setup)
 
     async def fork(self, answer: Answer, place: int, reply: str) -> str:
