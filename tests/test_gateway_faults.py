@@ -166,6 +166,32 @@ async def test_broken_stream_ends_in_an_error(served: Served, breaks: Any) -> No
     assert json.loads(rest.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "expected"),
+    [
+        ("200 OK\r\nX-Note: a\x01b", 200, "{}"),
+        ("200 OK\r\nX-Note: a\x7fb", 200, "{}"),
+        ("099 Hm", 502, "the model's server answered 99, which is no status of an answer"),
+        ("000 Hm", 502, "the model's server answered 0, which is no status of an answer"),
+        ("101 Switching Protocols", 502, "the model's server answered 101, which is no status of an answer"),
+        ("200 OK\r\nContent-Type: text/event-stream\r\nX-Broken: 1", 200, "upstream_unreachable"),
+    ],
+)
+async def test_odd_head_of_the_servers_answer(served: Served, head: str, status: int, expected: str) -> None:
+    """Clients get an answer whose head is HTTP's, and events to their end, or one clear error."""
+
+    def answers(request: web.Request) -> None:
+        length = 200 if "X-Broken" in head else 2
+        assert request.transport
+        request.transport.write(f"HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{{}}".encode())
+        request.transport.close()
+
+    served.server.faults = [answers]
+    got, body, headers = await post(served.url, ASKED)
+    assert (got, "X-Note" in headers) == (status, False)
+    assert (body.decode() if expected == "{}" else shown(body)) == expected
+
+
 async def test_keys(path: Path, server: FakeServer) -> None:
     with serving(server, path, keys=("first", "second")) as served:
         for key in ("", "Bearer third", "Basic eDp0aGlyZA==", "first", "Basic x"):

@@ -6,6 +6,7 @@ to one connection, and every key, stay behind. Knows no method.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 
@@ -26,6 +27,7 @@ STAY = {
     *(b"content-encoding", b"content-length", b"date", b"server", b"set-cookie", b"www-authenticate"),
     *(b"strict-transport-security", b"content-security-policy", b"alt-svc"),
 }
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what no header may hold
 
 
 async def pass_on(
@@ -49,14 +51,15 @@ async def pass_on(
         async with upstream.as_it_comes(body, headers) as response:
             if 300 <= response.status < 400:
                 raise Refusal(502, "the model's server has moved; the gateway needs its new address")
-            if response.status >= 600:
-                raise Refusal(502, f"the model's server answered {response.status}, which is no status of HTTP's")
+            if not 200 <= response.status < 600:
+                raise Refusal(502, f"the model's server answered {response.status}, which is no status of an answer")
             masked = upstream.masked(failed=response.status >= 400)
-            kept = [(name.lower(), masked.whole(value)) for name, value in response.raw_headers if _kept(name.lower())]
-            if response.content_length is not None and "Content-Encoding" not in response.headers:
+            heads = [(name.lower(), masked.whole(value)) for name, value in response.raw_headers]
+            kept = [(name, value) for name, value in heads if _kept(name) and not CONTROL.search(value)]
+            streams = response.content_type == "text/event-stream"
+            if response.content_length is not None and "Content-Encoding" not in response.headers and not streams:
                 kept.append((b"content-length", str(response.content_length).encode()))
             kept += [(name.encode(), value.encode("latin-1")) for name, value in (beside or {}).items()]
-            streams = response.content_type == "text/event-stream"
             begun, account.status = True, response.status
             await send({"type": "http.response.start", "status": response.status, "headers": kept})
             more = True
