@@ -268,6 +268,23 @@ async def test_metrics(path: Path, server: FakeServer) -> None:
     assert found["matrix_align_answers_being_made"] == 0
 
 
+async def test_what_is_refused_is_counted_and_logged(
+    path: Path, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "matrix_align.gateway")
+    server.faults = [hung_up]
+    with serving(server, path, Limits(requests=1)) as served:
+        first = asyncio.create_task(post(served.url, ASKED))
+        await until(lambda: server.requests)
+        assert [(await post(served.url, ASKED, Host=host))[0] for host in ("localhost", "evil.example")] == [429, 403]
+        found = await figures(served)
+        lines = [vars(record)["fields"] for record in caplog.records]
+        first.cancel()
+        await until(lambda: served.gateway.in_flight == 0)
+    assert [found[f'matrix_align_requests_total{{status="{n}",way="refused"}}'] for n in (429, 403)] == [1, 1]
+    assert [(line["way"], line["status"]) for line in lines] == [("refused", 429), ("refused", 403)]
+
+
 def test_host_beyond_this_machine_needs_a_key(cli: Run, server: FakeServer) -> None:
     said = one_line(cli("serve", "--endpoint", server.url, "--host", "0.0.0.0"))
     assert "--key" in said

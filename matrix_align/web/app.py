@@ -41,7 +41,9 @@ def app(gateway: Gateway | None, access: Access, ratings: Sequence[Path] = (), b
     routes += [*rating_routes(ratings, alone=gateway is None), static()]
     answers = handlers(alone=gateway is None)
     served: ASGIApp = Starlette(routes=routes, exception_handlers=answers)
-    return Guard(_completions_first(gateway, served, answers[Exception]) if gateway else served, access)
+    if gateway:
+        return Guard(_completions_first(gateway, served, answers[Exception]), access, gateway.figures)
+    return Guard(served, access)
 
 
 def _completions_first(gateway: Gateway, others: ASGIApp, failed: Handler) -> ASGIApp:

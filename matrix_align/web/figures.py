@@ -24,7 +24,8 @@ OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
 
 @dataclass
 class Account:
-    """One request. `way` is "passed", "bypassed" or a method's name; `status` says 500 until something is sent.
+    """One request. `way` is "passed", "bypassed", a method's name, or "refused" before that is known; `status` says 500
+    until something is sent.
 
     `received` is when its body was whole. `upstream` are the seconds in the model's server, once that has answered in
     full. `triage` is what the call of `simulate: auto` cost, if one was made.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..llm.http import VIA
+from .figures import Account, Figures
 from .replies import Refusal, header, send_refusal
 
 OPEN = ("/healthz",)  # needs no key: it tells nothing but that the app runs
@@ -37,16 +38,19 @@ class Access:
 
 
 class Guard:
-    """`app` behind `access`."""
+    """`app` behind `access`. `figures` count what is refused, if there are any."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, figures: Figures | None = None) -> None:
         self._app = app
+        self._figures = figures
         self._digests = [_digest(key) for key in access.keys]
         self._local = access.local and not access.keys
         self._id = access.id.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            if self._figures:
+                self._figures.note(Account(status=refusal.status))
             await send_refusal(send, refusal)
             return
         await self._app(scope, receive, send)

@@ -37,15 +37,10 @@ class Completions:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self._gateway
-        if gateway.in_flight >= gateway.limits.requests:
-            busy = Refusal(429, "the gateway has too many requests; try again soon", headers={"Retry-After": "1"})
-            await send_refusal(send, busy)
-            return
-        gateway.in_flight += 1
         account = Account()
         try:
-            await self._complete(scope, receive, send, account)
+            with self._gateway.request():
+                await self._complete(scope, receive, send, account)
         except Refusal as refusal:
             account.status = refusal.status
             await send_refusal(send, refusal)
@@ -57,8 +52,7 @@ class Completions:
         except BrokenOff:  # uvicorn closes the connection, so that the client does not take half a body for a whole one
             pass
         finally:
-            gateway.in_flight -= 1
-            gateway.figures.note(account)
+            self._gateway.figures.note(account)
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send, account: Account) -> None:
         gateway = self._gateway
