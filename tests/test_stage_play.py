@@ -25,7 +25,7 @@ from .browser import HANG, Seen, chromium, needs_chromium, opened
 from .conftest import HANG as SECONDS
 from .fake import FakeServer, completion, error
 from .gateway import hung_up, post, serving, until
-from .records import change, rows
+from .records import answer, change, rows
 from .test_gateway_faults import figures, serve
 
 ASKED = "How do I ask my neighbour to join our choir?"
@@ -131,6 +131,39 @@ def test_a_failure_of_any_kind_is_in_the_record(
         server.on.clear()
         begun(served.url)
         assert '"state":"steps finished"' in followed(served.url, id)
+
+
+@needs_chromium
+def test_page_says_what_is_done_about_a_scene(server: FakeServer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is played, or waits, for so long; one that another process plays, or played, last grew so long ago."""
+    let_go, seen = threading.Event(), Seen()
+
+    async def late(_: web.Request) -> Any:
+        assert await asyncio.to_thread(let_go.wait, SECONDS)
+        return completion("It depends. Ask first.")
+
+    def says(id: str, words: str) -> None:
+        page.goto(f"{served.url}/scenes/{id}")
+        page.locator("#scene > p", has_text=re.compile(words)).wait_for()
+
+    monkeypatch.setattr(player, "AT_ONCE", 1)
+    server.on["text"] = lambda _: late
+    with serving(server, path) as served, chromium() as browser:
+        played, waits = begun(served.url), begun(served.url, seed="1")
+        with Store(path) as store:
+            store.save(answer("a" * 16))
+        change(path, "UPDATE answers SET at = '2000-01-01T00:00:00.000+00:00' WHERE id = ?", "a" * 16)
+        page = opened(browser, served.url, seen)
+        assert page.locator('[data-label="Ending"]').all_inner_texts() == [
+            *("waiting for its turn", "being played", "unfinished")
+        ]
+        says("a" * 16, r"unfinished last grew \d+ days ago · 0 calls")
+        says(played, r"being played for [1-9]\d* s")
+        says(waits, r"waiting for its turn for \d+ s · 0 calls")
+        let_go.set()
+        page.get_by_text("steps finished", exact=True).wait_for()
+        assert page.locator("[data-seconds]").count() == 0
+    assert seen == Seen()
 
 
 async def test_what_is_begun_on_a_page_is_among_the_figures(server: FakeServer, path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -29,6 +31,17 @@ MOST = 32  # answers that are played or wait
 log = logging.getLogger("matrix_align")
 
 
+class Doing(NamedTuple):
+    """What is done about an answer that was begun on a page, and since when (`time.monotonic`)."""
+
+    state: Literal["waiting for its turn", "being played"]
+    since: float
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.since
+
+
 class Player:
     """Plays with `model`, `beside` requests, and writes into `store`.
 
@@ -42,7 +55,11 @@ class Player:
         self._beside = beside
         self._figures = figures
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._playing: dict[str, asyncio.Task[None]] = {}  # by the answer's id
+        self._playing: dict[str, Doing] = {}  # by the answer's id
+
+    def doing(self, id: str) -> Doing | None:
+        """What is done about this answer now; None if it is not played here."""
+        return self._playing.get(id)
 
     def start(self, given: Mapping[str, str]) -> str:
         """Begins a scene around the `question` of a form, with its `roles`, `steps` and `seed`; returns the scene's id.
@@ -81,7 +98,8 @@ class Player:
             raise Refusal(429, f"{MOST} scenes are being played or wait for their turn; try again later")
         if state != "unfinished":
             self._store.save(begun)
-        self._playing[begun.id] = task = self._beside.begin(self._play(begun, setup))
+        self._playing[begun.id] = Doing("waiting for its turn", time.monotonic())
+        task = self._beside.begin(self._play(begun, setup))
         task.add_done_callback(lambda _: self._playing.pop(begun.id))
         return begun.id
 
@@ -94,6 +112,7 @@ class Player:
         """Plays it to its end. If anything fails, the record says so, and why."""
         model, now = self._model.changing(changed_in(begun)), begun
         async with self._figures.turn(self._turns):
+            self._playing[begun.id] = Doing("being played", time.monotonic())
             try:
                 async for grown in setup.answer(begun.question, model):
                     now = grown.evolve(id=begun.id, settings=begun.settings)

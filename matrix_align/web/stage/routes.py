@@ -24,9 +24,9 @@ from ..replies import Gone, Refusal
 from .listing import HARMS, MOST, Wanted, choices, find, forks
 from .live import Live
 from .picture import actor, observers
-from .player import Player
+from .player import Doing, Player
 from .share import file_of
-from .shown import Spoken, shown, spoken
+from .shown import Spoken, seconds_since_it_grew, shown, spoken
 
 Page = Callable[[Request], Response]
 
@@ -47,6 +47,9 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
         with Store(record, read_only=True) as store:
             yield store
 
+    def doing(id: str) -> Doing | None:
+        return player.doing(id) if player else None
+
     def scenes(request: Request) -> Response:
         return list_of(request.query_params, {})
 
@@ -61,13 +64,15 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
             found = find(store, wanted, "newer" if newer else "older", (at, id))
             marked, offered = forks(store, found.rows), choices(store)
         given: Any = {"harms": HARMS, "most": MOST, "record": record.name, "setup": player.setup if player else None}
-        given |= {"forks": marked, "typed": typed, "fault": fault}
+        given |= {"forks": marked, "doing": doing, "typed": typed, "fault": fault}
         return page("stage/list.html", status, found=found, wanted=wanted, choices=offered, **given)
 
     def scene(request: Request) -> Response:
         with opened() as store:
             answer = _answer(store, request.path_params["id"])
-        return page("stage/scene.html", shown=shown(answer), actor=actor, observers=observers, calls=None)
+            idle = seconds_since_it_grew(store, answer) if answer.state == "unfinished" else 0.0
+        given: Any = {"doing": doing(answer.id), "idle": idle, "calls": None}
+        return page("stage/scene.html", shown=shown(answer), actor=actor, observers=observers, **given)
 
     def call(request: Request) -> Response:
         with opened() as store:
@@ -131,7 +136,7 @@ def routes(record: Path, player: Player | None = None, beside: Beside | None = N
         Route("/scenes/{id}", _mended(scene)),
         Route("/scenes/{id}/calls/{place:int}", _mended(call)),
         Route("/scenes/{id}/file", _mended(file)),
-        Route("/scenes/{id}/live", Live(record, (beside or Beside()).ends), methods=["GET"]),
+        Route("/scenes/{id}/live", Live(record, (beside or Beside()).ends, player), methods=["GET"]),
     ]
 
 

@@ -33,7 +33,7 @@ def file_of(shown: Shown, calls: Sequence[Spoken | None]) -> str:
     )
     inlined = Inlined(policy, Markup(style), Markup(script))
     template = TEMPLATES.get_template("stage/scene.html")
-    return template.render(shown=shown, actor=actor, observers=observers, calls=calls, inlined=inlined)
+    return template.render(shown=shown, actor=actor, observers=observers, calls=calls, doing=None, inlined=inlined)
 
 
 def _hash(text: str) -> str:

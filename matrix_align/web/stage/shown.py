@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ... import errors
 from ...errors import InputError
@@ -93,6 +93,18 @@ def shown(answer: Answer) -> Shown:
         return Shown(answer, Scene.of(answer), "")
     except InputError as error:
         return Shown(answer, None, str(error))
+
+
+def seconds_since_it_grew(store: Store, answer: Answer) -> float:
+    """How long ago its last call was completed, or, without any, it was begun."""
+    [(seconds,)] = store.select(
+        """
+        SELECT 86400 * (julianday('now') - julianday(max(at))) FROM (
+            SELECT at FROM answers WHERE id = ?
+            UNION ALL SELECT at FROM calls WHERE key IN (SELECT value FROM json_each(?)))""",
+        *(answer.id, to_json([call.key for call in answer.calls]).decode()),
+    )
+    return max(0.0, seconds or 0.0)
 
 
 def spoken(store: Store, answer: Answer, place: int) -> Spoken | None:

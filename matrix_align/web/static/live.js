@@ -50,6 +50,22 @@ function cleared(next, until) {
   return until;
 }
 
+let renewed = performance.now();
+
+function tell() {
+  // How long what the page says has been so: at the time when it was read, and since then.
+  for (const timer of document.querySelectorAll("[data-seconds]")) {
+    const seconds = Number(timer.dataset.seconds) + (performance.now() - renewed) / 1000;
+    timer.textContent = timer.dataset.words.replace("{}", length(seconds));
+  }
+}
+
+function length(seconds) {
+  if (seconds < 120) return `${Math.floor(seconds)} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} days`;
+}
+
 async function grow(message) {
   const { state, calls } = JSON.parse(message.data);
   const answer = await fetch(location.pathname);
@@ -59,6 +75,8 @@ async function grow(message) {
   const range = scene.querySelector("[data-scrubber] input");
   const moment = range && range.value !== range.max ? Number(range.value) : Infinity; // at the end it stays at the end
   renew(scene, grown);
+  renewed = performance.now();
+  tell();
   showNow(scene, moment);
   const events = scene.querySelectorAll("[data-event]").length - 1;
   document.getElementById("grown").textContent = `${state}: ${calls} calls, ${Math.max(events, 0)} events`;
@@ -76,4 +94,6 @@ function follow() {
   });
 }
 
+tell();
+setInterval(tell, 1000);
 follow();
