@@ -197,6 +197,7 @@ async def test_keys(path: Path, server: FakeServer) -> None:
         for key in ("", "Bearer third", "Basic eDp0aGlyZA==", "first", "Basic x"):
             status, body, _ = await post(served.url, ASKED, Authorization=key)
             assert (status, complaint(body)["code"]) == (401, "invalid_api_key")
+            assert complaint(body)["message"].startswith("the key that was sent" if key else "no key was sent")
         for key in ("Bearer first", "bearer second", "Basic eDpmaXJzdA=="):
             assert (await post(served.url, ASKED, Authorization=key))[0] == 200
         async with aiohttp.ClientSession() as session:
@@ -285,6 +286,14 @@ async def test_what_is_refused_is_counted_and_logged(
     assert [(line["way"], line["status"]) for line in lines] == [("refused", 429), ("refused", 403)]
 
 
+def test_method_is_no_name_of_the_model(cli: Run, server: FakeServer) -> None:
+    """Nothing is said to be served before that is found."""
+    server.name = "vanilla"
+    done = cli("serve", "--endpoint", server.url, "--port", "0")
+    assert done.returncode == 2 and "serve it under another name" in done.stderr
+    assert "is served at" not in done.stderr
+
+
 def test_host_beyond_this_machine_needs_a_key(cli: Run, server: FakeServer) -> None:
     said = one_line(cli("serve", "--endpoint", server.url, "--host", "0.0.0.0"))
     assert "--key" in said
@@ -298,6 +307,8 @@ def serve(folder: Path, server: FakeServer) -> Iterator[tuple[subprocess.Popen[s
         try:
             lines = iter(process.stderr.readline, "")
             line = next(line for line in lines if " is served at " in line)
+            stage = json.loads(next(lines))["message"].removeprefix("its scenes are shown at ")
+            assert stage == json.loads(line)["message"].split(" is served at ")[1].removesuffix("v1")
             yield process, json.loads(line)["message"].split(" is served at ")[1].removesuffix("/v1")
         finally:
             process.kill()

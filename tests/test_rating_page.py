@@ -284,4 +284,6 @@ def test_beside_a_gateway(runs: list[Path], tmp_path: Path, server: FakeServer) 
 
 def test_serve_needs_a_rating(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no rating" in complaint(cli("serve", "--rating", str(tmp_path / "empty")))
+    for name in ("empty", "nowhere"):
+        said = complaint(cli("serve", "--rating", str(tmp_path / name), "--model", "smollm2-135m"))
+        assert f"{name} holds no rating; `matrix-align rate new" in said

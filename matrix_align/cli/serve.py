@@ -57,7 +57,6 @@ def serve(
             metavar="DIR",
             help="Folder that `rate new` made, whose page is /rate/DIR. Prints each rater's link. Can be given "
             "several times. No model is served then, unless --endpoint, --model or --adapter names one.",
-            exists=True,
             **FOLDER,
         ),
     ] = None,
@@ -85,6 +84,7 @@ def serve(
     pages_only = bool(ratings) and not (endpoint or model or adapter)
     if not keys and not _is_local(host) and not pages_only:
         raise InputError(f"--host {host} can be reached from other machines, so clients need a key: give --key")
+    _there(ratings)
     if pages_only:
         asyncio.run(_serve_ratings(ratings, host, port, keys, drain))
         return
@@ -129,12 +129,13 @@ async def _serve(
         record.recall_overflows()  # so that a scene that is played on makes the calls that followed them
         async with open_model(endpoint, model, adapter, digest) as upstream:
             access = Access(keys, _is_local(host), upstream.id)
-            where = f"[{host}]" if ":" in host else host
-            log.info("%s is served at http://%s:%s/v1", upstream.name, where, listener.getsockname()[1])
             gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults)
             beside = Beside()
             served = app(gateway, access, ratings, beside)
-            _print_links(ratings, host, listener.getsockname()[1], lambda line: log.info("%s", line))
+            site = _site(host, listener.getsockname()[1])
+            log.info("%s is served at %s/v1", upstream.name, site)
+            log.info("its scenes are shown at %s/", site)
+            _print_links(ratings, site, lambda line: log.info("%s", line))
             await server_of(served, drain, beside).serve(sockets=[listener])
 
 
@@ -149,23 +150,35 @@ async def _serve_ratings(ratings: list[Path], host: str, port: int, keys: tuple[
 
     pages = app(None, Access(keys, _is_local(host)), ratings)
     with listen(host, port) as listener:
-        _print_links(
-            ratings, host, listener.getsockname()[1], lambda line: typer.echo(f"matrix-align: {line}", err=True)
-        )
+        site = _site(host, listener.getsockname()[1])
+        _print_links(ratings, site, lambda line: typer.echo(f"matrix-align: {line}", err=True))
         await server_of(pages, drain).serve(sockets=[listener])
 
 
-def _print_links(ratings: list[Path], host: str, port: int, say: Callable[[str], None]) -> None:
-    """Prints the whole link of every rater, with this machine's name if the server listens on all its addresses.
+def _there(ratings: list[Path]) -> None:
+    """Raises InputError for a folder that holds no rating, before a model is loaded."""
+    from ..evals.rating.folder import described
+
+    for folder in ratings:
+        described(folder)
+
+
+def _site(host: str, port: int) -> str:
+    """The address of the server, with this machine's name if it listens on all its addresses."""
+    name = gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
+
+
+def _print_links(ratings: list[Path], site: str, say: Callable[[str], None]) -> None:
+    """Prints the whole link of every rater.
 
     The links go to standard output, so that no log gets a secret; `say` tells whoever reads the log where each page is.
     """
     from ..evals.rating.folder import RATINGS
     from ..evals.rating.store import Ratings
 
-    name = gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     for folder in ratings:
-        page = f"http://{name}:{port}/rate/{quote(folder.resolve().name, safe='')}"
+        page = f"{site}/rate/{quote(folder.resolve().name, safe='')}"
         say(f"{folder} is rated at {page}")
         with Ratings(folder / RATINGS, read_only=True) as opened:
             for rater in opened.raters():

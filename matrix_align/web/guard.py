@@ -73,9 +73,12 @@ class Guard:
                 f"pages of other sites can't use this app; a proxy in front must keep the Host header, not {host!r}",
             )
         is_open = scope["path"] in OPEN or scope["path"].startswith(OPEN_BELOW)
-        if self._digests and not is_open and not self._has_key(header(scope, b"authorization")):
+        sent = header(scope, b"authorization")
+        if self._digests and not is_open and not self._has_key(sent):
             headers = {} if scope["path"].startswith("/v1/") else {"WWW-Authenticate": 'Basic realm="matrix-align"'}
-            return Refusal(401, "a key of this gateway is needed", "invalid_api_key", headers=headers)
+            why = "the key that was sent is none of this gateway's" if sent else "no key was sent"
+            advice = "send one that serve was started with, as `Authorization: Bearer KEY`"
+            return Refusal(401, f"{why}; {advice}", "invalid_api_key", headers=headers)
         return None
 
     def _has_key(self, authorization: bytes) -> bool:
