@@ -45,7 +45,12 @@ class Served:
 
 @contextmanager
 def serving(
-    server: FakeServer, path: Path, limits: Limits | None = None, keys: Sequence[str] = (), **endpoint: Any
+    server: FakeServer,
+    path: Path,
+    limits: Limits | None = None,
+    keys: Sequence[str] = (),
+    alias: str = "",
+    **endpoint: Any,
 ) -> Iterator[Served]:
     """The gateway in front of `server`, with its record at `path`, until the block ends."""
     listener = listen("127.0.0.1", 0)
@@ -54,7 +59,7 @@ def serving(
     async def serve() -> None:
         with Store(path) as store:
             async with Endpoint(server.url, server.name, attempts=2, **endpoint) as upstream:
-                gateway = Gateway(upstream, store, limits)
+                gateway = Gateway(upstream, store, limits, alias=alias)
                 beside = Beside()
                 running = server_of(app(gateway, Access(keys, True, upstream.id), (), beside), 1, beside)
                 served.extend([gateway, running])

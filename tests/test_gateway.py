@@ -86,6 +86,17 @@ async def test_another_model_of_the_upstreams_is_passed_on(fresh: Served) -> Non
     assert fresh.server.requests[-1]["model"] == "tuned"
 
 
+async def test_model_has_a_second_name(path: Path, server: FakeServer) -> None:
+    """A built-in model is called by the name that --model takes, as well as by its file's."""
+    with serving(server, path, alias="tiny") as served:
+        for more in ({}, {"matrix_align": {"simulate": "never"}}, {"matrix_align": {"method": "vanilla"}}):
+            assert (await post(served.url, {**ASKED, "model": "tiny", **more}))[0] == 200
+        assert [body["model"] for body in server.requests] == ["fake-model"] * 3
+        listed = json.loads((await get(f"{served.url}/v1/models"))[1])["data"]
+        assert [model["id"] for model in listed][:2] == ["fake-model", "tiny"]
+        assert (await get(f"{served.url}/v1/models/tiny"))[0] == 200
+
+
 async def test_tuned_model_is_known_to_all_who_ask_at_once(fresh: Served) -> None:
     """Those who come while the list of models is being fetched wait for it."""
     fresh.server.listed = {"data": [{"id": "fake-model"}, {"id": "tuned"}]}

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import typer
 
 from ..errors import InputError
+from ..llm.builtin import BUILTIN, DEFAULT
 from .options import (
     FOLDER,
     Adapter,
@@ -129,7 +130,8 @@ async def _serve(
         record.recall_overflows()  # so that a scene that is played on makes the calls that followed them
         async with open_model(endpoint, model, adapter, digest) as upstream:
             access = Access(keys, _is_local(host), upstream.id)
-            gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults)
+            ours = None if endpoint else BUILTIN.get((model or DEFAULT).lower())
+            gateway = Gateway(upstream, record, Limits(scenes=scenes), defaults, ours.name if ours else "")
             beside = Beside()
             served = app(gateway, access, ratings, beside)
             site = _site(host, listener.getsockname()[1])

@@ -69,6 +69,9 @@ class Completions:
                 if not isinstance(model, str):
                     what = "missing" if model is None else "no text"
                     raise Refusal(400, f"model is {what}; wanted a name, such as matrix", param="model")
+                if model and model == gateway.alias:  # the model's server knows only its other name
+                    model = asked["model"] = gateway.upstream.name
+                    body = json.dumps(asked).encode()
                 if model not in METHODS:
                     await gateway.find(model)
                 if model in METHODS or "matrix_align" in asked:

@@ -41,6 +41,7 @@ class Limits:
 class Gateway:
     """The model `upstream`, with a record for what methods do with it.
 
+    `alias` is another name of the model's, which its server does not know.
     `defaults` are settings of methods, fields of `Sampling`, and `simulate`, for requests that leave them open.
     Raises InputError if the model has the name of a method, since a name must mean one thing.
     """
@@ -51,6 +52,7 @@ class Gateway:
         store: Store,
         limits: Limits | None = None,
         defaults: Mapping[str, Any] | None = None,
+        alias: str = "",
     ) -> None:
         if upstream.name in METHODS:
             raise InputError(
@@ -62,6 +64,7 @@ class Gateway:
         self.recorded = Recorded(upstream, store)
         self.limits = limits or Limits()
         self.defaults = dict(defaults or {})
+        self.alias = alias
         self.figures = Figures()
         self.in_flight = 0
         self._places = 0  # that are taken
@@ -107,7 +110,8 @@ class Gateway:
                 except MatrixAlignError as error:
                     self._unlisted = error
                 self._asked_at = time.monotonic()
-        return {self.upstream.name: {}, **self._listed}
+        known = {self.upstream.name: {}, **self._listed}
+        return {**known, self.alias: known[self.upstream.name]} if self.alias else known
 
     async def find(self, model: str) -> dict[str, Any]:
         """What the upstream says of one of its models. Raises Refusal if there is none, or if it can't be asked."""
