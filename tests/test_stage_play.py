@@ -160,6 +160,7 @@ def test_page_says_what_is_done_about_a_scene(server: FakeServer, path: Path, mo
         says("a" * 16, r"unfinished last grew \d+ days ago · 0 calls")
         says(played, r"being played for [1-9]\d* s")
         says(waits, r"waiting for its turn for \d+ s · 0 calls")
+        assert page.get_by_text("The method keeps none").count() == 0, "nothing is written yet"
         let_go.set()
         page.get_by_text("steps finished", exact=True).wait_for()
         assert page.locator("[data-seconds]").count() == 0
