@@ -165,7 +165,7 @@ def test_column_and_category(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("missing.txt", None, "No such file"),
+        ("missing.txt", None, "No such file or directory; wanted the path of a file from /"),
         ("a.xml", "", "is not a source"),
         ("noend", "", "is not a source"),
         ("a.json", "{", "not JSON"),

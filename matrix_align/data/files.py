@@ -68,7 +68,8 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         with open(path, "rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}") from None
+        advice = f"; wanted the path of a file from {Path.cwd()}" if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"can't read {path}: {error.strerror}{advice}") from None
     for start, (suffix, what) in DISGUISES.items():
         if head.startswith(start) and suffix != path.suffix.lower():
             raise InputError(f"can't read {path}: it is {what}")
