@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,28 @@ def tables_in(path: Path) -> Tables:
     return found
 
 
-def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False, beside: Tables | None = None) -> None:
+def settle(
+    path: Path,
+    mine: Tables,
+    note: str,
+    what: str,
+    empty: bool = False,
+    beside: Tables | None = None,
+    options: Mapping[str, str] | None = None,
+    folder: str = "--out",
+) -> None:
     """Writes `mine` to the file, or compares it with the tables that are there. What is `beside` is written, and never
     compared.
 
-    `note` becomes the file's first line. `what` says in one word what the folder holds. Raises InputError with the
-    differences, unless the folder is `empty` of any work; then `mine` replaces what was there.
+    `note` becomes the file's first line. `what` says in one word what the folder holds. `options` are those that give
+    the fields, where a field's name does not say it, and `folder` is the one that gives the folder. Raises InputError
+    with the differences, unless the folder is `empty` of any work; then `mine` replaces what was there.
     """
     if (there := tables_in(path)) and not empty:
-        if differ := list(_differences(there, mine)):
+        if differ := list(_differences(there, mine, options or {})):
             raise InputError(
                 f"{path.parent}: this {what} has other settings: {'; '.join(differ)}; "
-                "give the same ones, or another --out"
+                f"give the same ones, or another {folder}"
             )
         return
     try:
@@ -69,11 +79,20 @@ def settle(path: Path, mine: Tables, note: str, what: str, empty: bool = False, 
         raise InputError(f"can't make the {what} {path.parent}: {error.strerror}") from None
 
 
-def _differences(there: Tables, mine: Tables) -> Iterator[str]:
+def _differences(there: Tables, mine: Tables, options: Mapping[str, str]) -> Iterator[str]:
     for part, fields in mine.items():
         for name, value in fields.items():
-            if (was := there.get(part, {}).get(name)) != value:
+            if (was := there.get(part, {}).get(name)) == value:
+                continue
+            if name in options:
+                yield f"{options[name]} was {_given(was)}, is {_given(value)}"
+            else:
                 yield f"{part}.{name} was {'not set' if was is None else _shown(was)}, is {_shown(value)}"
+
+
+def _given(value: Any) -> str:
+    """An option's value, of which False, 0 and "" stand for an option that is left out."""
+    return "given" if value is True else _shown(value) if value else "not given"
 
 
 def _shown(value: Any) -> str:
@@ -94,9 +113,9 @@ def locked(folder: Path, described: str) -> Iterator[None]:
     except Timeout:
         raise InputError(f"another process is at work on {folder}; wait for it, or stop it") from None
     except OSError as error:
-        raise InputError(f"can't make the folder --out {folder}: {error.strerror}") from None
+        raise InputError(f"can't make the folder {folder}: {error.strerror}") from None
     except NotImplementedError:
-        raise InputError(f"the disk of {folder} has no locks; give an --out on another disk") from None
+        raise InputError(f"the disk of {folder} has no locks; give a folder on another disk") from None
     try:
         refuse_others(folder, described)
         yield

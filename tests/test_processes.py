@@ -118,7 +118,7 @@ def test_run_is_let_go(tmp_path: Path) -> None:
 
 def test_run_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can't make the folder --out"):
+    with pytest.raises(InputError, match="can't make the folder"):
         Run(tmp_path / "file" / "run", matrix(), "m")
 
 

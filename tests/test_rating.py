@@ -244,7 +244,9 @@ def test_new_on_the_command_line(runs: list[Path], tmp_path: Path, cli: Cli) -> 
     assert more.stdout.splitlines()[0] == link and more.stdout.splitlines()[1].startswith("Ben: ")
     assert cli(*command, "--seed", "2").returncode == 0, "nothing is rated yet"
     rate_all(folder, {"Ann": fair})
-    assert "rating.seed was 2, is 3" in complaint(cli(*command, "--seed", "3"))
+    other = "--limit was not given, is 2; --seed was 2, is 3; --by-name was not given, is given; "
+    said = complaint(cli(*command, "--limit", "2", "--seed", "3", "--by-name"))
+    assert f"{other}give the same ones, or another DIR" in said
     assert len(rated_in(folder)) == 18
 
 

@@ -23,6 +23,14 @@ from .types import Item, Rater
 
 DESCRIBED, RATINGS = "rating.toml", "rating.db"
 NOTE = "What is rated here. `matrix-align rate new` made it; `matrix-align rate report` says what came of it."
+OPTIONS = {
+    "runs": "RUN",
+    "made": "the RUNs' settings",
+    "questions": "--limit",
+    **{
+        name: f"--{name.replace('_', '-')}" for name in ("all_pairs", "per_rater", "repeats", "gold", "seed", "by_name")
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def new(folder: Path, plan: Plan, raters: Sequence[str]) -> tuple[list[Item], li
             if not names and not plan.by_name:
                 raise InputError("nobody could rate: give --rater NAME for everybody who gets a link, or --by-name")
             if ratings.begun():
-                provenance.settle(folder / DESCRIBED, tables, NOTE, "rating")
+                provenance.settle(folder / DESCRIBED, tables, NOTE, "rating", options=OPTIONS, folder="DIR")
             elif not ratings.items() or provenance.tables_in(folder / DESCRIBED) != tables:
                 couples = pairings(runs, plan.all_pairs)
                 items = [*design.items(couples, plan.limit, plan.seed), *golden]
