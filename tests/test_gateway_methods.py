@@ -228,6 +228,7 @@ async def test_unusable_request_is_400(served: Served, asked: dict[str, Any], ch
         ({"model": "rain", "matrix_align": {"rounds": "x"}}, 'rounds should be a whole number (got "x")'),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop should have at most 4 items, not 5"),
         ({"temperature": 3}, "temperature should be at most 2 (got 3)"),
+        ({"matrix_align": {"method": "magic"}}, "outcome_preference (got magic)"),
         ({"model": "matrx"}, "did you mean matrix?"),
     ],
     ids=str,

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from ..errors import InputError
+from ..plain import plain
 from ..types import shorten
 from .examples import Method
 
@@ -80,7 +81,8 @@ def _fits(where: str, value: Any, kind: Any, above_0: bool) -> None:
     try:
         TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
     except ValidationError as error:
-        raise InputError(f"{where}: {error.errors()[0]['msg']} (got {value!r})") from None
+        fault = plain(f"{where}: {error.errors()[0]['msg']}")
+        raise InputError(f"{fault} (got {value!r})") from None
     except PydanticUserError:  # a type that TOML can't express
         pass
     if above_0 and isinstance(value, int | float) and not value > 0:

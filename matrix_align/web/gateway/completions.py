@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from ...errors import MatrixAlignError
 from ...llm.lenient import parsed
 from ...methods import METHODS
+from ...types import shorten
 from ..bodies import body_of
 from ..figures import Account
 from ..replies import Gone, Refusal, in_a_header, send_refusal, while_connected
@@ -146,7 +147,10 @@ def _method(own: Own, model: str) -> str:
     """The method that is asked for, by the model's name or by the option."""
     method = own.method or (model if model in METHODS else "matrix")
     if method not in METHODS:
-        raise Refusal(400, f"matrix_align.method is one of {', '.join(METHODS)}", param="matrix_align.method")
+        got = shorten(method, 60)
+        raise Refusal(
+            400, f"matrix_align.method is one of {', '.join(METHODS)} (got {got})", param="matrix_align.method"
+        )
     if model in METHODS and method != model:
         raise Refusal(
             400, f"the model {model} and the method {method} contradict each other", param="matrix_align.method"
