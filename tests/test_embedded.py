@@ -40,7 +40,7 @@ from matrix_align.llm.local import serve
 from matrix_align.llm.prefix_cache import KEPT, Slotted
 from matrix_align.llm.structured import Wanted
 
-from .conftest import HANG, Run, complaint, watched
+from .conftest import HANG, Run, complaint, started, watched
 from .embedded import MODEL, OFFLINE, PATIENCE, real_weights
 
 T = TypeVar("T", bound="str | BaseModel")
@@ -346,6 +346,20 @@ def test_ctrl_c_on_the_real_command(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, "")
     assert err == f"{TOLD}matrix-align: stopped; finished work is kept, and the same command resumes\n"
     assert calls(tmp_path / "one.db")
+
+
+@pytest.mark.embedded
+def test_gateway_knows_the_model_by_the_name_that_was_given(tmp_path: Path) -> None:
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    with started(tmp_path, "serve", "--model", MODEL, "--port", "0") as process:
+        assert process.stderr
+        try:
+            line = next(line for line in process.stderr if " is served at " in line)
+            address = json.loads(line)["message"].split(" is served at ")[1]
+            with urlopen(Request(f"{address}/chat/completions", json.dumps(asked).encode())) as response:
+                assert json.load(response)["choices"]
+        finally:
+            process.kill()
 
 
 def calls(store: Path) -> int:

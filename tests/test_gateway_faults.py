@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import aiohttp
@@ -300,9 +301,10 @@ def test_host_beyond_this_machine_needs_a_key(cli: Run, server: FakeServer) -> N
 
 
 @contextmanager
-def serve(folder: Path, server: FakeServer) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve(folder: Path, server: FakeServer, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`matrix-align serve` as a process, and its address."""
-    with started(folder, "serve", "--endpoint", server.url, "--port", "0", "--roles", "2", "--steps", "1") as process:
+    given = ("--endpoint", server.url, "--port", "0", "--roles", "2", "--steps", "1", *more)
+    with started(folder, "serve", *given) as process:
         assert process.stderr
         try:
             lines = iter(process.stderr.readline, "")
@@ -312,6 +314,11 @@ def serve(folder: Path, server: FakeServer) -> Iterator[tuple[subprocess.Popen[s
             yield process, json.loads(line)["message"].split(" is served at ")[1].removesuffix("/v1")
         finally:
             process.kill()
+
+
+def test_address_beyond_this_machine_has_its_name(tmp_path: Path, server: FakeServer) -> None:
+    with serve(tmp_path, server, "--host", "0.0.0.0", "--key", "mine") as (_, url):
+        assert url.startswith(f"http://{gethostname()}:")
 
 
 async def test_sigterm_drains(tmp_path: Path, server: FakeServer) -> None:
