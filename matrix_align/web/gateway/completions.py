@@ -40,8 +40,7 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         account = Account()
         try:
-            with self._gateway.request():
-                await self._complete(scope, receive, send, account)
+            await self._within_limits(scope, receive, send, account)
         except Refusal as refusal:
             account.status = refusal.status
             await send_refusal(send, refusal)
@@ -54,6 +53,17 @@ class Completions:
             pass
         finally:
             self._gateway.figures.note(account)
+
+    async def _within_limits(self, scope: Scope, receive: Receive, send: Send, account: Account) -> None:
+        """Answers, unless too many requests are in flight."""
+        gateway = self._gateway
+        if gateway.in_flight >= gateway.limits.requests:
+            raise Refusal(429, "the gateway has too many requests; try again soon", headers={"Retry-After": "1"})
+        gateway.in_flight += 1
+        try:
+            await self._complete(scope, receive, send, account)
+        finally:
+            gateway.in_flight -= 1
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send, account: Account) -> None:
         gateway = self._gateway

@@ -75,17 +75,6 @@ class Gateway:
         self._asking = asyncio.Lock()
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """A block in which one request is served. Raises Refusal if there are too many."""
-        if self.in_flight >= self.limits.requests:
-            raise Refusal(429, "the gateway has too many requests; try again soon", headers={"Retry-After": "1"})
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-
-    @contextmanager
     def place(self) -> Iterator[None]:
         """A block in which one answer of a method waits for its turn and is made. Raises Refusal if too many wait."""
         if self._places >= self.limits.scenes + self.limits.waiting:

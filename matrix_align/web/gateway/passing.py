@@ -54,8 +54,8 @@ async def pass_on(
             if not 200 <= response.status < 600:
                 raise Refusal(502, f"the model's server answered {response.status}, which is no status of an answer")
             masked = upstream.masked(failed=response.status >= 400)
-            heads = [(name.lower(), masked.whole(value)) for name, value in response.raw_headers]
-            kept = [(name, value) for name, value in heads if _kept(name) and not CONTROL.search(value)]
+            heads = [(name.lower(), value) for name, value in response.raw_headers]
+            kept = [(name, masked.whole(value)) for name, value in heads if _kept(name, value)]
             streams = response.content_type == "text/event-stream"
             if response.content_length is not None and "Content-Encoding" not in response.headers and not streams:
                 kept.append((b"content-length", str(response.content_length).encode()))
@@ -88,5 +88,5 @@ class BrokenOff(Exception):
         self.refusal = refusal
 
 
-def _kept(name: bytes) -> bool:
-    return name not in STAY and not name.startswith(b"access-control-")
+def _kept(name: bytes, value: bytes) -> bool:
+    return name not in STAY and not name.startswith(b"access-control-") and not CONTROL.search(value)
