@@ -177,6 +177,17 @@ async def test_client_that_reads_nothing_of_an_answer_that_broke_off(impatient: 
             await asyncio.sleep(0.02)
 
 
+async def test_client_that_reads_slowly_gets_all_of_its_answer(impatient: Served) -> None:
+    """It is given up only if it reads nothing, and an idle connection does not end before the answer was read."""
+    impatient.server.faults = [lambda _: web.Response(body=b" " * 2**23, content_type="application/json")]
+    async with connected(impatient) as (reader, writer):
+        writer.write(HEAD + BODY)
+        read = 0
+        while read < 2**23:
+            read += len(await reader.read(2**17))
+            await asyncio.sleep(0.02)
+
+
 LONG = b"GET / HTTP/1.1\r\nX-A: " + b"a" * 200_000
 
 
@@ -226,6 +237,38 @@ async def test_rest_of_a_refused_request_has_to_come_soon(
             assert b" 401 " in await reader.readline()
             writer.write(b"1")
             await reader.read()
+
+
+async def test_refusal_of_a_long_request_can_be_read(path: Path, server: FakeServer) -> None:
+    """Also where the client wants no other answer on this connection, and first sends all of its request."""
+    head = f"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Length: {2**23}\r\n\r\n"
+    with serving(server, path, keys=("mine",)) as served:
+        async with connected(served) as (reader, writer):
+            writer.write(head.encode())
+            for _ in range(8):
+                await asyncio.sleep(0.05)
+                writer.write(b" " * 2**20)
+                await writer.drain()
+            assert b" 401 " in await reader.readline()
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+async def test_what_stands_behind_a_body_is_no_header(path: Path, server: FakeServer, at_once: bool) -> None:
+    """A key there is none, however the request is cut."""
+    with serving(server, path, keys=("mine",)) as served:
+        async with connected(served) as (reader, writer):
+            writer.write(CHUNKED)
+            if not at_once:
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            writer.write(b"2\r\n{}\r\n0\r\nAuthorization: Bearer mine\r\n\r\n")
+            assert b" 401 " in await reader.readline()
+
+
+async def test_head_without_a_path_is_answered(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 400 " in await reader.readline()
 
 
 async def test_chunks_that_are_none_are_refused_at_once(served: Served) -> None:

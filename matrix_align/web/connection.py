@@ -45,7 +45,7 @@ class Limited(HttpToolsProtocol):
     _comes: Literal["a head", "a body", "nothing of use"] = "a head"
     _no_body = 0  # bytes that have come since the last piece of a body
     _due: asyncio.TimerHandle | None = None  # runs until the next head is complete
-    _method = b""  # of a request that asks for another protocol
+    _wanted = (b"", "")  # method and version of a request that asks for another protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Outgoing(transport, self.loop))  # type: ignore[arg-type]
@@ -53,12 +53,14 @@ class Limited(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting()
+        self._unset_keepalive_if_required()  # uvicorn's own does so only if the client has not reset the connection
         self.transport.forget()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """The client sends no more. The transport closes now, so what was written goes out first."""
-        self.transport.flush()
+        """The client sends no more. asyncio would close its transport past ours."""
+        self.transport.client_sends = False
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Takes no more at once than may come without a piece of a body. Python reads 256 KiB at once."""
@@ -84,10 +86,11 @@ class Limited(HttpToolsProtocol):
 
     def _parse_as_http(self, body: bytes) -> None:
         """Parses the head anew without the protocol that it asks for, which a server may leave unheard."""
-        if self._method == b"CONNECT":
+        method, version = self._wanted
+        if method == b"CONNECT":
             self._refuse("this is no proxy")
             return
-        lines = [b" ".join((self._method, self.url, b"HTTP/1.1"))]
+        lines = [b" ".join((method, self.url, b"HTTP/" + version.encode()))]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self._parse(b"\r\n".join([*lines, b"", body]))
@@ -97,13 +100,18 @@ class Limited(HttpToolsProtocol):
             raise _Early
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field behind the body is no header. Nobody here asks for one, and the guard must not read it."""
+        if self._comes == "a head":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            self._method = self.parser.get_method()
+            self._wanted = self.parser.get_method(), self.parser.get_http_version()
             return  # the parser stops here, and the head is parsed anew
-        self._comes = "a body"
-        self._stop_awaiting()
         super().on_headers_complete()
+        self._comes, self.transport.client_sends = "a body", True
+        self._stop_awaiting()
 
     def on_body(self, body: bytes) -> None:
         self._no_body = 0
@@ -112,7 +120,7 @@ class Limited(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        self._comes, self._no_body = "a head", 0
+        self._comes, self._no_body, self.transport.client_sends = "a head", 0, False
         self.scope["extensions"] = {WHOLE: {}}
         super().on_message_complete()
 
@@ -125,18 +133,19 @@ class Limited(HttpToolsProtocol):
         if in_body and not self._answering():
             self._give_up()
             return
+        if self._answering():  # nobody needs the rest of the request any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         body = to_json(Refusal(400, why).body)
         head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        self.transport.client_sends = True
         self.transport.close()
         self._stop_awaiting()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self.transport.watch()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self._give_up()
 
     def _listens(self) -> bool:
         """Whether what comes is looked at."""
@@ -155,6 +164,6 @@ class Limited(HttpToolsProtocol):
             self._due = None
 
     def _give_up(self) -> None:
-        """Closes the connection, and throws away what the client has not read."""
         self._due = None
-        self.transport.abort()
+        self.transport.client_sends = False
+        self.transport.close()
