@@ -7,6 +7,7 @@ connection.py limits each connection. Knows no route.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from .beside import Beside
 from .connection import Limited
 from .last_word import LastWord
 
+log = logging.getLogger("matrix_align")
 IDLE = 75  # seconds for which a connection without a request stays open
 BACKLOG = 2048
 
@@ -106,6 +108,9 @@ class _Server(uvicorn.Server):
         for task in tasks:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
+        if under_way and not self.force_exit:
+            seconds = self.config.timeout_graceful_shutdown
+            log.info("%d under way, with %s s to end; Ctrl-C again ends them at once", len(under_way), seconds)
         await super().shutdown(sockets)
         for task in tasks:
             task.cancel()
