@@ -91,7 +91,7 @@ class Asker(ABC):
             return replace(short, usage=_timed(usage, began))
         bad = BadReply(
             f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or use a larger model; "
-            f"the last fault: {shorten(fault, 300)}",
+            f"the last fault: {shorten(fault.replace('Value error, ', ''), 300)}",
             text,
         )
         bad.usage = _timed(usage, began)
