@@ -20,6 +20,7 @@ import pytest
 
 from matrix_align import Endpoint
 from matrix_align.data.sources import questions_from
+from matrix_align.generate import schedule
 from matrix_align.generate.run import Run
 from matrix_align.generate.schedule import generate
 from matrix_align.llm.pool import Server, Tally
@@ -92,12 +93,16 @@ def test_other_settings_are_refused_with_the_difference(
     assert 'other settings: method.name was "vanilla", is "guided"; give' in told.stderr, "and nothing else"
 
 
-def test_goes_on_without_a_source(cli: Cli, server: FakeServer, questions: Path, tmp_path: Path) -> None:
-    """Waiting questions are played with the settings of run.toml."""
+def test_goes_on_without_a_source(
+    cli: Cli, server: FakeServer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting questions are played with the settings of run.toml. Until then the record has what there is of them."""
+    monkeypatch.setattr(schedule, "SHOWN", 1e9)
     out = ("--out", str(tmp_path / "run"), "--endpoint", server.url, "--json")
     stopped = cli("generate", str(questions), *out, *SMALL, "--max-tokens", "2000", "--concurrency", "2")
     assert counts(stopped)["waiting"] > 0
     assert "--max-tokens 2,000 reached" in stopped.stderr
+    assert rows(tmp_path / "run", "SELECT calls FROM answers WHERE state = 'unfinished'")
     assert counts(cli("generate", *out)) == {"done": 12}
     assert not asked_twice(server)
     nothing = cli("generate", "--out", str(tmp_path / "none"), "--endpoint", server.url)

@@ -47,13 +47,21 @@ async def generate(run: Run, servers: Sequence[Server], tally: Tally, only_faile
     written = 0.0  # when a state of a growing answer was last written
 
     async def shown(states: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
-        """The same states. The record gets some of them, so that a page can follow an answer while it is made."""
+        """The same states. The record gets some of them, so that a page can follow it, and the last one if it stops."""
         nonlocal written
-        async for answer in states:
-            if answer.state == "unfinished" and time.monotonic() - written >= SHOWN:
-                run.store.save(answer)
-                written = time.monotonic()
-            yield answer
+        unwritten: Answer | None = None
+        try:
+            async for answer in states:
+                if answer.state == "unfinished":  # what stops an answer makes it "failed" at last, which it is not
+                    unwritten = answer
+                    if time.monotonic() - written >= SHOWN:
+                        run.store.save(answer)
+                        written, unwritten = time.monotonic(), None
+                yield answer
+        except Stopped:
+            if unwritten:
+                run.store.save(unwritten)
+            raise
 
     async def one(entry: Input, server: Server) -> None:
         try:
