@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from ..errors import BadReply, ContextOverflow, ModelError, Refused
+from ..plain import plain
 from ..types import Message, Sampling, Usage, clean, shorten
 from .completion import Completion
 from .dialect import Chat, Dialect
@@ -91,7 +92,7 @@ class Asker(ABC):
             return replace(short, usage=_timed(usage, began))
         bad = BadReply(
             f"{self.name}: no usable reply in {turn + 1} attempts; ask again, or use a larger model; "
-            f"the last fault: {shorten(fault.replace('Value error, ', ''), 300)}",
+            f"the last fault: {shorten(plain(fault), 300)}",
             text,
         )
         bad.usage = _timed(usage, began)

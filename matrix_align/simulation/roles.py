@@ -112,9 +112,7 @@ def next_step(scene: Scene, news: Sequence[Event]) -> Request[Choice]:
     """The request for whether the ego, having observed `news`, does the next step as planned."""
     step = scene.events[-1].step + 1
     numbers = ", ".join(f"[{event.number}]" for event in news)
-
     asked, reply = ("step.ask", Choice) if scene.settings.brief else ("step.ask.full", Deviation)
-
     left = len(scene.set_up[2].steps) - step
     verb = "is" if left == 1 else "are"
 
@@ -176,11 +174,10 @@ def _ego(scene: Scene, step: int, limit: int) -> dict[str, str]:
 
 def _come_of(scene: Scene, step: int) -> str:
     """What has come of a step of the plan, in brackets; empty if it is still to come."""
-    acts = [event for event in scene.events if event.step == step and event.actor == scene.ego and event.when]
-    if not acts:
+    if not (act := _act(scene, step)):
         return ""
-    done = acts[-1].action == scene.set_up[2].steps[step - 1].act and acts[-1].verdict.feasible
-    return f" (done: [{acts[-1].number}])" if done else f" (not done; instead: [{acts[-1].number}])"
+    done = act.action == scene.set_up[2].steps[step - 1].act and act.verdict.feasible
+    return f" (done: [{act.number}])" if done else f" (not done; instead: [{act.number}])"
 
 
 def _you(scene: Scene) -> str:
@@ -193,8 +190,13 @@ def _you(scene: Scene) -> str:
 
 def _when(scene: Scene, step: int) -> str:
     """When and where the ego acts at this step: as it did, or else as planned."""
-    acted = [event.when for event in scene.events if event.step == step and event.actor == scene.ego and event.when]
-    return acted[-1] if acted else scene.set_up[2].steps[step - 1].when
+    return (_act(scene, step) or scene.set_up[2].steps[step - 1]).when
+
+
+def _act(scene: Scene, step: int) -> Event | None:
+    """The ego's last act at this step; None if it has not acted. Its reactions and last turns have no hour."""
+    acts = [event for event in scene.events if event.step == step and event.actor == scene.ego and event.when]
+    return acts[-1] if acts else None
 
 
 def _shown(scene: Scene) -> Shown:
